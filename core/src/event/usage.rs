@@ -1,0 +1,60 @@
+//! What a call used, as disjoint buckets.
+
+/// Units that one call used. Buckets never overlap, so that cost is a plain sum of bucket times price.
+///
+/// `None` means that the provider did not report the bucket; zero means that it reported zero.
+/// Counts are tokens except for [`requests`](Self::requests) and [`web_searches`](Self::web_searches).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Text input that was neither read from nor written to a cache.
+    pub input_text: Option<u64>,
+    /// Input read from the provider's prompt cache.
+    pub cache_read: Option<u64>,
+    /// Input written to the cache for five minutes (or with no stated lifetime).
+    pub cache_write_5m: Option<u64>,
+    /// Input written to the cache for one hour.
+    pub cache_write_1h: Option<u64>,
+    /// Audio input, not cached.
+    pub audio_in: Option<u64>,
+    /// Audio input read from the cache.
+    pub audio_cached: Option<u64>,
+    /// Image input.
+    pub image_in: Option<u64>,
+    /// Text output that is not reasoning.
+    pub output_text: Option<u64>,
+    /// Reasoning (thinking) output.
+    pub reasoning: Option<u64>,
+    /// Audio output.
+    pub audio_out: Option<u64>,
+    /// Image output.
+    pub image_out: Option<u64>,
+    /// Requests, where a provider charges per request.
+    pub requests: Option<u64>,
+    /// Web searches that the provider ran.
+    pub web_searches: Option<u64>,
+}
+
+impl Usage {
+    /// All input tokens, cached ones included; `None` when nothing about input was reported.
+    pub fn input_total(&self) -> Option<u64> {
+        sum(&[
+            self.input_text,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.audio_in,
+            self.audio_cached,
+            self.image_in,
+        ])
+    }
+
+    /// All output tokens; `None` when nothing about output was reported.
+    pub fn output_total(&self) -> Option<u64> {
+        sum(&[self.output_text, self.reasoning, self.audio_out, self.image_out])
+    }
+}
+
+fn sum(parts: &[Option<u64>]) -> Option<u64> {
+    parts.iter().flatten().copied().reduce(u64::saturating_add)
+}
