@@ -58,3 +58,27 @@ impl Usage {
 fn sum(parts: &[Option<u64>]) -> Option<u64> {
     parts.iter().flatten().copied().reduce(u64::saturating_add)
 }
+
+impl Usage {
+    /// Adds another call's buckets to these; a bucket that neither reported stays absent.
+    pub(crate) fn add(&mut self, other: &Self) {
+        fn plus(into: &mut Option<u64>, more: Option<u64>) {
+            if let Some(more) = more {
+                *into = Some(into.unwrap_or(0).saturating_add(more));
+            }
+        }
+        plus(&mut self.input_text, other.input_text);
+        plus(&mut self.cache_read, other.cache_read);
+        plus(&mut self.cache_write_5m, other.cache_write_5m);
+        plus(&mut self.cache_write_1h, other.cache_write_1h);
+        plus(&mut self.audio_in, other.audio_in);
+        plus(&mut self.audio_cached, other.audio_cached);
+        plus(&mut self.image_in, other.image_in);
+        plus(&mut self.output_text, other.output_text);
+        plus(&mut self.reasoning, other.reasoning);
+        plus(&mut self.audio_out, other.audio_out);
+        plus(&mut self.image_out, other.image_out);
+        plus(&mut self.requests, other.requests);
+        plus(&mut self.web_searches, other.web_searches);
+    }
+}

@@ -1,0 +1,190 @@
+//! The client: the only file that knows the whole flow.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::config::{Config, Options};
+use crate::context::{Scope, ScopeKind, ScopeOptions, Totals};
+use crate::decode::{Recognised, recognise};
+use crate::deliver::{Delivery, Report, Stats};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, timestamp};
+use crate::exchange::Exchange;
+use crate::pipeline::{Input, Pipeline};
+
+/// Captures calls and delivers their events. Cheap to clone; clones share one queue and one worker.
+///
+/// Nothing starts until the first capture. In a forked child a client begins anew: what the parent had queued is the
+/// parent's to send. No method panics or blocks, but for [`flush`](Self::flush) and [`shutdown`](Self::shutdown),
+/// which wait for as long as they are told.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    config: Arc<Config>,
+    core: ArcSwapOption<Core>,
+}
+
+/// What belongs to one process.
+struct Core {
+    pid: u32,
+    delivery: Delivery<Pipeline>,
+}
+
+impl Client {
+    /// A client with these options; environment and defaults fill in the rest.
+    ///
+    /// # Errors
+    /// A config error that names the option and says what is allowed.
+    pub fn new(options: Options) -> Result<Self> {
+        Ok(Self::with_config(options.resolve()?))
+    }
+
+    /// A client that is configured by the environment alone.
+    ///
+    /// # Errors
+    /// As [`Client::new`]; variables that cannot be used are warnings, not errors.
+    pub fn from_env() -> Result<Self> {
+        Self::new(Options::default())
+    }
+
+    /// A client with a configuration that is already resolved.
+    pub fn with_config(config: Config) -> Self {
+        Self(Arc::new(Shared { config: Arc::new(config), core: ArcSwapOption::empty() }))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Whether and how a request to this address is recorded; `None`: it is left wholly alone. `provider` is the name
+    /// that the application gave, if any. Cheap: meant to be asked for every request that an observed client makes.
+    pub fn recognise(&self, method: &str, url: &str, provider: Option<&str>) -> Option<Recognised> {
+        if !self.config().enabled {
+            return None;
+        }
+        recognise(self.config(), method, url, provider)
+    }
+
+    /// Hands over one HTTP attempt. Never fails, never blocks; what cannot be taken is counted.
+    pub fn observe(&self, exchange: Exchange) {
+        let size = exchange.size();
+        self.offer(Input::Exchange(Box::new(exchange)), size);
+    }
+
+    /// Opens a scope inside another one, or at the top. Calls belong to the scope that they carry in
+    /// [`Exchange::scope`].
+    pub fn open(&self, kind: ScopeKind, parent: Option<&Scope>, options: ScopeOptions) -> Scope {
+        Scope::open(kind, parent, options)
+    }
+
+    /// Ends a scope: a trace or span sends its event. Ending twice does nothing.
+    pub fn close(&self, scope: &Scope) {
+        if matches!(scope.kind(), ScopeKind::Trace | ScopeKind::Span) && scope.end_once() {
+            const ABOUT: usize = 1024;
+            self.offer(Input::Ended(scope.clone(), scope.elapsed()), ABOUT);
+        }
+    }
+
+    /// Sends any event as it is. Returns its id.
+    ///
+    /// # Errors
+    /// A usage error when the event has no name.
+    pub fn capture(
+        &self,
+        event: &str,
+        distinct_id: Option<&str>,
+        properties: Map<String, Value>,
+        at: Option<SystemTime>,
+        uuid: Option<Uuid>,
+    ) -> Result<Uuid> {
+        if event.trim().is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "capture: the event needs a name"));
+        }
+        let uuid = uuid.unwrap_or_else(Uuid::now_v7);
+        let event = Event {
+            event: event.to_owned(),
+            uuid,
+            distinct_id: distinct_id
+                .or(self.config().distinct_id.as_deref())
+                .map_or_else(|| uuid.to_string(), str::to_owned),
+            timestamp: timestamp(at.unwrap_or_else(SystemTime::now)),
+            properties,
+        };
+        let size = event.properties.iter().map(|(key, value)| key.len() + 16 + value_size(value)).sum::<usize>() + 256;
+        self.offer(Input::Event(Box::new(event)), size);
+        Ok(uuid)
+    }
+
+    /// What the calls inside a scope used and cost, after waiting (at most `timeout`) until every call that was
+    /// handed over so far is decoded.
+    pub fn totals(&self, scope: &Scope, timeout: Duration) -> Totals {
+        if let Some(core) = self.core_if_started() {
+            core.delivery.settle(timeout);
+        }
+        scope.totals()
+    }
+
+    /// Sends what there is and waits for it, at most `timeout`.
+    pub fn flush(&self, timeout: Duration) -> Report {
+        self.core_if_started().map(|core| core.delivery.flush(timeout)).unwrap_or_default()
+    }
+
+    /// Flushes, at most `timeout`, and ends the worker. Later captures are refused and counted.
+    pub fn shutdown(&self, timeout: Duration) -> Report {
+        self.core_if_started().map(|core| core.delivery.shutdown(timeout)).unwrap_or_default()
+    }
+
+    /// How things stand.
+    pub fn stats(&self) -> Stats {
+        self.core_if_started().map(|core| core.delivery.stats()).unwrap_or_default()
+    }
+
+    fn offer(&self, input: Input, size: usize) {
+        if self.config().enabled {
+            self.core().delivery.offer(input, size);
+        }
+    }
+
+    fn core_if_started(&self) -> Option<Arc<Core>> {
+        self.0.core.load_full().filter(|core| core.pid == std::process::id())
+    }
+
+    /// This process's core. In a forked child the parent's is forgotten: its thread does not exist here, and its locks
+    /// may be held by threads that do not either, so it is neither joined nor dropped.
+    fn core(&self) -> Arc<Core> {
+        let pid = std::process::id();
+        loop {
+            let current = self.0.core.load_full();
+            if let Some(core) = &current
+                && core.pid == pid
+            {
+                return Arc::clone(core);
+            }
+            let config = Arc::clone(&self.0.config);
+            let fresh = Arc::new(Core { pid, delivery: Delivery::new(Arc::clone(&config), Pipeline::new(config)) });
+            self.0.core.compare_and_swap(&current, Some(fresh));
+            std::mem::forget(current);
+        }
+    }
+}
+
+fn value_size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| value_size(item) + 1).sum::<usize>() + 2,
+        Value::Object(members) => members.iter().map(|(key, item)| key.len() + 4 + value_size(item)).sum::<usize>() + 2,
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("host", &self.config().host).finish_non_exhaustive()
+    }
+}

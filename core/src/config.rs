@@ -1,0 +1,515 @@
+//! Every option, its default, its environment variable and what it may be, in one table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// The language that the library is used from. It names the options and the unit of times, and is
+/// `$ai_lib_language` on every event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Language {
+    /// `snake_case`, durations given as milliseconds to [`Options::set`].
+    #[default]
+    Rust,
+    /// `snake_case`, durations in seconds.
+    Python,
+    /// `camelCase`, durations in milliseconds.
+    Node,
+}
+
+impl Language {
+    /// The value of `$ai_lib_language`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Node => "node",
+        }
+    }
+
+    fn name_of(self, option: &str) -> String {
+        match self {
+            Self::Rust | Self::Python => option.to_owned(),
+            Self::Node => camel(option),
+        }
+    }
+}
+
+/// When events are also written to disk on their way to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SpoolMode {
+    /// Memory only.
+    Off,
+    /// What does not fit in memory, what the server does not take now, and what is left at exit.
+    #[default]
+    Overflow,
+    /// Every event before it is sent: survives kill -9.
+    Always,
+}
+
+/// The resolved configuration of a client. Code wins over environment, environment over default.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The language of the caller.
+    pub language: Language,
+    /// The PostHog project key; `None`: events go to the local store.
+    pub api_key: Option<Secret>,
+    /// Scheme and host of the server, without a final slash.
+    pub host: String,
+    /// Default for every event.
+    pub distinct_id: Option<String>,
+    /// Default for every event.
+    pub properties: Map<String, Value>,
+    /// Default for every event.
+    pub groups: Map<String, Value>,
+    /// False turns everything into a no-op.
+    pub enabled: bool,
+    /// Says on stderr what is done.
+    pub debug: bool,
+    /// The share of traces that is kept, 0 to 1.
+    pub sample_rate: f64,
+    /// Hides content in every event.
+    pub privacy: bool,
+    /// Keeps media as sent.
+    pub full_capture: bool,
+    /// Asks providers for usage in streams where the caller did not say.
+    pub stream_usage: bool,
+    /// Sends a batch at this many events.
+    pub flush_at: usize,
+    /// Sends what there is after this time.
+    pub flush_interval: Duration,
+    /// Tries after the first one.
+    pub max_retries: u32,
+    /// Of one request to the server.
+    pub timeout: Duration,
+    /// Compresses batches.
+    pub gzip: bool,
+    /// Bytes that everything queued may take.
+    pub max_memory: usize,
+    /// See [`SpoolMode`].
+    pub spool: SpoolMode,
+    /// Where the local store and the spool live.
+    pub dir: PathBuf,
+    /// A price file.
+    pub prices: Option<PathBuf>,
+    /// Refresh prices from OpenRouter in the background.
+    pub prices_update: bool,
+    /// Provider of a host that is not known: `host[:port]` to provider.
+    pub hosts: Vec<(String, String)>,
+    /// What is worth a warning about the environment; printed once at the first use.
+    pub warnings: Vec<String>,
+}
+
+/// A text that is shown by its first letters only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The whole text, to be sent and for nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}...", self.0.chars().take(6).collect::<String>())
+    }
+}
+
+enum Kind {
+    Text,
+    Bool,
+    /// A number from 0 to 1.
+    Share,
+    /// A whole number within bounds.
+    Count(u64, u64),
+    /// A duration; the longest allowed in seconds.
+    Time(f64),
+    Object,
+    OneOf(&'static [&'static str]),
+}
+
+struct Row {
+    name: &'static str,
+    env: &'static [&'static str],
+    kind: Kind,
+}
+
+const fn row(name: &'static str, env: &'static [&'static str], kind: Kind) -> Row {
+    Row { name, env, kind }
+}
+
+const KIB: u64 = 1024;
+
+/// The table. Defaults are in [`Config::default`], for a default needs its own type.
+const TABLE: &[Row] = &[
+    row("api_key", &["POSTHOG_API_KEY", "POSTHOG_PROJECT_API_KEY"], Kind::Text),
+    row("host", &["POSTHOG_HOST"], Kind::Text),
+    row("distinct_id", &[], Kind::Text),
+    row("properties", &[], Kind::Object),
+    row("groups", &[], Kind::Object),
+    row("enabled", &["LLMTRAIL_ENABLED"], Kind::Bool),
+    row("debug", &["LLMTRAIL_DEBUG"], Kind::Bool),
+    row("sample_rate", &["LLMTRAIL_SAMPLE_RATE"], Kind::Share),
+    row("privacy", &["LLMTRAIL_PRIVACY"], Kind::Bool),
+    row("full_capture", &[], Kind::Bool),
+    row("stream_usage", &[], Kind::Bool),
+    row("flush_at", &["LLMTRAIL_FLUSH_AT"], Kind::Count(1, 10_000)),
+    row("flush_interval", &["LLMTRAIL_FLUSH_INTERVAL"], Kind::Time(3600.0)),
+    row("max_retries", &[], Kind::Count(0, 100)),
+    row("timeout", &[], Kind::Time(600.0)),
+    row("gzip", &[], Kind::Bool),
+    row("max_memory", &[], Kind::Count(64 * KIB, 64 * KIB * KIB * KIB)),
+    row("spool", &["LLMTRAIL_SPOOL"], Kind::OneOf(&["off", "overflow", "always"])),
+    row("dir", &["LLMTRAIL_DIR"], Kind::Text),
+    row("prices", &["LLMTRAIL_PRICES"], Kind::Text),
+    row("prices_update", &[], Kind::Bool),
+    row("hosts", &[], Kind::Object),
+];
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            language: Language::default(),
+            api_key: None,
+            host: "https://us.i.posthog.com".to_owned(),
+            distinct_id: None,
+            properties: Map::new(),
+            groups: Map::new(),
+            enabled: true,
+            debug: false,
+            sample_rate: 1.0,
+            privacy: false,
+            full_capture: false,
+            stream_usage: true,
+            flush_at: 100,
+            flush_interval: Duration::from_secs(5),
+            max_retries: 3,
+            timeout: Duration::from_secs(10),
+            gzip: true,
+            max_memory: 64 << 20,
+            spool: SpoolMode::default(),
+            dir: data_dir(),
+            prices: None,
+            prices_update: false,
+            hosts: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Options on their way to a [`Config`]: names and JSON values, as the languages hand them over.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    language: Language,
+    values: Map<String, Value>,
+}
+
+impl Options {
+    /// No options yet, for a caller in a language.
+    pub fn new(language: Language) -> Self {
+        Self { language, values: Map::new() }
+    }
+
+    /// Options from a JSON object in the language's own names and units. `null` counts as not given.
+    ///
+    /// # Errors
+    /// A config error when the text is not a JSON object.
+    pub fn from_json(language: Language, json: &str) -> Result<Self> {
+        match serde_json::from_str(json) {
+            Ok(Value::Object(values)) => Ok(Self { language, values }),
+            Ok(_) => Err(Error::config("options: expected an object of names and values")),
+            Err(error) => Err(Error::config(format!("options: not valid JSON: {error}")).with_source(error)),
+        }
+    }
+
+    /// Sets one option. Times are milliseconds unless the language is Python.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.values.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Checks every option and fills in environment and defaults.
+    ///
+    /// # Errors
+    /// A config error that names the option and says what is allowed. An environment variable that cannot be used
+    /// is not an error but a warning, for it must not stop a program that somebody else wrote.
+    pub fn resolve(self) -> Result<Config> {
+        self.resolve_with(|name| std::env::var(name).ok())
+    }
+
+    fn resolve_with(self, env: impl Fn(&str) -> Option<String>) -> Result<Config> {
+        let language = self.language;
+        let mut config = Config { language, ..Config::default() };
+        for row in TABLE {
+            for name in row.env {
+                let Some(text) = env(name).filter(|text| !text.trim().is_empty()) else { continue };
+                match row.parse_env(text.trim()).and_then(|value| config.apply(row, &value, Language::Python)) {
+                    Ok(()) => {}
+                    Err(why) => config.warnings.push(format!("{name} is ignored: {why}")),
+                }
+                break;
+            }
+        }
+        for (given, value) in &self.values {
+            let Some(row) = TABLE.iter().find(|row| language.name_of(row.name) == *given) else {
+                return Err(Error::config(unknown_option(language, given)));
+            };
+            if !value.is_null() {
+                config.apply(row, value, language).map_err(|why| Error::config(format!("{given}: {why}")))?;
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl Row {
+    fn parse_env(&self, text: &str) -> std::result::Result<Value, String> {
+        Ok(match self.kind {
+            Kind::Bool => match text.to_ascii_lowercase().as_str() {
+                "1" | "true" | "yes" | "on" => Value::Bool(true),
+                "0" | "false" | "no" | "off" => Value::Bool(false),
+                _ => return Err(format!("{text:?} is not true or false")),
+            },
+            Kind::Share | Kind::Count(..) | Kind::Time(_) => serde_json::from_str::<serde_json::Number>(text)
+                .map(Value::Number)
+                .map_err(|_| format!("{text:?} is not a number"))?,
+            Kind::Text | Kind::Object | Kind::OneOf(_) => Value::String(text.to_owned()),
+        })
+    }
+}
+
+impl Config {
+    /// Checks a value against its row and puts it in its place.
+    fn apply(&mut self, row: &Row, value: &Value, language: Language) -> std::result::Result<(), String> {
+        match &row.kind {
+            Kind::Text => {
+                let text = value.as_str().ok_or_else(|| expected("a string", value))?;
+                match row.name {
+                    "api_key" => self.api_key = (!text.trim().is_empty()).then(|| Secret(text.trim().to_owned())),
+                    "host" => self.host = posthog_host(text)?,
+                    "distinct_id" => self.distinct_id = (!text.is_empty()).then(|| text.to_owned()),
+                    "dir" if text.is_empty() => return Err("expected a folder, got an empty string".to_owned()),
+                    "dir" => self.dir = PathBuf::from(text),
+                    "prices" => self.prices = Some(PathBuf::from(text)),
+                    other => unreachable!("{other} is not a text"),
+                }
+            }
+            Kind::Bool => {
+                let given = value.as_bool().ok_or_else(|| expected("true or false", value))?;
+                *match row.name {
+                    "enabled" => &mut self.enabled,
+                    "debug" => &mut self.debug,
+                    "privacy" => &mut self.privacy,
+                    "full_capture" => &mut self.full_capture,
+                    "stream_usage" => &mut self.stream_usage,
+                    "gzip" => &mut self.gzip,
+                    "prices_update" => &mut self.prices_update,
+                    other => unreachable!("{other} is not a switch"),
+                } = given;
+            }
+            Kind::Share => {
+                let share = value.as_f64().filter(|share| (0.0..=1.0).contains(share));
+                self.sample_rate = share.ok_or_else(|| expected("a number from 0 to 1", value))?;
+            }
+            Kind::Count(least, most) => {
+                let whole = value.as_u64().or_else(|| {
+                    // JavaScript has one kind of number: 100 may arrive as 100.0.
+                    let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..9e15).contains(n))?;
+                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+                    Some(number as u64)
+                });
+                let count = whole
+                    .filter(|count| (least..=most).contains(&count))
+                    .ok_or_else(|| expected(&format!("a whole number from {least} to {most}"), value))?;
+                let size = usize::try_from(count).unwrap_or(usize::MAX);
+                match row.name {
+                    "flush_at" => self.flush_at = size,
+                    "max_memory" => self.max_memory = size,
+                    "max_retries" => self.max_retries = u32::try_from(count).unwrap_or(u32::MAX),
+                    other => unreachable!("{other} is not a count"),
+                }
+            }
+            Kind::Time(most) => {
+                let (unit, scale) = if language == Language::Python { ("seconds", 1.0) } else { ("milliseconds", 1e3) };
+                let given = value
+                    .as_f64()
+                    .map(|time| time / scale)
+                    .filter(|time| *time > 0.0 && time <= most)
+                    .ok_or_else(|| expected(&format!("{unit} above 0 and up to {}", most * scale), value))?;
+                let time = Duration::from_secs_f64(given);
+                match row.name {
+                    "flush_interval" => self.flush_interval = time,
+                    "timeout" => self.timeout = time,
+                    other => unreachable!("{other} is not a time"),
+                }
+            }
+            Kind::Object => {
+                let object = value.as_object().ok_or_else(|| expected("an object", value))?;
+                match row.name {
+                    "properties" => self.properties = object.clone(),
+                    "groups" => self.groups = object.clone(),
+                    "hosts" => {
+                        self.hosts = object
+                            .iter()
+                            .map(|(host, provider)| match provider.as_str() {
+                                Some(provider) if !host.is_empty() && !provider.is_empty() => {
+                                    Ok((host.to_ascii_lowercase(), provider.to_owned()))
+                                }
+                                _ => Err(expected("an object of host[:port] to provider", value)),
+                            })
+                            .collect::<std::result::Result<_, _>>()?;
+                    }
+                    other => unreachable!("{other} is not an object"),
+                }
+            }
+            Kind::OneOf(choices) => {
+                let text = value.as_str().unwrap_or_default().to_ascii_lowercase();
+                self.spool = match text.as_str() {
+                    "off" => SpoolMode::Off,
+                    "overflow" => SpoolMode::Overflow,
+                    "always" => SpoolMode::Always,
+                    _ => return Err(expected(&format!("one of {}", choices.join(", ")), value)),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+fn expected(what: &str, got: &Value) -> String {
+    let mut text = got.to_string();
+    if let Some((cut, _)) = text.char_indices().nth(60) {
+        text.truncate(cut);
+        text.push_str("...");
+    }
+    format!("expected {what}, got {text}")
+}
+
+fn unknown_option(language: Language, given: &str) -> String {
+    let names: Vec<String> = TABLE.iter().map(|row| language.name_of(row.name)).collect();
+    let folded = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
+    let near = names.iter().find(|name| folded(name) == folded(given));
+    let hint = near.map(|name| format!(" Did you mean {name}?")).unwrap_or_default();
+    format!("{given}: unknown option.{hint} Known options: {}", names.join(", "))
+}
+
+/// Checks a server address and maps PostHog's application hosts to its ingestion hosts.
+fn posthog_host(text: &str) -> std::result::Result<String, String> {
+    let wrong = || format!("expected an address such as https://us.i.posthog.com, got {text:?}");
+    let url = reqwest::Url::parse(text.trim()).map_err(|_| wrong())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong());
+    }
+    let host = match url.host_str().ok_or_else(wrong)? {
+        "app.posthog.com" | "us.posthog.com" => "us.i.posthog.com",
+        "eu.posthog.com" => "eu.i.posthog.com",
+        other => other,
+    };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Ok(format!("{}://{host}{port}{}", url.scheme(), url.path().trim_end_matches('/')))
+}
+
+/// The user's data directory for this library.
+fn data_dir() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = if cfg!(target_os = "windows") {
+        var("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        var("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        var("XDG_DATA_HOME").or_else(|| var("HOME").map(|home| home.join(".local/share")))
+    };
+    base.unwrap_or_else(std::env::temp_dir).join("llmtrail")
+}
+
+fn camel(snake: &str) -> String {
+    let mut out = String::with_capacity(snake.len());
+    let mut upper = false;
+    for c in snake.chars() {
+        if c == '_' {
+            upper = true;
+        } else if std::mem::take(&mut upper) {
+            out.push(c.to_ascii_uppercase());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn resolve(language: Language, options: &Value) -> Result<Config> {
+        Options::from_json(language, &options.to_string()).unwrap().resolve_with(|_| None)
+    }
+
+    #[test]
+    fn each_language_has_its_names_and_units() {
+        let python = resolve(Language::Python, &json!({"flush_interval": 1.5, "flush_at": 7})).unwrap();
+        let node = resolve(Language::Node, &json!({"flushInterval": 1500, "flushAt": 7.0})).unwrap();
+        assert_eq!(python.flush_interval, node.flush_interval);
+        assert_eq!((python.flush_at, node.flush_at), (7, 7));
+        let wrong = resolve(Language::Node, &json!({"flush_at": 7})).unwrap_err();
+        assert!(wrong.to_string().contains("Did you mean flushAt?"), "{wrong}");
+    }
+
+    #[test]
+    fn mistakes_name_the_option_and_what_is_allowed() {
+        for (options, says) in [
+            (json!({"flush_at": -1}), "flush_at: expected a whole number from 1 to 10000, got -1"),
+            (json!({"flush_at": 1.5}), "flush_at: expected a whole number from 1 to 10000, got 1.5"),
+            (json!({"timeout": 0}), "timeout: expected seconds above 0 and up to 600, got 0"),
+            (json!({"sample_rate": 2}), "sample_rate: expected a number from 0 to 1, got 2"),
+            (json!({"spool": "some"}), "spool: expected one of off, overflow, always, got \"some\""),
+            (json!({"host": "posthog"}), "host: expected an address such as"),
+            (json!({"host": "ftp://x"}), "host: expected an address such as"),
+            (json!({"hosts": {"a": 1}}), "hosts: expected an object of host[:port] to provider"),
+            (json!({"gzip": "yes"}), "gzip: expected true or false, got \"yes\""),
+            (json!({"bogus": 1}), "bogus: unknown option."),
+        ] {
+            let error = resolve(Language::Python, &options).unwrap_err();
+            assert_eq!(error.kind().code(), "config");
+            assert!(error.to_string().starts_with(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn code_wins_over_environment_and_a_bad_variable_is_a_warning() {
+        let env = |name: &str| match name {
+            "LLMTRAIL_FLUSH_AT" => Some("9".to_owned()),
+            "LLMTRAIL_SAMPLE_RATE" => Some("lots".to_owned()),
+            "LLMTRAIL_ENABLED" => Some("off".to_owned()),
+            "POSTHOG_PROJECT_API_KEY" => Some("phc_abcdefgh".to_owned()),
+            _ => None,
+        };
+        let config = Options::new(Language::Python).set("flush_at", 3).resolve_with(env).unwrap();
+        assert_eq!(config.flush_at, 3);
+        assert!(!config.enabled);
+        assert_eq!(config.warnings, ["LLMTRAIL_SAMPLE_RATE is ignored: \"lots\" is not a number"]);
+        assert_eq!(format!("{:?}", config.api_key.unwrap()), "phc_ab...");
+    }
+
+    #[test]
+    fn posthog_application_hosts_become_ingestion_hosts() {
+        assert_eq!(posthog_host("https://eu.posthog.com/").unwrap(), "https://eu.i.posthog.com");
+        assert_eq!(posthog_host("http://127.0.0.1:8000/ph/").unwrap(), "http://127.0.0.1:8000/ph");
+        assert!(posthog_host("https://user:pw@host").is_err());
+    }
+}

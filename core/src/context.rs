@@ -1,0 +1,348 @@
+//! Which session, trace and span a call belongs to.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::event::usage::Usage;
+use crate::price::Amount;
+
+/// What a [`Scope`] stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopeKind {
+    /// Groups traces: a conversation.
+    Session,
+    /// Everything done for one request; sends `$ai_trace` at its end.
+    Trace,
+    /// One operation; sends `$ai_span` at its end.
+    Span,
+    /// Only carries options for the calls inside.
+    Options,
+}
+
+/// What can be given to a scope. Everything is optional; what is absent is inherited from the scope around it.
+#[derive(Debug, Clone, Default)]
+pub struct ScopeOptions {
+    /// The scope's name.
+    pub name: Option<String>,
+    /// The person or machine the calls are for.
+    pub distinct_id: Option<String>,
+    /// The session's id.
+    pub session_id: Option<String>,
+    /// The trace's id (traces only). Characters that PostHog does not take are replaced by `_`.
+    pub trace_id: Option<String>,
+    /// Free-form properties for every event inside; the inner scope wins.
+    pub properties: Map<String, Value>,
+    /// PostHog groups, `{"company": "id"}`; the inner scope wins by key.
+    pub groups: Map<String, Value>,
+    /// True hides content. A scope can tighten privacy, never loosen it.
+    pub privacy: Option<bool>,
+    /// `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text (spans only).
+    pub span_type: Option<String>,
+    /// What went in.
+    pub input: Option<Value>,
+}
+
+/// A session, trace, span or set of options that calls are made in. Cheap to clone; safe to share between threads.
+#[derive(Clone)]
+pub struct Scope(Arc<Inner>);
+
+struct Inner {
+    kind: ScopeKind,
+    parent: Option<Scope>,
+    name: Option<String>,
+    span_type: Option<String>,
+    trace_id: Option<String>,
+    span_id: Option<String>,
+    session_id: Option<String>,
+    distinct_id: Option<String>,
+    properties: Map<String, Value>,
+    groups: Map<String, Value>,
+    privacy: bool,
+    started_at: SystemTime,
+    started: Instant,
+    ended: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default, Clone)]
+struct State {
+    input: Option<Value>,
+    output: Option<Value>,
+    error: Option<(String, String)>,
+    properties: Map<String, Value>,
+    totals: Totals,
+}
+
+/// What the calls inside a scope used and cost so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    /// Number of generations and embeddings.
+    pub calls: u64,
+    /// Sum of the buckets that were reported.
+    pub usage: Usage,
+    /// Sum of the costs that are known.
+    pub cost: Amount,
+    /// Calls whose cost is not known.
+    pub unpriced: u64,
+}
+
+impl Scope {
+    /// Opens a scope inside another one, or at the top.
+    pub fn open(kind: ScopeKind, parent: Option<&Self>, options: ScopeOptions) -> Self {
+        let inherited = parent.map(|scope| &*scope.0);
+        let trace_id = match kind {
+            ScopeKind::Trace => Some(options.trace_id.map_or_else(new_id, |id| clean_id(&id))),
+            ScopeKind::Span => Some(inherited.and_then(|up| up.trace_id.clone()).unwrap_or_else(new_id)),
+            ScopeKind::Session | ScopeKind::Options => {
+                options.trace_id.map(|id| clean_id(&id)).or_else(|| inherited.and_then(|up| up.trace_id.clone()))
+            }
+        };
+        let merged = |own: Map<String, Value>, up: Option<&Map<String, Value>>| match up {
+            Some(up) if !up.is_empty() => {
+                let mut all = up.clone();
+                all.extend(own);
+                all
+            }
+            _ => own,
+        };
+        Self(Arc::new(Inner {
+            kind,
+            parent: parent.cloned(),
+            name: options.name,
+            span_type: options.span_type,
+            trace_id,
+            span_id: (kind == ScopeKind::Span).then(new_id),
+            session_id: match (kind, options.session_id) {
+                (_, Some(id)) => Some(id),
+                (ScopeKind::Session, None) => Some(new_id()),
+                (_, None) => inherited.and_then(|up| up.session_id.clone()),
+            },
+            distinct_id: options.distinct_id.or_else(|| inherited.and_then(|up| up.distinct_id.clone())),
+            properties: merged(options.properties, inherited.map(|up| &up.properties)),
+            groups: merged(options.groups, inherited.map(|up| &up.groups)),
+            privacy: options.privacy.unwrap_or(false) || inherited.is_some_and(|up| up.privacy),
+            started_at: SystemTime::now(),
+            started: Instant::now(),
+            ended: AtomicBool::new(false),
+            state: Mutex::new(State { input: options.input, ..State::default() }),
+        }))
+    }
+
+    /// What this scope stands for.
+    pub fn kind(&self) -> ScopeKind {
+        self.0.kind
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// The span's type.
+    pub fn span_type(&self) -> Option<&str> {
+        self.0.span_type.as_deref()
+    }
+
+    /// The trace that calls in here belong to; `None` when each call is a trace of its own.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.0.trace_id.as_deref()
+    }
+
+    /// The session that calls in here belong to.
+    pub fn session_id(&self) -> Option<&str> {
+        self.0.session_id.as_deref()
+    }
+
+    /// The person or machine that calls in here are for.
+    pub fn distinct_id(&self) -> Option<&str> {
+        self.0.distinct_id.as_deref()
+    }
+
+    /// The span's own id; `None` for other kinds.
+    pub fn span_id(&self) -> Option<&str> {
+        self.0.span_id.as_deref()
+    }
+
+    /// The parent id of a call or span made inside this scope: the nearest span, else the trace when one is open
+    /// here, for a parent that is never sent would hide its children.
+    pub fn parent_id_for_children(&self) -> Option<&str> {
+        let mut scope = self;
+        loop {
+            match scope.0.kind {
+                ScopeKind::Span => return scope.span_id(),
+                ScopeKind::Trace => return scope.trace_id(),
+                ScopeKind::Session | ScopeKind::Options => scope = scope.0.parent.as_ref()?,
+            }
+        }
+    }
+
+    /// The parent id of this scope's own event; `None` at the top and for a trace.
+    pub fn parent_id(&self) -> Option<&str> {
+        match self.0.kind {
+            ScopeKind::Trace => None,
+            _ => self.0.parent.as_ref()?.parent_id_for_children(),
+        }
+    }
+
+    /// Properties for every event inside, outer scopes' included.
+    pub fn properties(&self) -> &Map<String, Value> {
+        &self.0.properties
+    }
+
+    /// Groups for every event inside, outer scopes' included.
+    pub fn groups(&self) -> &Map<String, Value> {
+        &self.0.groups
+    }
+
+    /// Whether content is hidden in here.
+    pub fn privacy(&self) -> bool {
+        self.0.privacy
+    }
+
+    /// When it began, by the wall clock.
+    pub fn started_at(&self) -> SystemTime {
+        self.0.started_at
+    }
+
+    /// How long it has been open, by a clock that never jumps.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.0.started.elapsed()
+    }
+
+    /// Sets what went in.
+    pub fn set_input(&self, input: Value) {
+        self.state().input = Some(input);
+    }
+
+    /// Sets what came out.
+    pub fn set_output(&self, output: Value) {
+        self.state().output = Some(output);
+    }
+
+    /// Marks it as failed: a type and a message.
+    pub fn set_error(&self, kind: impl Into<String>, message: impl Into<String>) {
+        self.state().error = Some((kind.into(), message.into()));
+    }
+
+    /// Adds properties to this scope's own event.
+    pub fn set_properties(&self, properties: Map<String, Value>) {
+        self.state().properties.extend(properties);
+    }
+
+    /// What calls inside used and cost, as far as they have been decoded.
+    pub fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    /// Adds one call to this scope and to every scope around it.
+    pub(crate) fn add(&self, usage: &Usage, cost: Option<Amount>) {
+        let mut scope = Some(self);
+        while let Some(here) = scope {
+            here.state().totals.add(usage, cost);
+            scope = here.0.parent.as_ref();
+        }
+    }
+
+    /// The first caller gets true: an event for this scope is due.
+    pub(crate) fn end_once(&self) -> bool {
+        !self.0.ended.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn input(&self) -> Option<Value> {
+        self.state().input.clone()
+    }
+
+    pub(crate) fn output(&self) -> Option<Value> {
+        self.state().output.clone()
+    }
+
+    pub(crate) fn error(&self) -> Option<(String, String)> {
+        self.state().error.clone()
+    }
+
+    pub(crate) fn own_properties(&self) -> Map<String, Value> {
+        self.state().properties.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("kind", &self.0.kind)
+            .field("name", &self.0.name)
+            .field("trace_id", &self.0.trace_id)
+            .field("span_id", &self.0.span_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Totals {
+    fn add(&mut self, usage: &Usage, cost: Option<Amount>) {
+        self.calls += 1;
+        self.usage.add(usage);
+        match cost {
+            Some(cost) => self.cost = self.cost.saturating_add(cost),
+            None => self.unpriced += 1,
+        }
+    }
+}
+
+/// A fresh id: a UUID v7, so that ids sort by time.
+pub(crate) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// An id with only the characters that PostHog takes in a trace id.
+pub(crate) fn clean_id(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_~.@()!':|".contains(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_only_what_will_be_sent() {
+        let session = Scope::open(ScopeKind::Session, None, ScopeOptions::default());
+        assert_eq!(session.trace_id(), None);
+        assert_eq!(session.parent_id_for_children(), None);
+        let trace = Scope::open(ScopeKind::Trace, Some(&session), ScopeOptions::default());
+        assert_eq!(trace.session_id(), session.session_id());
+        assert_eq!(trace.parent_id(), None);
+        let options = Scope::open(ScopeKind::Options, Some(&trace), ScopeOptions::default());
+        assert_eq!(options.parent_id_for_children(), trace.trace_id());
+        let span = Scope::open(ScopeKind::Span, Some(&options), ScopeOptions::default());
+        assert_eq!(span.parent_id(), trace.trace_id());
+        assert_eq!(span.parent_id_for_children(), span.span_id());
+        assert_eq!(span.trace_id(), trace.trace_id());
+    }
+
+    #[test]
+    fn a_span_outside_a_trace_starts_one_without_a_parent() {
+        let span = Scope::open(ScopeKind::Span, None, ScopeOptions::default());
+        assert!(span.trace_id().is_some());
+        assert_eq!(span.parent_id(), None);
+    }
+
+    #[test]
+    fn privacy_tightens_and_never_loosens() {
+        let options = |privacy| ScopeOptions { privacy, ..ScopeOptions::default() };
+        let outer = Scope::open(ScopeKind::Options, None, options(Some(true)));
+        let inner = Scope::open(ScopeKind::Options, Some(&outer), options(Some(false)));
+        assert!(inner.privacy());
+    }
+
+    #[test]
+    fn ids_keep_only_what_posthog_takes() {
+        assert_eq!(clean_id("a b/c#é-1.x"), "a_b_c__-1.x");
+    }
+}

@@ -1,0 +1,33 @@
+//! LLM analytics at the transport: every provider call becomes a priced PostHog event.
+//!
+//! The flow, top to bottom (one module each): an [`Exchange`] is the HTTP request and response of one provider
+//! call; [`decode`] turns it into what was asked, answered and used; [`event`] gives that the shape of PostHog's LLM
+//! analytics; [`price`] adds what it cost; `deliver` queues, batches and retries; `sink` is where events end up.
+//! [`Client`] is the only file that knows the whole flow, and [`Scope`] says which session, trace and span a call is in.
+
+pub mod client;
+pub mod config;
+pub mod context;
+pub mod decode;
+mod deliver;
+pub mod error;
+pub mod event;
+pub mod exchange;
+pub mod observation;
+mod pipeline;
+pub mod price;
+mod sink;
+pub mod stream_usage;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "middleware")]
+pub mod middleware;
+
+pub use client::Client;
+pub use config::{Config, Language, Options};
+pub use context::{Scope, ScopeKind, ScopeOptions};
+pub use deliver::{Report, Stats};
+pub use error::{Error, ErrorKind, Result};
+pub use exchange::{Chunk, End, Exchange};
+pub use observation::Observation;

@@ -1,0 +1,1 @@
+//! A reqwest-middleware layer that observes the calls made through it.
