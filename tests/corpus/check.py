@@ -1,0 +1,98 @@
+"""Checks the shape of the corpus: files, keys, names, and that the redacted media are the bytes of the wire.
+
+It knows nothing of llmtrail and only guards against slips.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+KEYS = set("shows source url method request_headers response_headers status end error".split())
+KEYS |= {"asked_usage", "provider", "cost", "cost_note"}
+ENDS = {None, "complete", "abandoned", "error", "timeout"}
+EVENTS = {"$ai_generation", "$ai_embedding"}
+ALWAYS = {"$ai_provider", "$ai_base_url", "$ai_request_url", "$ai_model", "$ai_input", "$ai_tokens_source"}
+NEVER = re.compile(
+    r"\$(lib|ai_lib|ai_.*cost)|\$ai_(trace_id|span_id|parent_id|session_id|latency|time_to_first_token)$"
+    r"|\$ai_consumer_pause$|\$process_person_profile$|\$geoip_disable$"
+)
+HOLDER = re.compile(r"\[redacted ([^,\]]+), (\d+) bytes, sha256:([0-9a-f]{16})\]")
+BASE64 = re.compile(rb"[A-Za-z0-9+/]{8,}={0,2}")
+
+
+def payloads(body):
+    """(length, SHA-256) of every base64 run in the body, and of a stream's audio pieces joined."""
+    decoded = [base64.b64decode(run) for run in BASE64.findall(body) if len(run) % 4 == 0]
+    audio = re.findall(rb'"data":"([A-Za-z0-9+/=]+)"', body)
+    if len(audio) > 1:
+        decoded.append(b"".join(base64.b64decode(piece) for piece in audio))
+    return {(len(raw), hashlib.sha256(raw).hexdigest()) for raw in decoded}
+
+
+def media(node):
+    """Every `media` object below `node`."""
+    if isinstance(node, dict) and {"mime", "bytes", "sha256"} == set(node):
+        yield node
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from media(item)
+
+
+def check(folder):
+    """The complaints about one case."""
+    names = {path.name for path in folder.iterdir()}
+    bodies = names & {"response.json", "response.sse", "response.body"}
+    if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", folder.name):
+        yield "folder names are lower case words joined by _"
+    if names - bodies != {"case.json", "request.json", "expected.json"} or len(bodies) > 1:
+        yield f"wrong files: {sorted(names)}"
+        return
+    case = json.loads((folder / "case.json").read_bytes())
+    expected = json.loads((folder / "expected.json").read_bytes())
+    request = json.loads((folder / "request.json").read_bytes())
+    properties = expected["properties"]
+    wire = b"".join((folder / name).read_bytes() for name in {"request.json", *bodies})
+    if "response.json" in bodies:
+        json.loads((folder / "response.json").read_bytes().decode("utf-8", "replace"))
+    yield from (f"unknown key in case.json: {key}" for key in set(case) - KEYS)
+    yield from (f"missing in case.json: {key}" for key in {"shows", "source", "url"} - set(case))
+    yield from (f"not for expected.json: {key}" for key in properties if NEVER.match(key))
+    yield from (f"missing in expected.json: {key}" for key in ALWAYS - set(properties))
+    yield from (f"null: {key}" for key, value in properties.items() if value is None)
+    if set(expected) != {"event", "properties"} or expected["event"] not in EVENTS:
+        yield "expected.json is {event, properties}"
+    if case.get("end") not in ENDS or ("error" in case) != (case.get("end") in ("error", "timeout")):
+        yield "end is unknown, or error is given without it"
+    if ("status" in case) != bool(bodies) or properties.get("$ai_http_status") != case.get("status"):
+        yield "status, response file and $ai_http_status go together"
+    if case["url"].split("?")[0] != properties["$ai_request_url"]:
+        yield "$ai_request_url is not the URL without its query"
+    streams = (properties.get("$ai_stream", False), "$ai_stream_status" in properties)
+    if streams != (bool(request.get("stream")),) * 2:
+        yield "$ai_stream and $ai_stream_status follow the request"
+    found = payloads(wire)
+    for mime, size, digest in HOLDER.findall(json.dumps(properties)):
+        if not any(int(size) == length and full.startswith(digest) for length, full in found):
+            yield f"no payload on the wire is {mime}, {size} bytes, {digest}"
+    for item in media(properties):
+        if (item["bytes"], item["sha256"]) not in found:
+            yield f"media is not on the wire: {item}"
+    cost = case.get("cost", {})
+    parts = [Decimal(cost[part]) for part in ("input", "output", "web_search") if part in cost]
+    if parts and sum(parts) != Decimal(cost["total"]):
+        yield "the parts of the cost are not its total"
+
+
+def main():
+    folders = sorted(path for path in ROOT.glob("*/*") if path.is_dir())
+    bad = [f"{folder.relative_to(ROOT)}: {complaint}" for folder in folders for complaint in check(folder)]
+    print("\n".join([*bad, f"{len(folders)} cases, {len(bad)} complaints"]))
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
