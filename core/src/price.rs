@@ -1,21 +1,478 @@
-//! What a call cost.
+//! What a call costs: usage buckets times unit prices, exact, with where each price is from.
+//!
+//! Where a price is from, in this order:
+//!
+//! 1. **reported**: the provider (or a gateway) returned a cost. It is kept, and the catalogue's figure is put beside
+//!    it in the details.
+//! 2. **custom**: prices given with the call ([`Overrides`]), set in code or read from a price file ([`PriceBook`]).
+//! 3. **local**: the model ran on the caller's own machines: nothing to pay, and said to be so.
+//! 4. **correction**: known errors in the sources, put right when the table is built.
+//! 5. **openrouter**: the row of the provider that served the call; OpenRouter's own `default` row only for a call that
+//!    went through OpenRouter.
+//! 6. **manual**: the maintained fallback for what OpenRouter does not list.
+//! 7. **unknown**: no cost, and the reason.
+//!
+//! Prices and amounts are whole numbers of 1e-18 USD ([`Amount`]); the table is static data that is searched in place.
 
-/// An amount of money: a count of 1e-18 USD.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Amount(pub i128);
+mod amount;
+mod book;
+mod catalogue;
+mod cost;
+mod file;
+mod name;
+mod rates;
 
-impl Amount {
-    /// The sum, held at the ends of the range.
-    #[must_use]
-    pub fn saturating_add(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
+use std::borrow::Cow;
+
+pub use amount::Amount;
+pub use book::{CustomPrice, PriceBook, PriceFileError};
+pub use catalogue::Mode;
+pub use cost::{Cost, Match, Reason, Source};
+pub use rates::{Assumption, Assumptions, Bill, Bucket, Line, Rate, Rates};
+
+use crate::event::usage::Usage;
+use book::Answer;
+use catalogue::{CATALOGUE, Catalogue, Entry, Found, Origin};
+use cost::{Name, Priced, ReportedAmounts};
+use name::{Folded, ModelName};
+
+/// A call whose cost is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// The provider that served the call: a canonical name, an alias, or the name of one of its regional rows
+    /// (`amazon-bedrock-us-east-1`). Empty when it is not known.
+    pub provider: &'a str,
+    /// The model as the call or the response names it.
+    pub model: &'a str,
+    /// The service tier that was served (`default`, `flex`, `priority`, `batch`).
+    pub service_tier: Option<&'a str>,
+    /// The region that served the call.
+    pub region: Option<&'a str>,
+    /// The call went to a loopback or private host that is no known provider's: free unless a price is set.
+    pub local: bool,
+    /// When the call began, in milliseconds since 1970: the price of that day counts.
+    pub at_unix_ms: i64,
+    /// What the call used.
+    pub usage: &'a Usage,
+    /// The cost of the whole call as the provider returned it, in dollars.
+    pub reported_usd: Option<&'a str>,
+    /// Parts of the cost that came with the call.
+    pub reported_parts: Option<&'a ReportedParts<'a>>,
+    /// Unit prices that came with the call.
+    pub overrides: Option<&'a Overrides>,
+}
+
+impl<'a> Query<'a> {
+    /// A call to a model at a provider, now unknown in every other respect.
+    pub fn new(provider: &'a str, model: &'a str, usage: &'a Usage, at_unix_ms: i64) -> Self {
+        Self {
+            provider,
+            model,
+            service_tier: None,
+            region: None,
+            local: false,
+            at_unix_ms,
+            usage,
+            reported_usd: None,
+            reported_parts: None,
+            overrides: None,
+        }
     }
 }
 
-/// The canonical name of a provider.
-pub fn canonical_provider(name: &str) -> std::borrow::Cow<'_, str> {
-    match name {
-        "oai" => "openai".into(),
-        other => other.into(),
+/// Parts of a cost that came with the call, in dollars: `$ai_input_cost_usd` and its companions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReportedParts<'a> {
+    /// `$ai_input_cost_usd`
+    pub input_usd: Option<&'a str>,
+    /// `$ai_output_cost_usd`
+    pub output_usd: Option<&'a str>,
+    /// `$ai_request_cost_usd`
+    pub request_usd: Option<&'a str>,
+    /// `$ai_web_search_cost_usd`
+    pub web_search_usd: Option<&'a str>,
+}
+
+/// Unit prices that came with a call: PostHog's `$ai_input_token_price` and its companions, in dollars per unit.
+///
+/// They count only when both input and output are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overrides {
+    rates: Rates,
+}
+
+impl Overrides {
+    /// The property of each rate.
+    pub const PROPERTIES: [(&'static str, Rate); 7] = [
+        ("$ai_input_token_price", Rate::Input),
+        ("$ai_output_token_price", Rate::Output),
+        ("$ai_cache_read_token_price", Rate::CacheRead),
+        ("$ai_cache_write_token_price", Rate::CacheWrite),
+        ("$ai_cache_write_1h_token_price", Rate::CacheWrite1h),
+        ("$ai_request_price", Rate::Request),
+        ("$ai_web_search_price", Rate::WebSearch),
+    ];
+
+    /// The prices among an event's properties (numbers or decimal strings); anything else is no price.
+    pub fn from_properties(properties: &serde_json::Map<String, serde_json::Value>) -> Option<Self> {
+        let mut overrides = Self::default();
+        for (property, rate) in Self::PROPERTIES {
+            let price = match properties.get(property) {
+                Some(serde_json::Value::String(text)) => Amount::parse(text),
+                Some(serde_json::Value::Number(number)) => Amount::parse(&number.to_string()),
+                _ => None,
+            };
+            if let Some(price) = price.filter(|p| *p >= Amount::ZERO) {
+                overrides.rates.set(rate, price);
+            }
+        }
+        overrides.complete().then_some(overrides)
     }
+
+    /// Sets the price of one unit.
+    pub fn set(&mut self, rate: Rate, price: Amount) {
+        self.rates.set(rate, price);
+    }
+
+    fn complete(&self) -> bool {
+        self.rates.get(Rate::Input).is_some() && self.rates.get(Rate::Output).is_some()
+    }
+}
+
+/// The cost of a call, or none and the reason. Pure, never panics, does not allocate for listed models.
+pub fn price(book: &PriceBook, query: &Query<'_>) -> Cost {
+    let parse = |text: Option<&str>| text.and_then(Amount::parse).filter(|a| *a >= Amount::ZERO);
+    let parts = query.reported_parts.copied().unwrap_or_default();
+    let reported = ReportedAmounts {
+        input: parse(parts.input_usd),
+        output: parse(parts.output_usd),
+        request: parse(parts.request_usd),
+        web_search: parse(parts.web_search_usd),
+        total: parse(query.reported_usd),
+    };
+    Cost { priced: priced(book, query), reported }
+}
+
+/// The canonical name of a provider (`gemini` and `google` are `google-ai-studio`); an unknown one is lower-cased.
+pub fn canonical_provider(name: &str) -> Cow<'_, str> {
+    let folded = Folded::new(name);
+    if let Some(provider) = folded.as_ref().and_then(|f| Provider::read(&CATALOGUE, f.as_str())) {
+        return Cow::Borrowed(CATALOGUE.provider_name(provider.number));
+    }
+    if name.bytes().any(|b| b.is_ascii_uppercase()) || name.trim() != name {
+        return Cow::Owned(name.trim().to_ascii_lowercase());
+    }
+    Cow::Borrowed(name)
+}
+
+/// The sources of the table and their dates.
+pub fn catalogue_sources() -> &'static str {
+    CATALOGUE.about()
+}
+
+fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
+    let usage = query.usage;
+    let input = usage.input_total();
+    if input.is_none() && usage.output_total().is_none() && usage.requests.is_none() && usage.web_searches.is_none() {
+        return Err(Reason::NoUsage);
+    }
+    let input = input.unwrap_or_default();
+    let catalogue = &*CATALOGUE;
+    let folded = Folded::new(query.provider);
+    let provider = folded.as_ref().and_then(|f| Provider::read(catalogue, f.as_str()));
+    let anthropic = provider.is_some_and(|p| catalogue.provider_name(p.number) == "anthropic")
+        || contains_ignore_case(query.model, "claude");
+
+    if let Some(overrides) = query.overrides.filter(|o| o.complete()) {
+        let custom = Name::Static("custom");
+        let terms = Terms::given(Source::Custom, custom.clone(), custom);
+        return terms.apply(&overrides.rates, usage, anthropic);
+    }
+    let mut factor = None;
+    if !book.is_empty() {
+        let name = provider.map_or_else(|| query.provider.trim(), |p| catalogue.provider_name(p.number));
+        match book.find(name, query.model, query.at_unix_ms, input) {
+            Some(Answer::Rates { rates, tier, model, row, matched, mode }) => {
+                let terms = Terms {
+                    source: Source::Custom,
+                    model,
+                    row,
+                    mode,
+                    tier,
+                    matched,
+                    assumptions: Assumptions::default(),
+                };
+                return terms.apply(&rates, usage, anthropic);
+            }
+            Some(Answer::Multiplied { factor: by, row }) => factor = Some((by, row)),
+            None => {}
+        }
+    }
+    if query.local || provider.is_some_and(|p| catalogue.is_local(p.number)) {
+        let row = provider.map_or("local", |p| catalogue.provider_name(p.number));
+        let mut rates = Rates::default();
+        Rate::ALL.into_iter().filter(|r| *r != Rate::Request).for_each(|r| rates.set(r, Amount::ZERO));
+        let terms = Terms::given(Source::Local, Name::Static("local"), Name::Static(row));
+        return terms.apply(&rates, usage, anthropic);
+    }
+    if query.model.trim().is_empty() {
+        return Err(Reason::NoModel);
+    }
+    let model = ModelName::read(query.model).ok_or(Reason::UnknownModel)?;
+    let choice = choose(catalogue, query, provider, &model)?;
+    let found = catalogue.prices(choice.entry.row, query.at_unix_ms, input);
+    if found.other_unit {
+        return Err(Reason::OtherUnit);
+    }
+    let mut rates = found.rates;
+    let mut terms = Terms::of(&found, &choice);
+    if let Some((factor, row)) = factor {
+        rates = book::multiplied(&rates, factor);
+        terms.source = Source::Custom;
+        terms.row = row;
+    }
+    terms.apply(&rates, usage, anthropic)
+}
+
+/// Everything about a price but the rates.
+struct Terms {
+    source: Source,
+    model: Name,
+    row: Name,
+    mode: Mode,
+    tier: Option<u64>,
+    matched: Match,
+    assumptions: Assumptions,
+}
+
+impl Terms {
+    fn given(source: Source, model: Name, row: Name) -> Self {
+        let assumptions = Assumptions::default();
+        Self { source, model, row, mode: Mode::Standard, tier: None, matched: Match::Given, assumptions }
+    }
+
+    fn of(found: &Found, choice: &Choice) -> Self {
+        Self {
+            source: match found.origin {
+                Origin::OpenRouter => Source::OpenRouter,
+                Origin::Manual => Source::Manual,
+                Origin::Correction => Source::Correction,
+            },
+            model: Name::Static(found.model),
+            row: Name::Static(found.row),
+            mode: choice.entry.mode,
+            tier: found.tier,
+            matched: choice.matched,
+            assumptions: choice.assumptions,
+        }
+    }
+
+    fn apply(self, rates: &Rates, usage: &Usage, anthropic: bool) -> Result<Priced, Reason> {
+        let mut bill = rates::bill(rates, usage, anthropic).map_err(Reason::Unpriced)?;
+        bill.assumptions.extend(self.assumptions);
+        let zero = Some(Amount::ZERO);
+        Ok(Priced {
+            source: self.source,
+            model: self.model,
+            row: self.row,
+            mode: self.mode,
+            tier: self.tier,
+            matched: self.matched,
+            bill,
+            zero_price: rates.get(Rate::Input) == zero && rates.get(Rate::Output) == zero,
+        })
+    }
+}
+
+/// A provider as a call names it.
+#[derive(Debug, Clone, Copy)]
+struct Provider<'a> {
+    number: u16,
+    region: Option<&'a str>,
+    mode: Option<Mode>,
+}
+
+impl<'a> Provider<'a> {
+    /// Words that SDKs put after a provider's name, as in `openai.responses`.
+    const KINDS: [&'static str; 9] =
+        ["chat", "responses", "messages", "completion", "embedding", "image", "speech", "transcription", "converse"];
+
+    fn read(catalogue: &Catalogue, folded: &'a str) -> Option<Self> {
+        if let Some(number) = catalogue.provider(folded) {
+            return Some(Self { number, region: None, mode: None });
+        }
+        let mut head = folded;
+        while let Some((shorter, _)) = head.rsplit_once('-') {
+            head = shorter;
+            let Some(number) = catalogue.provider(head) else {
+                continue;
+            };
+            let mut tail = &folded[head.len() + 1..];
+            let mut mode = None;
+            if let Some(m) = Mode::from_name(tail.rsplit('-').next().unwrap_or_default()) {
+                mode = Some(m);
+                tail = tail.rsplit_once('-').map_or("", |(before, _)| before);
+            }
+            if Self::KINDS.contains(&tail) {
+                tail = "";
+            }
+            let known = tail.is_empty() || catalogue.is_region(tail) || looks_like_region(tail);
+            return known.then_some(Self { number, region: (!tail.is_empty()).then_some(tail), mode });
+        }
+        None
+    }
+}
+
+/// us-east-1, europe-west4
+fn looks_like_region(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let area = parts.next().unwrap_or_default();
+    matches!(area, "us" | "eu" | "ap" | "ca" | "sa" | "me" | "af" | "asia" | "europe" | "il" | "mx")
+        && text.ends_with(|c: char| c.is_ascii_digit())
+        && text.len() <= 24
+}
+
+/// The row to go by.
+struct Choice {
+    entry: Entry<usize>,
+    matched: Match,
+    assumptions: Assumptions,
+}
+
+fn choose(
+    catalogue: &Catalogue,
+    query: &Query<'_>,
+    provider: Option<Provider<'_>>,
+    model: &ModelName<'_>,
+) -> Result<Choice, Reason> {
+    let wanted = Wanted {
+        mode: model
+            .mode
+            .or_else(|| provider.and_then(|p| p.mode))
+            .or_else(|| query.service_tier.and_then(Mode::from_name))
+            .unwrap_or(Mode::Standard),
+        region: provider.and_then(|p| p.region).or(model.region).or(query.region),
+    };
+    let unknown = || if model.fine_tune { Reason::FineTune } else { Reason::UnknownModel };
+    let mut reason = None;
+    for (step, name) in name::shorter_forms(model.as_str()).enumerate() {
+        let Some(list) = catalogue.list(name) else {
+            continue;
+        };
+        let matched = if step == 0 { Match::Exact } else { Match::Shortened };
+        let mut assumptions = Assumptions::default();
+        if model.routed {
+            assumptions.add(Assumption::Routed);
+        }
+        let found = match provider {
+            Some(provider) => wanted.among(list.clone(), provider.number).or_else(|_| {
+                assumptions.add(Assumption::Resold);
+                let mut others = catalogue.fallbacks(provider.number);
+                others
+                    .find_map(|other| wanted.among(list.clone(), other).ok())
+                    .ok_or_else(|| wanted.among(list.clone(), provider.number).err().unwrap_or(Reason::NotAtProvider))
+            }),
+            None => {
+                assumptions.add(Assumption::Maker);
+                let maker =
+                    model.vendor.and_then(|v| catalogue.maker(v)).or_else(|| sole_maker(catalogue, list.clone()));
+                maker.ok_or(Reason::NotAtProvider).and_then(|maker| wanted.among(list.clone(), maker))
+            }
+        };
+        match found {
+            Ok((entry, more)) => {
+                assumptions.extend(more);
+                return Ok(Choice { entry, matched, assumptions });
+            }
+            Err(why) => reason = reason.or(Some(why)),
+        }
+    }
+    Err(reason.unwrap_or_else(unknown))
+}
+
+/// The one maker that sells the model; none when several do.
+fn sole_maker(catalogue: &Catalogue, list: impl Iterator<Item = Entry<usize>>) -> Option<u16> {
+    let mut makers = list.map(|e| e.provider).filter(|p| catalogue.is_maker(*p));
+    let first = makers.next()?;
+    makers.all(|other| other == first).then_some(first)
+}
+
+/// What a call asks of a price beside its name and provider.
+struct Wanted<'a> {
+    mode: Mode,
+    region: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// The row of a provider, in the mode and region wanted or the nearest documented one.
+    fn among(
+        &self,
+        list: impl Iterator<Item = Entry<usize>> + Clone,
+        provider: u16,
+    ) -> Result<(Entry<usize>, Assumptions), Reason> {
+        let rows = list.filter(move |e| e.provider == provider);
+        if rows.clone().next().is_none() {
+            return Err(Reason::NotAtProvider);
+        }
+        let in_mode = |mode: Mode| self.in_region(rows.clone().filter(move |e| e.mode == mode));
+        let also = match self.mode {
+            Mode::Fast => Some(Mode::Priority),
+            Mode::Priority => Some(Mode::Fast),
+            _ => None,
+        };
+        if let Some(found) = in_mode(self.mode).or_else(|| also.and_then(in_mode)) {
+            return Ok(found);
+        }
+        if matches!(self.mode, Mode::Standard | Mode::Free) {
+            return Err(Reason::NotInMode);
+        }
+        let (entry, mut assumptions) = in_mode(Mode::Standard).ok_or(Reason::NotInMode)?;
+        assumptions.add(Assumption::ModeStandard);
+        Ok((entry, assumptions))
+    }
+
+    fn in_region(&self, rows: impl Iterator<Item = Entry<usize>> + Clone) -> Option<(Entry<usize>, Assumptions)> {
+        let mut assumptions = Assumptions::default();
+        let exact = |name: &str| rows.clone().find(|e| e.region.eq_ignore_ascii_case(name));
+        let plain = || exact("");
+        let entry = match self.region {
+            Some(region) => exact(region).or_else(|| exact(area(region))).or_else(plain),
+            None => plain(),
+        };
+        let entry = entry.or_else(|| {
+            assumptions.add(Assumption::RegionGlobal);
+            exact("global")
+        });
+        let entry = match entry {
+            Some(entry) => entry,
+            None => {
+                assumptions = Assumptions::default();
+                let mut sorted = rows.clone();
+                let first = sorted.next()?;
+                let total = |e: &Entry<usize>| {
+                    let rates = CATALOGUE.prices(e.row, i64::MAX, 0).rates;
+                    rates.get(Rate::Input).unwrap_or_default() + rates.get(Rate::Output).unwrap_or_default()
+                };
+                assumptions.add(Assumption::RegionCheapest);
+                sorted.fold(first, |best, next| if total(&next) < total(&best) { next } else { best })
+            }
+        };
+        if entry.cheapest_variant {
+            assumptions.add(Assumption::VariantCheapest);
+        }
+        Some((entry, assumptions))
+    }
+}
+
+/// The part of the world of a region: `us` of `us-east-1`.
+fn area(region: &str) -> &str {
+    match region.split('-').next().unwrap_or_default() {
+        "ap" | "asia" => "apac",
+        "europe" => "eu",
+        other => other,
+    }
+}
+
+fn contains_ignore_case(text: &str, part: &str) -> bool {
+    text.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part.as_bytes()))
 }

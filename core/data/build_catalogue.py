@@ -1,0 +1,614 @@
+"""Build the price table that the core carries: core/src/price/catalogue.bin.
+
+Sources: openrouter.json (a dated snapshot of OpenRouter's prices), manual.json, corrections.json and providers.json
+beside this file, and the installed `genai-prices` package. Same sources, same bytes.
+
+    build_catalogue.py                 write the table
+    build_catalogue.py --check         fail when the table on disk is not what the sources give
+    build_catalogue.py --cross-check   print each disagreement between the sources; fail on one nobody has reviewed
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+
+from genai_prices.data import providers as genai_providers
+from genai_prices.types import (
+    ClauseContains,
+    ClauseEndsWith,
+    ClauseEquals,
+    ClauseRegex,
+    ClauseStartsWith,
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    StartDateConstraint,
+    TieredPrices,
+)
+
+HERE = Path(__file__).parent
+OUTPUT = HERE.parent / "src" / "price" / "catalogue.bin"
+EPOCH = date(2020, 1, 1)
+
+# The order is the table's: core/src/price/rates.rs has the same list.
+RATES = [
+    "in", "out", "read", "write", "write_1h", "audio", "audio_read", "image", "think", "audio_out", "image_out",
+    "request", "search",
+]  # fmt: skip
+# USD per this many units, in the source files.
+PER = {rate: 1_000_000 for rate in RATES} | {"request": 1_000, "search": 1_000}
+GENAI_RATES = {
+    "input_mtok": "in",
+    "output_mtok": "out",
+    "cache_read_mtok": "read",
+    "cache_write_mtok": "write",
+    "cache_write_1h_mtok": "write_1h",
+    "input_audio_mtok": "audio",
+    "cache_audio_read_mtok": "audio_read",
+    "input_image_mtok": "image",
+    "output_reasoning_mtok": "think",
+    "output_audio_mtok": "audio_out",
+    "output_image_mtok": "image_out",
+    "requests_kcount": "request",
+    "web_searches_kcount": "search",
+}
+# The order is the table's: core/src/price/catalogue.rs has the same list.
+MODES = ["standard", "batch", "flex", "priority", "fast", "ultrafast", "turbo", "highspeed", "free"]
+SOURCES = ["openrouter", "manual", "correction"]
+OTHER_UNIT = 1 << 15
+
+QUANTIZATION = {"fp4", "fp8", "fp16", "bf16", "int4", "int8", "mxfp4", "nvfp4"}
+REGION = re.compile(
+    r"^(global|us|eu|europe|apac|jp|au|ca|in|regional"
+    r"|(us|eu|ap|ca|sa|me|af|asia|europe|swedencentral)-?(gov-)?[a-z]*-?\w*\d|swedencentral)$"
+)
+
+
+def fold(name: str) -> str:
+    """The form in which names are compared; core/src/price/name.rs does the same to what a call says."""
+    return re.sub(r"[._:@/ #]", "-", name.lower())
+
+
+def folded_model(name: str) -> str:
+    """A catalogue's model id without its vendor path."""
+    return fold(name.rsplit("/", 1)[-1])
+
+
+DATE8 = re.compile(r"^20[12]\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
+MMDD = re.compile(r"^((0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])|2[2-9](0[1-9]|1[0-2]))$")
+
+
+def neutral_tail(parts: list[str]) -> int:
+    """How many trailing segments say nothing about the price: a date, latest, preview, vN, a build number."""
+    last = parts[-1]
+    two = len(parts) > 1 and parts[-2]
+    three = len(parts) > 2 and parts[-3]
+    if last in ("latest", "preview", "default"):
+        return 1
+    if DATE8.match(last) or (MMDD.match(last) and last != "1024") or re.match(r"^00\d$", last):
+        return 1
+    if three and re.match(r"^20[12]\d$", three) and re.match(r"^(0[1-9]|1[0-2])$", two) and re.match(r"^\d\d$", last):
+        return 3
+    month = r"^(0[1-9]|1[0-2])$"
+    if two and re.match(month, two) and re.match(r"^([0-3]\d|20[12]\d)$", last):
+        return 2
+    if two and re.match(r"^v\d+$", two) and re.match(r"^\d$", last):
+        return 2
+    return 1 if re.match(r"^v\d+$", last) else 0
+
+
+def stripped(name: str) -> list[str]:
+    """The name, then each shorter form that drops a neutral tail."""
+    forms = [name]
+    parts = name.split("-")
+    while (drop := neutral_tail(parts)) and drop < len(parts):
+        parts = parts[:-drop]
+        forms.append("-".join(parts))
+    return forms
+
+
+def atto(amount: Decimal, per: int) -> int:
+    """USD per `per` units as 1e-18 USD per unit, rounded half up where a source has more digits."""
+    return int((amount * 10**18 / per).to_integral_value(rounding="ROUND_HALF_UP"))
+
+
+@dataclass(frozen=True)
+class Prices:
+    """One set of prices: rates, and rates above a number of input tokens."""
+
+    rates: tuple[tuple[str, int], ...]
+    tiers: tuple[tuple[int, tuple[tuple[str, int], ...]], ...] = ()
+    other_unit: bool = False
+
+    @staticmethod
+    def of(rates: dict[str, int], tiers: dict[int, dict[str, int]] | None = None, other_unit: bool = False) -> Prices:
+        ordered = sorted((tiers or {}).items())
+        return Prices(
+            tuple(sorted(rates.items())), tuple((n, tuple(sorted(t.items()))) for n, t in ordered if t), other_unit
+        )
+
+
+@dataclass
+class Row:
+    """A model's prices at one provider, region and mode, over time."""
+
+    model: str
+    shown_as: str
+    timeline: list[tuple[date | None, Prices, str]] = field(default_factory=list)
+
+
+Key = tuple[str, str, str]  # provider, region, mode
+
+
+def load(name: str):
+    return json.loads((HERE / name).read_text())
+
+
+PROVIDERS = load("providers.json")
+CANONICAL = {fold(a): name for name, p in PROVIDERS.items() for a in [name, *p.get("aliases", [])]}
+GENAI_CANONICAL = {p["genai"]: name for name, p in PROVIDERS.items() if "genai" in p}
+
+
+def split_provider(row: str) -> tuple[str, str, str, bool]:
+    """OpenRouter's name of a provider row: provider, region, mode, and whether it names a quantization."""
+    mode, quantized, zdr = "standard", False, False
+    parts = row.split("-")
+    while len(parts) > 1:
+        if parts[-1] in QUANTIZATION:
+            quantized = True
+        elif parts[-1] in MODES:
+            mode = parts[-1]
+        elif parts[-1] == "zdr":
+            zdr = True
+        else:
+            break
+        parts.pop()
+    region = ""
+    for cut in range(1, len(parts)):
+        tail = "-".join(parts[cut:])
+        if REGION.match(tail):
+            region, parts = tail, parts[:cut]
+            break
+    if parts[-1] == "zdr":
+        zdr, parts = True, parts[:-1]
+    name = "-".join(parts)
+    if name == "claude-on-aws":
+        name, region = "amazon-bedrock", "claude-on-aws"
+    if name == "openai" and mode == "fast":
+        mode = "priority"  # the name under which OpenAI's API asks for it and reports it
+    return CANONICAL.get(name, name), region, mode, quantized or zdr
+
+
+def prices_of(cells: dict) -> Prices:
+    """A row of our own files, in USD per million tokens (per thousand requests and searches)."""
+
+    def rates(values: dict) -> dict[str, int]:
+        return {k: atto(Decimal(v), PER[k]) for k, v in values.items() if k != "over"}
+
+    return Prices.of(rates(cells), {int(n): rates(t) for n, t in cells.get("over", {}).items()})
+
+
+def genai_prices(price: ModelPrice) -> Prices:
+    rates: dict[str, int] = {}
+    tiers: dict[int, dict[str, int]] = defaultdict(dict)
+    other = False
+    for key, value in price.__dict__.items():
+        if value is None:
+            continue
+        rate = GENAI_RATES.get(key)
+        if rate is None:
+            other |= key not in ("storage_searches_kcount", "cache_image_read_mtok", "output_citation_mtok")
+            continue
+        per = PER[rate]
+        if isinstance(value, TieredPrices):
+            rates[rate] = atto(value.base, per)
+            for tier in value.tiers:
+                tiers[tier.start][rate] = atto(tier.price, per)
+        else:
+            rates[rate] = atto(value, per)
+    return Prices.of(rates, tiers, other and "in" not in rates and "out" not in rates)
+
+
+def genai_timeline(model: ModelInfo) -> list[tuple[date | None, Prices, str]]:
+    if isinstance(model.prices, ModelPrice):
+        return [(None, genai_prices(model.prices), "manual")]
+    out: list[tuple[date | None, Prices, str]] = []
+    for conditional in model.prices:
+        assert isinstance(conditional, ConditionalPrice)
+        if conditional.constraint is None:
+            out.append((None, genai_prices(conditional.prices), "manual"))
+        elif isinstance(conditional.constraint, StartDateConstraint):
+            out.append((conditional.constraint.start_date, genai_prices(conditional.prices), "manual"))
+        # Prices by the hour of day are not carried: the standard price stands (see SOURCES.md).
+    if out and out[0][0] is not None:
+        out[0] = (None, out[0][1], out[0][2])  # genai-prices: before its first date the first price applies
+    return out
+
+
+WHEN = {
+    ("processing", "batch"): "batch",
+    ("service_tier", "flex"): "flex",
+    ("service_tier", "priority"): "priority",
+    ("speed", "fast"): "fast",
+}
+
+
+def genai_modes(model: ModelInfo) -> dict[str, Prices]:
+    """The newest prices of each mode. Their start dates are the days on which they were looked up, not of a change."""
+    newest = datetime(2100, 1, 1, tzinfo=UTC)
+    out = {}
+    for variant in model.price_variants or []:
+        if len(variant.when) == 1 and (mode := WHEN.get(next(iter(variant.when.items())))):
+            out[mode] = genai_prices(model.get_prices(newest, variant.when))
+    return out
+
+
+def genai_names(provider, model: ModelInfo) -> set[str]:
+    """Every name that can be listed: exact ones, and the fixed part of patterns where it names this very model."""
+    names = {model.id}
+    first = re.split(r"[-.:/]", model.id)[0]
+
+    def walk(clause) -> None:
+        for child in getattr(clause, "or_", None) or []:
+            walk(child)
+        if isinstance(clause, ClauseEquals):
+            names.add(clause.equals)
+            return
+        text = getattr(clause, "starts_with", None) or getattr(clause, "contains", None)
+        text = text or getattr(clause, "ends_with", None)
+        if isinstance(clause, ClauseRegex):
+            text = re.sub(r"[-@\[\]]*(\(|\\d|\[|\$|\.).*$", "", clause.regex.lstrip("^").replace("\\.", "."))
+        elif not isinstance(clause, (ClauseStartsWith, ClauseContains, ClauseEndsWith)):
+            return
+        text = (text or "").strip("-:/")
+        if text and re.split(r"[-.:/]", text)[0] == first and provider.find_model(text) is model:
+            names.add(text)
+
+    walk(model.match)
+    return {n for n in names if n}
+
+
+REGION_PREFIX = re.compile(r"^(us-gov|us|eu|apac|global|regional|jp|au|ca|in)\.")
+BEDROCK_VENDORS = (
+    "anthropic amazon meta mistral cohere ai21 deepseek openai qwen stability writer google minimax moonshot "
+    "moonshotai nvidia zai twelvelabs luma xai"
+).split()
+
+
+def bedrock(name: str) -> tuple[str, str]:
+    """A Bedrock id as region prefix and model name."""
+    name = name.lower().rsplit("/", 1)[-1]
+    region = ""
+    if found := REGION_PREFIX.match(name):
+        region, name = found.group(1), name[found.end() :]
+    vendor, _, rest = name.partition(".")
+    if rest and vendor in BEDROCK_VENDORS:
+        name = rest
+    return region, fold(name)
+
+
+class Catalogue:
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[Key, Row]] = defaultdict(dict)  # folded model name -> rows
+        self.loose: set[tuple[str, Key]] = set()  # rows of which several variants exist: the cheapest was kept
+        self.disagreements: list[dict] = []
+
+    def build(self) -> None:
+        self.openrouter = load("openrouter.json")
+        self.snapshot = date.fromisoformat(self.openrouter["date"])
+        self.add_openrouter()
+        self.add_corrections()
+        self.add_genai()
+        self.add_manual()
+        self.add_short_names()
+
+    def add_openrouter(self) -> None:
+        plain: dict[tuple[str, Key], bool] = {}
+        for model, cost in self.openrouter["models"].items():
+            base, _, mode_of_name = model.partition(":")
+            assert mode_of_name in ("", "batch", "free"), model
+            name = folded_model(base.lstrip("~"))
+            for shown, cells in sorted(cost.items()):
+                provider, region, mode, variant = (
+                    ("openrouter", "", "standard", False) if shown == "default" else split_provider(shown)
+                )
+                mode = mode_of_name or mode
+                prices = prices_of(cells)
+                key = (provider, region, mode)
+                old = self.rows[name].get(key)
+                if old is not None:
+                    if plain[name, key] and variant:
+                        continue
+                    old_rates, new_rates = dict(old.timeline[0][1].rates), dict(prices.rates)
+                    if not variant and not plain[name, key]:
+                        self.loose.discard((name, key))
+                    elif old_rates != new_rates:
+                        self.loose.add((name, key))
+                        if old_rates["in"] + old_rates["out"] <= new_rates["in"] + new_rates["out"]:
+                            continue
+                plain[name, key] = not variant
+                self.rows[name][key] = Row(model, shown, [(None, prices, "openrouter")])
+
+    def add_corrections(self) -> None:
+        for item in load("corrections.json"):
+            rows = self.rows[folded_model(item["model"].partition(":")[0])]
+            hits = [r for r in rows.values() if r.model == item["model"] and r.shown_as in item["rows"]]
+            assert len(hits) == len(item["rows"]), item
+            for row in hits:
+                start, prices, _ = row.timeline[0]
+                rates = dict(prices.rates)
+                for rate, (wrong, right) in item["change"].items():
+                    assert rates.get(rate) == atto(Decimal(wrong), PER[rate]), (item, rates.get(rate))
+                    rates[rate] = atto(Decimal(right), PER[rate])
+                row.timeline[0] = (start, Prices.of(rates), "correction")
+
+    def add_genai(self) -> None:
+        for source in genai_providers:
+            provider = GENAI_CANONICAL.get(source.id, fold(source.id))
+            # A model that is named by its id must not be taken by another one's alias.
+            seen: dict[tuple[str, Key], str] = {}
+            for by_id in (True, False):
+                for model in source.models:
+                    names = {model.id} if by_id else genai_names(source, model) - {model.id}
+                    for name in sorted(names):
+                        self.add_genai_name(provider, model, name, seen)
+
+    def add_genai_name(self, provider: str, model: ModelInfo, name: str, seen: dict) -> None:
+        region, mode_of_name = "", "standard"
+        base, _, suffix = name.partition(":")
+        if suffix in ("free", "batch"):
+            name, mode_of_name = base, suffix
+        if provider == "amazon-bedrock":
+            region, folded = bedrock(name)
+            region = {"regional": "us"}.get(region, region)
+        else:
+            folded = folded_model(name)
+        for mode, timeline in [
+            (mode_of_name, genai_timeline(model)),
+            *((m, [(None, p, "manual")]) for m, p in sorted(genai_modes(model).items())),
+        ]:
+            key = (provider, region, mode)
+            if (folded, key) in seen:
+                continue
+            seen[folded, key] = model.id
+            row = self.rows[folded].get(key)
+            if row is None:
+                self.rows[folded][key] = Row(model.id, provider, timeline)
+            else:
+                row.timeline = self.merge(folded, key, row, timeline)
+
+    def merge(self, name: str, key: Key, row: Row, timeline: list) -> list:
+        """OpenRouter's price now, with what its row lacks, and the other source's history before and after it."""
+        _, mine, source = row.timeline[0]
+        known = [t for t in timeline if t[0] is None or t[0] <= self.snapshot]
+        later = [t for t in timeline if t[0] is not None and t[0] > self.snapshot]
+        start, theirs, _ = known[-1]
+        rates, other = dict(mine.rates), dict(theirs.rates)
+        tiers = {n: dict(t) for n, t in theirs.tiers}
+        for rate, value in other.items():
+            if rate not in rates:
+                rates[rate] = value
+            elif rates[rate] != value:
+                self.disagreements.append(
+                    {"model": name, "row": "/".join(key), "rate": rate, "openrouter": rates[rate], "genai": value}
+                )
+                for tier in tiers.values():
+                    tier.pop(rate, None)
+        merged = Prices.of(rates, tiers)
+        # Until a later price is known to differ from the snapshot's, the snapshot stands.
+        return [*known[:-1], (start, merged, source), *(t for t in later if dict(t[1].rates) != other)]
+
+    def add_manual(self) -> None:
+        for model, cost in load("manual.json").items():
+            for provider, cells in cost.items():
+                self.rows[folded_model(model)].setdefault(
+                    (provider, "", "standard"), Row(model, provider, [(None, prices_of(cells), "manual")])
+                )
+
+    def add_short_names(self) -> None:
+        """`claude-sonnet-4` for `claude-sonnet-4-20250514`, where no other price has that name."""
+        wanted: dict[str, dict[Key, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        for name in sorted(self.rows):
+            for short in stripped(name)[1:]:
+                for key, row in self.rows[name].items():
+                    wanted[short][key].append(row)
+        for short, keys in wanted.items():
+            taken = {key[0] for key in self.rows.get(short, {})}
+            for key, rows in keys.items():
+                if key[0] in taken or any(r.timeline[-1][1] != rows[0].timeline[-1][1] for r in rows):
+                    continue
+                self.rows[short][key] = rows[0]
+
+
+class Pool:
+    """Equal things once, numbered in the order of their first use."""
+
+    def __init__(self) -> None:
+        self.index: dict = {}
+
+    def add(self, thing) -> int:
+        return self.index.setdefault(thing, len(self.index))
+
+    def __iter__(self):
+        return iter(self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class Heap:
+    """Equal byte strings once, known by their place: two bytes each, and no table of offsets."""
+
+    def __init__(self) -> None:
+        self.places: dict[bytes, int] = {}
+        self.data = b""
+
+    def add(self, item: bytes) -> int:
+        if item not in self.places:
+            self.places[item] = len(self.data)
+            self.data += item
+            assert len(self.data) < 1 << 16, "a section has outgrown its two-byte places"
+        return self.places[item]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def fnv(text: bytes) -> int:
+    value = 0x811C9DC5
+    for byte in text:
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def hash_index(names: list[bytes]) -> list[int]:
+    size = 1
+    while size < len(names) * 3 // 2:
+        size *= 2
+    slots = [0] * size
+    for number, name in enumerate(names):
+        at = (fnv(name) ^ (fnv(name) >> 15)) & (size - 1)
+        while slots[at]:
+            at = (at + 1) & (size - 1)
+        slots[at] = number + 1
+    return slots
+
+
+def encode(catalogue: Catalogue) -> tuple[bytes, dict[str, int]]:
+    numbers, strings, sets, rows, lists = Pool(), Pool(), Heap(), Heap(), Heap()
+
+    def encoded_rates(rates) -> bytes:
+        mask, cells = 0, b""
+        for bit, rate in enumerate(RATES):
+            if (value := dict(rates).get(rate)) is not None:
+                mask |= 1 << bit
+                cells += struct.pack("<H", numbers.add(value))
+        return struct.pack("<H", mask) + cells
+
+    def encoded_set(prices: Prices) -> bytes:
+        body = encoded_rates(prices.rates)
+        if prices.other_unit:
+            body = struct.pack("<H", struct.unpack("<H", body[:2])[0] | OTHER_UNIT) + body[2:]
+        body += bytes([len(prices.tiers)])
+        for threshold, rates in prices.tiers:
+            body += struct.pack("<I", threshold) + encoded_rates(rates)
+        return body
+
+    def encoded_row(row: Row) -> bytes:
+        body = struct.pack("<HHB", strings.add(row.model), strings.add(row.shown_as), len(row.timeline))
+        for start, prices, source in row.timeline:
+            day = 0 if start is None else (start - EPOCH).days
+            body += struct.pack("<HHB", day, sets.add(encoded_set(prices)), SOURCES.index(source))
+        return body
+
+    in_use = {key[0] for rows_ in catalogue.rows.values() for key in rows_}
+    known = sorted(in_use | set(PROVIDERS))
+    number = {name: i for i, name in enumerate(known)}
+    regions = sorted({key[1] for rows_ in catalogue.rows.values() for key in rows_})
+
+    def entries(name: str, rows_: dict[Key, Row]) -> bytes:
+        body = b""
+        ordered = sorted(rows_.items(), key=lambda item: (number[item[0][0]], MODES.index(item[0][2]), item[0][1]))
+        for key, row in ordered:
+            provider, region, mode = key
+            flags = 1 if (name, key) in catalogue.loose else 0
+            body += struct.pack(
+                "<BBBBH", number[provider], regions.index(region), MODES.index(mode), flags, rows.add(encoded_row(row))
+            )
+        return bytes([len(rows_)]) + body
+
+    lists_of = {name: entries(name, rows_) for name, rows_ in sorted(catalogue.rows.items())}
+    # A name from which dropping a neutral tail leads to the very same prices need not be listed.
+    names = []
+    for name, body in lists_of.items():
+        if not any(lists_of.get(short) == body for short in stripped(name)[1:]):
+            names.append((name.encode(), lists.add(body)))
+
+    aliases = {fold(n): number[n] for n in known} | {a: number[n] for a, n in CANONICAL.items()}
+    alias_names = sorted(aliases)
+    makers = {v: number[name] for name, p in PROVIDERS.items() for v in p.get("makes", [])}
+
+    sections: list[bytes] = []
+
+    def section(data: bytes) -> None:
+        sections.append(data)
+
+    def blobs(items) -> None:
+        """Offsets (one more than items), then the bytes."""
+        offsets, at = [], 0
+        items = list(items)
+        for item in items:
+            offsets.append(at)
+            at += len(item)
+        slots([*offsets, at])
+        section(b"".join(items))
+
+    def slots(values: list[int]) -> None:
+        section(b"".join(struct.pack("<H", v) for v in values))
+
+    section(b"".join(struct.pack("<Q", n) for n in numbers))
+    blobs(s.encode() for s in strings)
+    section(sets.data)
+    section(rows.data)
+    section(lists.data)
+    blobs(name for name, _ in names)
+    slots([number_ for _, number_ in names])
+    slots(hash_index([name for name, _ in names]))
+    blobs(n.encode() for n in known)
+    section(bytes(1 if PROVIDERS.get(n, {}).get("local") else 0 for n in known))
+    blobs(bytes(number[f] for f in PROVIDERS.get(n, {}).get("fallback", [])) for n in known)
+    blobs(n.encode() for n in alias_names)
+    slots([aliases[n] for n in alias_names])
+    slots(hash_index([n.encode() for n in alias_names]))
+    blobs(v.encode() for v in sorted(makers))
+    section(bytes(makers[v] for v in sorted(makers)))
+    blobs(r.encode() for r in regions)
+    about = f"openrouter {catalogue.snapshot.isoformat()}, genai-prices {version('genai-prices')}"
+    section(about.encode())
+    at, offsets = 12 + 4 * len(sections), []
+    for data in sections:
+        offsets.append(at)
+        at += len(data)
+    header = b"llmprice" + struct.pack(f"<I{len(sections)}I", len(sections), *offsets)
+    stats = {
+        "numbers": len(numbers), "strings": len(strings), "sets": len(sets), "rows": len(rows),
+        "lists": len(lists), "names": len(names), "providers": len(known), "aliases": len(aliases),
+        "all names": len(lists_of), "bytes": at,
+    }  # fmt: skip
+    return header + b"".join(sections), stats
+
+
+def main(arguments: list[str]) -> int:
+    catalogue = Catalogue()
+    catalogue.build()
+    if "--cross-check" in arguments:
+        return cross_check(catalogue)
+    data, stats = encode(catalogue)
+    if "--check" in arguments:
+        if not OUTPUT.exists() or OUTPUT.read_bytes() != data:
+            print(f"{OUTPUT} is not what the sources give: run `make prices`", file=sys.stderr)
+            return 1
+        return 0
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_bytes(data)
+    print(", ".join(f"{k} {v}" for k, v in stats.items()))
+    return 0
+
+
+def cross_check(catalogue: Catalogue) -> int:
+    for item in catalogue.disagreements:
+        print(item)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

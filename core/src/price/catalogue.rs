@@ -1,0 +1,364 @@
+//! The generated table: static data, searched in place.
+//!
+//! `core/data/build_catalogue.py` writes `catalogue.bin` and describes its sources. The layout, all little-endian: a
+//! header with the offset of each section, then the sections in the order of [`Section`]. Names and provider aliases
+//! are found by open addressing on an FNV-1a hash; everything else is reached by place.
+
+use std::sync::LazyLock;
+
+use super::amount::Amount;
+use super::rates::{Rate, Rates};
+
+static BYTES: &[u8] = include_bytes!("catalogue.bin");
+
+/// How a call is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// The list price.
+    Standard,
+    /// Asynchronous batches.
+    Batch,
+    /// Slower and cheaper.
+    Flex,
+    /// Faster and dearer.
+    Priority,
+    /// A faster variant of the same model.
+    Fast,
+    /// The fastest variant of the same model.
+    Ultrafast,
+    /// A faster variant at some hosts.
+    Turbo,
+    /// A faster variant at some hosts.
+    Highspeed,
+    /// `:free` models.
+    Free,
+}
+
+impl Mode {
+    /// Every mode, in the order of the table.
+    pub(crate) const ALL: [(Self, &'static str); 9] = [
+        (Self::Standard, "standard"),
+        (Self::Batch, "batch"),
+        (Self::Flex, "flex"),
+        (Self::Priority, "priority"),
+        (Self::Fast, "fast"),
+        (Self::Ultrafast, "ultrafast"),
+        (Self::Turbo, "turbo"),
+        (Self::Highspeed, "highspeed"),
+        (Self::Free, "free"),
+    ];
+
+    /// The mode of that name (a service tier as a provider reports it, or the tail of a provider row's name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, n)| n.eq_ignore_ascii_case(name)).map(|(mode, _)| mode)
+    }
+
+    /// The mode's name.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// Where a catalogue's price is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Origin {
+    /// OpenRouter's price list.
+    OpenRouter,
+    /// genai-prices, and our own few rows.
+    Manual,
+    /// A known error in a source, put right.
+    Correction,
+}
+
+/// A model's price at one provider, region and mode.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<R> {
+    pub provider: u16,
+    pub region: &'static str,
+    pub mode: Mode,
+    /// The provider lists several variants, and this is the cheapest.
+    pub cheapest_variant: bool,
+    pub row: R,
+}
+
+/// The prices of a row on a day, for a number of input tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub rates: Rates,
+    pub origin: Origin,
+    /// The source's name of the model.
+    pub model: &'static str,
+    /// The source's name of the provider row.
+    pub row: &'static str,
+    /// The threshold in input tokens above which these rates apply, when it was passed.
+    pub tier: Option<u64>,
+    /// The model is priced in a unit that is not counted (hours, characters, pages).
+    pub other_unit: bool,
+}
+
+/// 2020-01-01 in days since 1970: the first day of the table's calendar.
+const EPOCH_DAY: i64 = 18_262;
+const OTHER_UNIT: u16 = 1 << 15;
+
+/// The sections, in order. A pair is offsets and bytes.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+enum Section {
+    Numbers,
+    StringOffsets,
+    Strings,
+    Sets,
+    Rows,
+    Lists,
+    NameOffsets,
+    Names,
+    NameLists,
+    NameIndex,
+    ProviderOffsets,
+    Providers,
+    ProviderLocal,
+    FallbackOffsets,
+    Fallbacks,
+    AliasOffsets,
+    Aliases,
+    AliasProviders,
+    AliasIndex,
+    MakerOffsets,
+    Makers,
+    MakerProviders,
+    RegionOffsets,
+    Regions,
+    About,
+}
+
+const SECTIONS: usize = Section::About as usize + 1;
+
+/// The table with the places of its sections read once.
+pub(crate) struct Catalogue {
+    sections: [&'static [u8]; SECTIONS],
+    about: &'static str,
+    openrouter: u16,
+}
+
+/// The one table of this build.
+pub(crate) static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::open);
+
+impl Catalogue {
+    fn open() -> Self {
+        let word = |at: usize| {
+            let bytes = BYTES.get(at..at + 4).and_then(|b| b.try_into().ok()).unwrap_or_default();
+            u32::from_le_bytes(bytes) as usize
+        };
+        let mut sections: [&'static [u8]; SECTIONS] = [&[]; SECTIONS];
+        for (number, section) in sections.iter_mut().enumerate() {
+            let end = if number + 1 < SECTIONS { word(16 + 4 * number) } else { BYTES.len() };
+            *section = BYTES.get(word(12 + 4 * number)..end).unwrap_or_default();
+        }
+        let mut catalogue = Self { sections, about: "", openrouter: u16::MAX };
+        catalogue.about = str::from_utf8(catalogue.section(Section::About)).unwrap_or_default();
+        catalogue.openrouter = catalogue.provider("openrouter").unwrap_or(u16::MAX);
+        catalogue
+    }
+
+    /// The sources and their dates.
+    pub fn about(&self) -> &'static str {
+        self.about
+    }
+
+    /// The provider whose rows are OpenRouter's own choice of a provider.
+    pub fn openrouter(&self) -> u16 {
+        self.openrouter
+    }
+
+    /// The provider of a folded name or alias.
+    pub fn provider(&self, folded: &str) -> Option<u16> {
+        let at = self.find(Section::AliasIndex, Section::AliasOffsets, Section::Aliases, folded)?;
+        Some(self.half(Section::AliasProviders, 2 * at))
+    }
+
+    /// The canonical name of a provider.
+    pub fn provider_name(&self, provider: u16) -> &'static str {
+        self.text(Section::ProviderOffsets, Section::Providers, usize::from(provider))
+    }
+
+    /// Whether the provider runs on the caller's own machines.
+    pub fn is_local(&self, provider: u16) -> bool {
+        self.byte(Section::ProviderLocal, usize::from(provider)) != 0
+    }
+
+    /// The providers whose models this one resells.
+    pub fn fallbacks(&self, provider: u16) -> impl Iterator<Item = u16> {
+        self.slice(Section::FallbackOffsets, Section::Fallbacks, usize::from(provider)).iter().map(|&b| u16::from(b))
+    }
+
+    /// The provider at which the models of a vendor (of a vendor path) are first sold.
+    pub fn maker(&self, vendor: &str) -> Option<u16> {
+        self.makers().find(|(name, _)| name.eq_ignore_ascii_case(vendor)).map(|(_, provider)| provider)
+    }
+
+    /// Whether the provider sells models of its own making.
+    pub fn is_maker(&self, provider: u16) -> bool {
+        self.makers().any(|(_, p)| p == provider)
+    }
+
+    fn makers(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        let count = self.section(Section::MakerProviders).len();
+        (0..count).map(|n| {
+            let name = self.text(Section::MakerOffsets, Section::Makers, n);
+            (name, u16::from(self.byte(Section::MakerProviders, n)))
+        })
+    }
+
+    /// Whether some row has this region.
+    pub fn is_region(&self, region: &str) -> bool {
+        let count = (self.section(Section::RegionOffsets).len() / 2).saturating_sub(1);
+        (0..count).any(|n| self.text(Section::RegionOffsets, Section::Regions, n) == region)
+    }
+
+    /// The rows of a folded name.
+    pub fn list(&self, name: &str) -> Option<impl Iterator<Item = Entry<usize>> + Clone + use<>> {
+        let number = self.find(Section::NameIndex, Section::NameOffsets, Section::Names, name)?;
+        Some(self.entries(usize::from(self.half(Section::NameLists, 2 * number))))
+    }
+
+    fn entries(&self, place: usize) -> impl Iterator<Item = Entry<usize>> + Clone + use<> {
+        const SIZE: usize = 6;
+        let count = usize::from(self.byte(Section::Lists, place));
+        let bytes = self.section(Section::Lists).get(place + 1..place + 1 + count * SIZE).unwrap_or_default();
+        let regions = (self.section(Section::RegionOffsets), self.section(Section::Regions));
+        bytes.chunks_exact(SIZE).map(move |cell| Entry {
+            provider: u16::from(cell[0]),
+            region: text_of(regions.0, regions.1, usize::from(cell[1])),
+            mode: Mode::ALL.get(usize::from(cell[2])).map_or(Mode::Standard, |m| m.0),
+            cheapest_variant: cell[3] != 0,
+            row: usize::from(u16::from_le_bytes([cell[4], cell[5]])),
+        })
+    }
+
+    /// The prices of a row at a time, for a number of input tokens.
+    pub fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found {
+        const HEAD: usize = 5;
+        const STEP: usize = 5;
+        let rows = self.section(Section::Rows);
+        let day = at_unix_ms.div_euclid(86_400_000) - EPOCH_DAY;
+        let steps = usize::from(self.byte(Section::Rows, row + 4));
+        let mut step = row + HEAD;
+        for next in (1..steps).map(|n| row + HEAD + n * STEP) {
+            if i64::from(half(rows, next)) <= day {
+                step = next;
+            }
+        }
+        let set = usize::from(half(rows, step + 2));
+        let mut found = Found {
+            rates: Rates::default(),
+            origin: match self.byte(Section::Rows, step + 4) {
+                0 => Origin::OpenRouter,
+                1 => Origin::Manual,
+                _ => Origin::Correction,
+            },
+            model: self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row))),
+            row: self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row + 2))),
+            tier: None,
+            other_unit: half(self.section(Section::Sets), set) & OTHER_UNIT != 0,
+        };
+        let mut at = self.read_rates(set, &mut found.rates);
+        let tiers = self.byte(Section::Sets, at);
+        at += 1;
+        for _ in 0..tiers {
+            let sets = self.section(Section::Sets);
+            let threshold = u64::from(half(sets, at)) | u64::from(half(sets, at + 2)) << 16;
+            // Strictly above the threshold, the whole request; the highest passed tier wins.
+            if input_tokens <= threshold {
+                break;
+            }
+            found.tier = Some(threshold);
+            at = self.read_rates(at + 4, &mut found.rates);
+        }
+        found
+    }
+
+    /// Adds the rates at a place of the sets; the place after them.
+    fn read_rates(&self, place: usize, rates: &mut Rates) -> usize {
+        let sets = self.section(Section::Sets);
+        let mut left = half(sets, place) & !OTHER_UNIT;
+        let mut at = place + 2;
+        while left != 0 {
+            let bit = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let number = usize::from(half(sets, at));
+            at += 2;
+            if let Some(&rate) = Rate::ALL.get(bit) {
+                rates.set(rate, self.number(number));
+            }
+        }
+        at
+    }
+
+    fn number(&self, number: usize) -> Amount {
+        let bytes = self.section(Section::Numbers).get(8 * number..8 * number + 8);
+        let value = u64::from_le_bytes(bytes.and_then(|b| b.try_into().ok()).unwrap_or_default());
+        Amount::from_atto(i128::from(value))
+    }
+
+    /// Every listed name that is not a shorter form's twin, with its rows, for `llmtrail prices list` and the tests.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, impl Iterator<Item = Entry<usize>> + use<>)> {
+        let count = self.section(Section::NameLists).len() / 2;
+        (0..count).map(|number| {
+            let name = self.text(Section::NameOffsets, Section::Names, number);
+            (name, self.entries(usize::from(self.half(Section::NameLists, 2 * number))))
+        })
+    }
+
+    fn find(&self, index: Section, offsets: Section, texts: Section, wanted: &str) -> Option<usize> {
+        let slots = self.section(index).len() / 2;
+        let hash = fnv(wanted.as_bytes());
+        let mut slot = (hash ^ (hash >> 15)) as usize & slots.checked_sub(1)?;
+        for _ in 0..slots {
+            let number = usize::from(self.half(index, 2 * slot)).checked_sub(1)?;
+            if self.slice(offsets, texts, number) == wanted.as_bytes() {
+                return Some(number);
+            }
+            slot = (slot + 1) & (slots - 1);
+        }
+        None
+    }
+
+    fn section(&self, section: Section) -> &'static [u8] {
+        self.sections[section as usize]
+    }
+
+    fn byte(&self, section: Section, at: usize) -> u8 {
+        self.section(section).get(at).copied().unwrap_or_default()
+    }
+
+    fn half(&self, section: Section, at: usize) -> u16 {
+        half(self.section(section), at)
+    }
+
+    fn slice(&self, offsets: Section, texts: Section, number: usize) -> &'static [u8] {
+        slice_of(self.section(offsets), self.section(texts), number)
+    }
+
+    fn text(&self, offsets: Section, texts: Section, number: usize) -> &'static str {
+        text_of(self.section(offsets), self.section(texts), number)
+    }
+}
+
+fn half(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
+}
+
+fn slice_of(offsets: &'static [u8], texts: &'static [u8], number: usize) -> &'static [u8] {
+    let (from, to) = (half(offsets, 2 * number), half(offsets, 2 * number + 2));
+    texts.get(usize::from(from)..usize::from(to)).unwrap_or_default()
+}
+
+fn text_of(offsets: &'static [u8], texts: &'static [u8], number: usize) -> &'static str {
+    str::from_utf8(slice_of(offsets, texts, number)).unwrap_or_default()
+}
+
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

@@ -1,0 +1,343 @@
+//! What a call cost, and how that is known.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::amount::Amount;
+use super::catalogue::{CATALOGUE, Mode};
+use super::rates::{Assumptions, Bill, Bucket};
+
+/// Where a cost is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// The provider (or the caller) gave the cost.
+    Reported,
+    /// Prices that the user set: per call, in code, or in a price file.
+    Custom,
+    /// The model ran on the user's own machine: nothing to pay.
+    Local,
+    /// A known error in a source, put right.
+    Correction,
+    /// OpenRouter's price list.
+    OpenRouter,
+    /// The maintained fallback list.
+    Manual,
+    /// No price: there is no cost, and a reason.
+    Unknown,
+}
+
+impl Source {
+    /// The value of `$ai_cost_model_source`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Custom => "custom",
+            Self::Local => "local",
+            Self::Correction => "correction",
+            Self::OpenRouter => "openrouter",
+            Self::Manual => "manual",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How the model was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Match {
+    /// Under its own name or a listed alias, at the provider that served the call.
+    Exact,
+    /// After dropping a date, `latest`, `preview`, a version or a build number.
+    Shortened,
+    /// By the pattern of a custom price.
+    Pattern,
+    /// No match was needed (the call brought its prices, or is local).
+    Given,
+}
+
+impl Match {
+    /// The kind in `$ai_cost_details`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Shortened => "shortened",
+            Self::Pattern => "pattern",
+            Self::Given => "given",
+        }
+    }
+}
+
+/// Why there is no cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The provider reported no usage.
+    NoUsage,
+    /// The call names no model.
+    NoModel,
+    /// No source lists a model of this name.
+    UnknownModel,
+    /// The model is listed, but not at this provider (nor is there one maker to go by).
+    NotAtProvider,
+    /// The model is listed, but not in this mode (`:free`).
+    NotInMode,
+    /// A fine-tune has a price of its own, which is not listed.
+    FineTune,
+    /// The model is priced in a unit that is not counted: hours, characters, pages.
+    OtherUnit,
+    /// This part of the usage has no price.
+    Unpriced(Bucket),
+}
+
+impl Reason {
+    /// The reason as a sentence.
+    pub fn sentence(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::NoUsage => "the provider reported no usage",
+            Self::NoModel => "the call names no model",
+            Self::UnknownModel => "no price list has a model of this name",
+            Self::NotAtProvider => "no price is known for this model at this provider",
+            Self::NotInMode => "no price is known for this mode of the model",
+            Self::FineTune => "a fine-tune has a price of its own, and none is known",
+            Self::OtherUnit => "the model is priced in a unit that is not counted here (hours, characters or pages)",
+            Self::Unpriced(bucket) => return format!("no price is known for {}", bucket.name()).into(),
+        })
+    }
+}
+
+/// A name from the table, or one that the user gave: cloning never allocates.
+#[derive(Debug, Clone)]
+pub(crate) enum Name {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+impl Name {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Static(name) => name,
+            Self::Shared(name) => name,
+        }
+    }
+}
+
+/// A price list's answer: which row, which rates, what it comes to.
+#[derive(Debug, Clone)]
+pub(crate) struct Priced {
+    pub source: Source,
+    pub model: Name,
+    pub row: Name,
+    pub mode: Mode,
+    pub tier: Option<u64>,
+    pub matched: Match,
+    pub bill: Bill,
+    pub zero_price: bool,
+}
+
+impl Priced {
+    fn input(&self) -> Amount {
+        self.bill.sum(Bucket::InputText..=Bucket::ImageIn)
+    }
+
+    fn output(&self) -> Amount {
+        self.bill.sum(Bucket::OutputText..=Bucket::ImageOut)
+    }
+
+    fn request(&self) -> Amount {
+        self.bill.sum(Bucket::Requests..=Bucket::Requests)
+    }
+
+    fn web_search(&self) -> Amount {
+        self.bill.sum(Bucket::WebSearches..=Bucket::WebSearches)
+    }
+
+    fn total(&self) -> Amount {
+        self.bill.sum(Bucket::InputText..=Bucket::WebSearches)
+    }
+}
+
+/// Amounts that came with the call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ReportedAmounts {
+    pub input: Option<Amount>,
+    pub output: Option<Amount>,
+    pub request: Option<Amount>,
+    pub web_search: Option<Amount>,
+    pub total: Option<Amount>,
+}
+
+impl ReportedAmounts {
+    fn any(&self) -> bool {
+        self.total.is_some() || (self.input.is_some() && self.output.is_some())
+    }
+}
+
+/// What a call cost: exact amounts, or none and the reason.
+#[derive(Debug, Clone)]
+pub struct Cost {
+    pub(crate) priced: Result<Priced, Reason>,
+    pub(crate) reported: ReportedAmounts,
+}
+
+impl Cost {
+    /// All input: text, cache reads and writes, audio, images.
+    pub fn input(&self) -> Option<Amount> {
+        self.reported.input.or_else(|| self.split(Priced::input))
+    }
+
+    /// All output: text, reasoning, audio, images.
+    pub fn output(&self) -> Option<Amount> {
+        self.reported.output.or_else(|| self.split(Priced::output))
+    }
+
+    /// The price per request.
+    pub fn request(&self) -> Option<Amount> {
+        self.reported.request.or_else(|| self.split(Priced::request))
+    }
+
+    /// Web searches that the provider ran.
+    pub fn web_search(&self) -> Option<Amount> {
+        self.reported.web_search.or_else(|| self.split(Priced::web_search))
+    }
+
+    /// The whole call.
+    pub fn total(&self) -> Option<Amount> {
+        if self.reported.total.is_some() {
+            return self.reported.total;
+        }
+        let parts = [self.input(), self.output(), self.request(), self.web_search()];
+        parts.into_iter().flatten().reduce(|sum, part| sum + part)
+    }
+
+    /// Where the total is from.
+    pub fn source(&self) -> Source {
+        match &self.priced {
+            _ if self.reported.any() => Source::Reported,
+            Ok(priced) => priced.source,
+            Err(_) => Source::Unknown,
+        }
+    }
+
+    /// The model as the price list names it.
+    pub fn model(&self) -> Option<&str> {
+        self.priced.as_ref().ok().map(|p| p.model.as_str())
+    }
+
+    /// The provider row as the price list names it (`openai`, `amazon-bedrock-us-east-1`; `default` is OpenRouter's).
+    pub fn provider(&self) -> Option<&str> {
+        self.priced.as_ref().ok().map(|p| p.row.as_str())
+    }
+
+    /// Why no price was found.
+    pub fn reason(&self) -> Option<Reason> {
+        self.priced.as_ref().err().copied()
+    }
+
+    /// How the model was found.
+    pub fn matched(&self) -> Option<Match> {
+        self.priced.as_ref().ok().map(|p| p.matched)
+    }
+
+    /// What had to be assumed.
+    pub fn assumptions(&self) -> Assumptions {
+        self.priced.as_ref().map_or_else(|_| Assumptions::default(), |p| p.bill.assumptions)
+    }
+
+    /// What the price list says, beside a reported cost.
+    pub fn catalogue_total(&self) -> Option<Amount> {
+        self.priced.as_ref().ok().map(Priced::total)
+    }
+
+    /// With input and output both given, the rest of a bill is not ours to guess.
+    fn split(&self, part: fn(&Priced) -> Amount) -> Option<Amount> {
+        if self.reported.input.is_some() && self.reported.output.is_some() {
+            return None;
+        }
+        self.priced.as_ref().ok().map(part)
+    }
+
+    /// `$ai_cost_details`: per bucket units, unit price and amount as decimal strings, and where they are from.
+    pub fn details(&self) -> Value {
+        let mut details = Map::new();
+        let mut put = |key: &str, value: Value| details.insert(key.to_owned(), value);
+        put("source", self.source().as_str().into());
+        match &self.priced {
+            Ok(priced) => {
+                put("model", priced.model.as_str().into());
+                put("provider", priced.row.as_str().into());
+                put("match", priced.matched.as_str().into());
+                if priced.mode != Mode::Standard {
+                    put("mode", priced.mode.name().into());
+                }
+                if let Some(tier) = priced.tier {
+                    put("input_over", tier.into());
+                }
+                if matches!(priced.source, Source::OpenRouter | Source::Manual | Source::Correction) {
+                    put("catalogue", CATALOGUE.about().into());
+                }
+                let mut buckets = Map::new();
+                for bucket in Bucket::ALL {
+                    if let Some(line) = priced.bill.line(bucket) {
+                        let cell = json!({
+                            "units": line.units,
+                            "unit_price": line.unit_price.to_string(),
+                            "amount": line.amount().to_string(),
+                        });
+                        buckets.insert(bucket.name().to_owned(), cell);
+                    }
+                }
+                put("buckets", buckets.into());
+                let assumptions: Vec<Value> = priced.bill.assumptions.sentences().map(Value::from).collect();
+                if !assumptions.is_empty() {
+                    put("assumptions", assumptions.into());
+                }
+                if self.reported.any() {
+                    put("catalogue_source", priced.source.as_str().into());
+                    put("catalogue_total", priced.total().to_string().into());
+                    if let Some(total) = self.total() {
+                        put("difference", (total - priced.total()).to_string().into());
+                    }
+                }
+            }
+            Err(reason) => {
+                put("reason", reason.sentence().into());
+            }
+        }
+        if let Some(total) = self.total() {
+            put("total", total.to_string().into());
+        }
+        Value::Object(details)
+    }
+
+    /// Writes the cost properties of an event: amounts (absent when the price is unknown), source, row and details.
+    ///
+    /// PostHog estimates anew when a cost it is sent is zero; so a call that is free also carries zero prices, which
+    /// it takes for custom ones.
+    pub fn properties(&self, into: &mut Map<String, Value>) {
+        let mut put = |key: &str, value: Value| into.insert(key.to_owned(), value);
+        for (key, amount) in [
+            ("$ai_input_cost_usd", self.input()),
+            ("$ai_output_cost_usd", self.output()),
+            ("$ai_request_cost_usd", self.request()),
+            ("$ai_web_search_cost_usd", self.web_search()),
+            ("$ai_total_cost_usd", self.total()),
+        ] {
+            if let Some(amount) = amount {
+                put(key, amount.to_f64().into());
+            }
+        }
+        put("$ai_cost_model_source", self.source().as_str().into());
+        if let Ok(priced) = &self.priced {
+            put("$ai_model_cost_used", priced.model.as_str().into());
+            put("$ai_cost_model_provider", priced.row.as_str().into());
+            if priced.zero_price && self.total() == Some(Amount::ZERO) {
+                put("$ai_input_token_price", 0.into());
+                put("$ai_output_token_price", 0.into());
+            }
+        }
+        put("$ai_cost_details", self.details());
+    }
+}
