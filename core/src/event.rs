@@ -1,5 +1,8 @@
 //! The event: what is sent, in the shape of PostHog's LLM analytics.
 
+pub(crate) mod build;
+pub(crate) mod media;
+pub(crate) mod secrets;
 pub mod usage;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -5,6 +5,7 @@
 //! analytics; [`price`] adds what it cost; `deliver` queues, batches and retries; `sink` is where events end up.
 //! [`Client`] is the only file that knows the whole flow, and [`Scope`] says which session, trace and span a call is in.
 
+mod attempts;
 pub mod client;
 pub mod config;
 pub mod context;

@@ -1,0 +1,210 @@
+//! Anthropic messages.
+//!
+//! Source: Anthropic's API reference, "Messages" and "Streaming Messages".
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, CallError, Tokens};
+use super::json::{append, count, is_something, merge, pick, slot, text};
+use super::{Fold, Folded};
+
+const PARAMETERS: &[&str] = &[
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "thinking",
+    "tool_choice",
+    "service_tier",
+    "stream",
+    "output_config",
+    "output_format",
+    "container",
+    "context_management",
+    "speed",
+    "inference_geo",
+];
+
+pub(super) fn request(body: &Value, call: &mut Call) {
+    call.model_requested = text(body.get("model"));
+    if let Some(messages) = body.get("messages").and_then(Value::as_array) {
+        let system = body.get("system").filter(|system| is_something(system));
+        let system = system.map(|system| json!({"role": "system", "content": system}));
+        call.input = Some(system.into_iter().chain(messages.iter().cloned()).collect());
+    }
+    call.parameters = pick(body, PARAMETERS);
+    call.max_tokens = body.get("max_tokens").cloned();
+    call.tools = body.get("tools").filter(|tools| is_something(tools)).cloned();
+    call.stream = body.get("stream") == Some(&Value::Bool(true));
+}
+
+pub(super) fn response(body: &Value, call: &mut Call) {
+    call.model = text(body.get("model"));
+    call.response_id = text(body.get("id"));
+    call.stop_reasons.extend(text(body.get("stop_reason")));
+    for name in ["stop_sequence", "stop_details"] {
+        if let Some(value) = body.get(name).filter(|value| !value.is_null()) {
+            call.metadata.insert(name.to_owned(), value.clone());
+        }
+    }
+    let blocks = body.get("content").and_then(Value::as_array).into_iter().flatten();
+    let content: Vec<Value> = blocks.map(block).collect();
+    call.output.push(json!({"role": "assistant", "content": content}));
+    if let Some(raw) = body.get("usage").filter(|usage| usage.is_object()) {
+        usage(raw, call);
+    }
+}
+
+/// A block of the answer in the normal form.
+fn block(block: &Value) -> Value {
+    match block.get("type").and_then(Value::as_str) {
+        Some("tool_use") => json!({
+            "type": "function",
+            "id": block.get("id"),
+            "function": {"name": block.get("name"), "arguments": block.get("input")},
+        }),
+        Some("redacted_thinking") => json!({"type": "redacted_thinking"}),
+        Some("text") => {
+            let members = block.as_object().into_iter().flatten();
+            members.filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+        _ => block.clone(),
+    }
+}
+
+fn usage(raw: &Value, call: &mut Call) {
+    let created = raw.get("cache_creation").unwrap_or(&Value::Null);
+    let both = count(created.get("ephemeral_5m_input_tokens")).zip(count(created.get("ephemeral_1h_input_tokens")));
+    let tokens = Tokens {
+        input: count(raw.get("input_tokens")),
+        output: count(raw.get("output_tokens")),
+        cache_read: count(raw.get("cache_read_input_tokens")),
+        cache_write: count(raw.get("cache_creation_input_tokens")),
+        cache_write_5m: both.map(|(short, _)| short),
+        cache_write_1h: both.map(|(_, long)| long),
+        reasoning: count(raw.get("output_tokens_details").and_then(|details| details.get("thinking_tokens"))),
+        web_searches: count(raw.get("server_tool_use").and_then(|used| used.get("web_search_requests"))),
+        ..Tokens::default()
+    };
+    call.tokens = tokens;
+    call.service_tier = text(raw.get("service_tier"));
+    super::settle_exclusive(call);
+    call.raw_usage = Some(raw.clone());
+}
+
+/// Folds a stream of events into the message that the plain call would have given.
+#[derive(Default)]
+pub(super) struct MessagesFold {
+    message: Map<String, Value>,
+    blocks: Vec<(u64, Map<String, Value>)>,
+    /// Pieces of a block's input, which are JSON only when they are together.
+    inputs: Vec<(u64, String)>,
+    stopped: bool,
+    error: Option<CallError>,
+    first_content_at: Option<Duration>,
+}
+
+impl MessagesFold {
+    fn delta(&mut self, index: u64, delta: &Value) {
+        let block = slot(&mut self.blocks, index);
+        match delta.get("type").and_then(Value::as_str) {
+            Some("text_delta") => append(block, "text", delta["text"].as_str().unwrap_or_default()),
+            Some("thinking_delta") => append(block, "thinking", delta["thinking"].as_str().unwrap_or_default()),
+            Some("signature_delta") => append(block, "signature", delta["signature"].as_str().unwrap_or_default()),
+            Some("citations_delta") => {
+                if let Some(citation) = delta.get("citation") {
+                    match block.get_mut("citations") {
+                        Some(Value::Array(all)) => all.push(citation.clone()),
+                        _ => {
+                            block.insert("citations".to_owned(), Value::Array(vec![citation.clone()]));
+                        }
+                    }
+                }
+            }
+            Some("input_json_delta") => {
+                let piece = delta.get("partial_json").and_then(Value::as_str).unwrap_or_default();
+                match self.inputs.iter_mut().find(|(here, _)| *here == index) {
+                    Some((_, text)) => text.push_str(piece),
+                    None => self.inputs.push((index, piece.to_owned())),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Fold for MessagesFold {
+    fn event(&mut self, name: &str, data: &Value, at: Duration) {
+        let kind = data.get("type").and_then(Value::as_str).unwrap_or(name);
+        let index = count(data.get("index"));
+        match kind {
+            "message_start" => {
+                if let Some(Value::Object(message)) = data.get("message") {
+                    self.message = message.clone();
+                    for (index, block) in
+                        message.get("content").and_then(Value::as_array).into_iter().flatten().enumerate()
+                    {
+                        if let Value::Object(block) = block {
+                            *slot(&mut self.blocks, index as u64) = block.clone();
+                        }
+                    }
+                }
+            }
+            "content_block_start" => {
+                if let (Some(index), Some(Value::Object(block))) = (index, data.get("content_block")) {
+                    // A text block begins empty; anything else is content from its first event on.
+                    let empty = ["text", "thinking"]
+                        .iter()
+                        .any(|member| block.get(*member).is_some_and(|text| text.as_str() == Some("")));
+                    if !empty {
+                        self.first_content_at.get_or_insert(at);
+                    }
+                    *slot(&mut self.blocks, index) = block.clone();
+                }
+            }
+            "content_block_delta" => {
+                if let (Some(index), Some(delta)) = (index, data.get("delta")) {
+                    self.first_content_at.get_or_insert(at);
+                    self.delta(index, delta);
+                }
+            }
+            "message_delta" => {
+                for (name, value) in data.get("delta").and_then(Value::as_object).into_iter().flatten() {
+                    if !value.is_null() {
+                        self.message.insert(name.clone(), value.clone());
+                    }
+                }
+                if let Some(usage) = data.get("usage") {
+                    merge(self.message.entry("usage").or_insert(Value::Null), usage);
+                }
+            }
+            "message_stop" => self.stopped = true,
+            "error" => self.error = Some(super::provider_error(data.get("error").unwrap_or(data))),
+            _ => {}
+        }
+    }
+
+    fn done(&mut self) {}
+
+    fn finish(self: Box<Self>) -> Folded {
+        let Self { mut message, mut blocks, inputs, .. } = *self;
+        for (index, text) in inputs {
+            if !text.is_empty() {
+                let input = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                slot(&mut blocks, index).insert("input".to_owned(), input);
+            }
+        }
+        blocks.sort_by_key(|(index, _)| *index);
+        let content = blocks.into_iter().map(|(_, block)| Value::Object(block)).collect();
+        message.insert("content".to_owned(), content);
+        Folded {
+            body: Value::Object(message),
+            complete: self.stopped,
+            error: self.error,
+            first_content_at: self.first_content_at,
+        }
+    }
+}

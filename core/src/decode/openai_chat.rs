@@ -1,0 +1,367 @@
+//! OpenAI chat completions, and everything compatible with them.
+//!
+//! Source: the API reference's pages "Create chat completion" and "Chat completion chunk".
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, CallError, Tokens};
+use super::json::{append, count, is_something, merge, pick, slot, text};
+use super::{Fold, Folded};
+
+const PARAMETERS: &[&str] = &[
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "reasoning_effort",
+    "reasoning",
+    "thinking",
+    "verbosity",
+    "response_format",
+    "tool_choice",
+    "parallel_tool_calls",
+    "service_tier",
+    "stream",
+    "stream_options",
+    "modalities",
+    "audio",
+    "web_search_options",
+];
+
+/// Members of a message that the normal form gives a place of their own.
+const PLACED: &[&str] =
+    &["role", "content", "refusal", "reasoning_content", "reasoning", "audio", "tool_calls", "function_call"];
+
+pub(super) fn request(body: &Value, call: &mut Call) {
+    call.model_requested = text(body.get("model"));
+    call.input = body.get("messages").cloned();
+    call.parameters = pick(body, PARAMETERS);
+    call.max_tokens = body.get("max_completion_tokens").or_else(|| body.get("max_tokens")).cloned();
+    call.tools = body.get("tools").or_else(|| body.get("functions")).filter(|tools| is_something(tools)).cloned();
+    call.stream = body.get("stream") == Some(&Value::Bool(true));
+}
+
+pub(super) fn response(body: &Value, call: &mut Call) {
+    call.model = text(body.get("model"));
+    call.response_id = text(body.get("id"));
+    call.completion_id = call.response_id.clone();
+    call.service_tier = text(body.get("service_tier"));
+    if let Some(fingerprint) = text(body.get("system_fingerprint")) {
+        call.metadata.insert("system_fingerprint".to_owned(), fingerprint.into());
+    }
+    let mut choices: Vec<&Value> = body.get("choices").and_then(Value::as_array).into_iter().flatten().collect();
+    choices.sort_by_key(|choice| count(choice.get("index")).unwrap_or(0));
+    for choice in choices {
+        call.output.push(message(choice.get("message").unwrap_or(&Value::Null), call));
+        if let Some(reason) = text(choice.get("finish_reason")) {
+            call.stop_reasons.push(reason);
+        }
+    }
+    if let Some(raw) = body.get("usage").filter(|usage| usage.is_object()) {
+        usage(raw, call);
+    }
+}
+
+/// A message of the answer in the normal form.
+fn message(message: &Value, call: &Call) -> Value {
+    let mut parts = Vec::new();
+    let thinking = text(message.get("reasoning_content")).or_else(|| text(message.get("reasoning")));
+    if let Some(thinking) = thinking {
+        parts.push(json!({"type": "thinking", "thinking": thinking}));
+    }
+    let content = message.get("content").unwrap_or(&Value::Null);
+    match content {
+        Value::String(text) if !text.is_empty() => parts.push(json!({"type": "text", "text": text})),
+        Value::Array(items) => parts.extend(items.iter().cloned()),
+        _ => {}
+    }
+    if let Some(refusal) = text(message.get("refusal")) {
+        parts.push(json!({"type": "refusal", "refusal": refusal}));
+    }
+    if let Some(Value::Object(audio)) = message.get("audio") {
+        let mut part = audio.clone();
+        part.insert("type".to_owned(), "audio".into());
+        // The answer does not say what it is encoded in; the request does.
+        if let Some(format) = call.parameters.get("audio").and_then(|audio| text(audio.get("format"))) {
+            part.insert("format".to_owned(), format.into());
+        }
+        parts.push(Value::Object(part));
+    }
+    for tool_call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+        parts.push(self::tool_call(tool_call));
+    }
+    if let Some(function) = message.get("function_call").filter(|function| function.is_object()) {
+        parts.push(json!({"type": "function", "function": pick(function, &["name", "arguments"])}));
+    }
+    let only_text = parts.iter().all(|part| part["type"] == "text");
+    let content = match content {
+        Value::String(_) if only_text => content.clone(),
+        _ => Value::Array(parts),
+    };
+    let mut out = Map::new();
+    let role = message.get("role").filter(|role| role.is_string()).cloned();
+    out.insert("role".to_owned(), role.unwrap_or_else(|| "assistant".into()));
+    out.insert("content".to_owned(), content);
+    for (name, value) in message.as_object().into_iter().flatten() {
+        if !PLACED.contains(&name.as_str()) && is_something(value) {
+            out.insert(name.clone(), value.clone());
+        }
+    }
+    Value::Object(out)
+}
+
+fn tool_call(call: &Value) -> Value {
+    let mut part = Map::new();
+    if let Some(id) = call.get("id").filter(|id| !id.is_null()) {
+        part.insert("id".to_owned(), id.clone());
+    }
+    let kind = text(call.get("type")).unwrap_or_else(|| "function".to_owned());
+    match kind.as_str() {
+        "function" => part.insert(
+            "function".to_owned(),
+            Value::Object(pick(call.get("function").unwrap_or(&Value::Null), &["name", "arguments"])),
+        ),
+        "custom" => part.insert(
+            "custom".to_owned(),
+            Value::Object(pick(call.get("custom").unwrap_or(&Value::Null), &["name", "input"])),
+        ),
+        // A kind that is not known is kept as sent.
+        _ => return call.clone(),
+    };
+    part.insert("type".to_owned(), kind.into());
+    Value::Object(part)
+}
+
+/// Reads a usage object in the style of chat completions.
+pub(super) fn usage(raw: &Value, call: &mut Call) {
+    let input_details = raw.get("prompt_tokens_details").unwrap_or(&Value::Null);
+    let output_details = raw.get("completion_tokens_details").unwrap_or(&Value::Null);
+    call.tokens = Tokens {
+        input: count(raw.get("prompt_tokens")),
+        output: count(raw.get("completion_tokens")),
+        total: count(raw.get("total_tokens")),
+        cache_read: count(input_details.get("cached_tokens"))
+            .or_else(|| count(raw.get("prompt_cache_hit_tokens")))
+            .or_else(|| count(raw.get("cached_tokens"))),
+        cache_write: count(input_details.get("cache_write_tokens")),
+        reasoning: count(output_details.get("reasoning_tokens")),
+        audio_in: count(input_details.get("audio_tokens")),
+        audio_out: count(output_details.get("audio_tokens")),
+        image_in: count(input_details.get("image_tokens")),
+        image_out: count(output_details.get("image_tokens")),
+        text_out: count(output_details.get("text_tokens")),
+        ..Tokens::default()
+    };
+    call.reported_usd = raw.get("cost").filter(|cost| cost.is_number()).map(ToString::to_string);
+    super::settle_inclusive(call);
+    call.raw_usage = Some(raw.clone());
+}
+
+/// Folds a stream of chunks into the body that the plain call would have had.
+#[derive(Default)]
+pub(super) struct ChatFold {
+    body: Map<String, Value>,
+    /// Messages by choice index; tool calls are kept apart until the end.
+    choices: Vec<(u64, Map<String, Value>)>,
+    tool_calls: Vec<(u64, Vec<(u64, Map<String, Value>)>)>,
+    finish: Vec<(u64, Value)>,
+    usage: Value,
+    done: bool,
+    expected_choices: u64,
+    error: Option<CallError>,
+    first_content_at: Option<Duration>,
+}
+
+impl ChatFold {
+    pub(super) fn new(request: &Value) -> Self {
+        Self { expected_choices: count(request.get("n")).unwrap_or(1), ..Self::default() }
+    }
+
+    fn choice(&mut self, choice: &Value, at: Duration) {
+        let index = count(choice.get("index")).unwrap_or(0);
+        slot(&mut self.choices, index);
+        let mut content = false;
+        let delta = choice.get("delta").filter(|delta| delta.is_object()).or_else(|| choice.get("message"));
+        for (name, value) in delta.and_then(Value::as_object).into_iter().flatten() {
+            match (name.as_str(), value) {
+                (_, Value::Null) => {}
+                ("tool_calls", calls) => {
+                    for call in calls.as_array().into_iter().flatten() {
+                        content = true;
+                        self.tool_call(index, call);
+                    }
+                }
+                ("role", role) => {
+                    slot(&mut self.choices, index).insert(name.clone(), role.clone());
+                }
+                ("content" | "refusal" | "reasoning_content" | "reasoning", Value::String(piece)) => {
+                    content |= !piece.is_empty();
+                    append(slot(&mut self.choices, index), name, piece);
+                }
+                ("audio", Value::Object(pieces)) => {
+                    content = true;
+                    let audio = object_of(slot(&mut self.choices, index), name);
+                    for (member, piece) in pieces {
+                        match piece {
+                            Value::String(piece) if member == "data" || member == "transcript" => {
+                                append(audio, member, piece);
+                            }
+                            Value::Null => {}
+                            other => {
+                                audio.insert(member.clone(), other.clone());
+                            }
+                        }
+                    }
+                }
+                ("function_call", Value::Object(pieces)) => {
+                    content = true;
+                    let function = object_of(slot(&mut self.choices, index), name);
+                    for (member, piece) in pieces {
+                        if let Value::String(piece) = piece {
+                            append(function, member, piece);
+                        }
+                    }
+                }
+                (_, Value::Array(items)) => match slot(&mut self.choices, index).get_mut(name) {
+                    Some(Value::Array(all)) => all.extend(items.iter().cloned()),
+                    _ => {
+                        content |= name == "content";
+                        slot(&mut self.choices, index).insert(name.clone(), value.clone());
+                    }
+                },
+                _ => {
+                    slot(&mut self.choices, index).insert(name.clone(), value.clone());
+                }
+            }
+        }
+        if content {
+            self.first_content_at.get_or_insert(at);
+        }
+        if let Some(reason) = choice.get("finish_reason").filter(|reason| !reason.is_null()) {
+            self.finish.retain(|(here, _)| *here != index);
+            self.finish.push((index, reason.clone()));
+        }
+        // Some servers put the usage into the last choice.
+        if let Some(usage) = choice.get("usage").filter(|usage| usage.is_object()) {
+            merge(&mut self.usage, usage);
+        }
+    }
+
+    /// Arguments come in pieces, those of several calls interleaved; the index says whose they are. Servers that leave
+    /// the index out send whole calls, told apart by their ids.
+    fn tool_call(&mut self, choice: u64, delta: &Value) {
+        let at = self.tool_calls.iter().position(|(here, _)| *here == choice).unwrap_or_else(|| {
+            self.tool_calls.push((choice, Vec::new()));
+            self.tool_calls.len() - 1
+        });
+        let calls = &mut self.tool_calls[at].1;
+        let index = count(delta.get("index")).unwrap_or_else(|| {
+            let same = text(delta.get("id")).map_or(calls.last(), |id| {
+                calls.iter().find(|(_, call)| call.get("id").and_then(Value::as_str) == Some(id.as_str()))
+            });
+            same.map_or(calls.len() as u64, |(index, _)| *index)
+        });
+        let call = slot(calls, index);
+        for (name, value) in delta.as_object().into_iter().flatten() {
+            match (name.as_str(), value) {
+                (_, Value::Null) | ("index", _) => {}
+                ("function" | "custom", Value::Object(pieces)) => {
+                    let inner = object_of(call, name);
+                    for (member, piece) in pieces {
+                        match piece {
+                            Value::String(piece) => append(inner, member, piece),
+                            Value::Null => {}
+                            other => {
+                                inner.insert(member.clone(), other.clone());
+                            }
+                        }
+                    }
+                }
+                _ => {
+                    call.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+}
+
+/// A member that is an object, made when it is not there.
+fn object_of<'a>(parent: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
+    let member = parent.entry(name.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+    if !member.is_object() {
+        *member = Value::Object(Map::new());
+    }
+    match member {
+        Value::Object(object) => object,
+        _ => unreachable!("made an object above"),
+    }
+}
+
+impl Fold for ChatFold {
+    fn event(&mut self, _name: &str, data: &Value, at: Duration) {
+        if let Some(error) = data.get("error").filter(|error| !error.is_null()) {
+            self.error = Some(super::provider_error(error));
+            return;
+        }
+        for (name, value) in data.as_object().into_iter().flatten() {
+            match (name.as_str(), value) {
+                ("choices", choices) => {
+                    for choice in choices.as_array().into_iter().flatten() {
+                        self.choice(choice, at);
+                    }
+                }
+                ("usage", usage) if usage.is_object() => merge(&mut self.usage, usage),
+                ("x_groq", extra) => merge(&mut self.usage, extra.get("usage").unwrap_or(&Value::Null)),
+                (_, Value::Null | Value::Array(_)) => {}
+                _ => {
+                    self.body.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+
+    fn done(&mut self) {
+        self.done = true;
+    }
+
+    fn finish(self: Box<Self>) -> Folded {
+        let Self { mut body, choices, mut tool_calls, finish, usage, .. } = *self;
+        let finished = !choices.is_empty()
+            && choices.len() as u64 >= self.expected_choices
+            && choices.iter().all(|(index, _)| finish.iter().any(|(here, _)| here == index));
+        let choices: Vec<Value> = choices
+            .into_iter()
+            .map(|(index, mut message)| {
+                if let Some(at) = tool_calls.iter().position(|(here, _)| *here == index) {
+                    let mut calls = tool_calls.swap_remove(at).1;
+                    calls.sort_by_key(|(index, _)| *index);
+                    let calls = calls.into_iter().map(|(_, call)| Value::Object(call)).collect();
+                    message.insert("tool_calls".to_owned(), calls);
+                }
+                let reason = finish.iter().find(|(here, _)| *here == index).map(|(_, reason)| reason.clone());
+                json!({"index": index, "message": message, "finish_reason": reason})
+            })
+            .collect();
+        body.insert("choices".to_owned(), Value::Array(choices));
+        body.insert("usage".to_owned(), usage);
+        Folded {
+            body: Value::Object(body),
+            complete: self.done || finished,
+            error: self.error,
+            first_content_at: self.first_content_at,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! OpenAI Responses.
+//!
+//! Source: the API reference's pages "Create a model response", "The response object" and "Streaming events".
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, CallError, Tokens};
+use super::json::{append, count, is_something, merge, pick, slot, text};
+use super::{Fold, Folded};
+
+const PARAMETERS: &[&str] = &[
+    "temperature",
+    "top_p",
+    "max_output_tokens",
+    "max_tool_calls",
+    "reasoning",
+    "text",
+    "tool_choice",
+    "parallel_tool_calls",
+    "truncation",
+    "service_tier",
+    "stream",
+    "background",
+    "previous_response_id",
+    "include",
+    "top_logprobs",
+];
+
+pub(super) fn request(body: &Value, call: &mut Call) {
+    call.model_requested = text(body.get("model"));
+    let mut messages = Vec::new();
+    if let Some(instructions) = body.get("instructions").filter(|instructions| is_something(instructions)) {
+        messages.push(json!({"role": "system", "content": instructions}));
+    }
+    match body.get("input") {
+        Some(Value::Array(items)) => messages.extend(items.iter().map(input_item)),
+        None | Some(Value::Null) => {}
+        Some(input) => messages.push(json!({"role": "user", "content": input})),
+    }
+    call.input = Some(Value::Array(messages));
+    call.parameters = pick(body, PARAMETERS);
+    call.max_tokens = body.get("max_output_tokens").cloned();
+    call.tools = body.get("tools").filter(|tools| is_something(tools)).cloned();
+    call.stream = body.get("stream") == Some(&Value::Bool(true));
+}
+
+/// An item of the input as a message.
+fn input_item(item: &Value) -> Value {
+    let kind = item.get("type").and_then(Value::as_str);
+    match kind {
+        None | Some("message") if item.get("role").is_some() => {
+            let members = item.as_object().into_iter().flatten();
+            members
+                .filter(|(name, _)| !matches!(name.as_str(), "type" | "id" | "status"))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        }
+        Some("function_call_output" | "custom_tool_call_output") => {
+            json!({"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")})
+        }
+        _ => json!({"role": "assistant", "content": output_item(item)}),
+    }
+}
+
+pub(super) fn response(body: &Value, call: &mut Call) {
+    call.model = text(body.get("model"));
+    call.response_id = text(body.get("id"));
+    call.service_tier = text(body.get("service_tier"));
+    if let Some(details) = body.get("incomplete_details").filter(|details| !details.is_null()) {
+        call.metadata.insert("incomplete_details".to_owned(), details.clone());
+    }
+    let status = text(body.get("status"));
+    // Until a response is done its status says nothing about why it stopped.
+    call.stop_reasons.extend(status.filter(|status| !matches!(status.as_str(), "queued" | "in_progress")));
+    let items: Vec<&Value> = body.get("output").and_then(Value::as_array).into_iter().flatten().collect();
+    if !items.is_empty() {
+        let parts: Vec<Value> = items.iter().flat_map(|item| output_item(item)).collect();
+        call.output.push(json!({"role": "assistant", "content": parts}));
+    }
+    if let Some(raw) = body.get("usage").filter(|usage| usage.is_object()) {
+        usage(raw, call);
+    }
+    let searches = items.iter().filter(|item| is_search(item)).count() as u64;
+    if searches > 0 {
+        call.tokens.web_searches = Some(searches);
+        call.usage.web_searches = Some(searches);
+    }
+    if let Some(error) = body.get("error").filter(|error| error.is_object()) {
+        call.error = Some(super::provider_error(error));
+    }
+}
+
+/// Opening a page or finding something in it is not a search, and not charged as one.
+fn is_search(item: &Value) -> bool {
+    item["type"] == "web_search_call" && matches!(item["action"]["type"].as_str(), None | Some("search"))
+}
+
+/// An item of the answer as parts in the normal form.
+fn output_item(item: &Value) -> Vec<Value> {
+    match item.get("type").and_then(Value::as_str) {
+        Some("message") => {
+            item.get("content").and_then(Value::as_array).into_iter().flatten().map(content_part).collect()
+        }
+        Some("reasoning") => {
+            let texts = |name: &str| -> Vec<String> {
+                let parts = item.get(name).and_then(Value::as_array).into_iter().flatten();
+                parts.filter_map(|part| text(part.get("text"))).collect()
+            };
+            let thinking = [texts("summary"), texts("content")].concat().join("\n\n");
+            let mut part = json!({"type": "thinking", "thinking": thinking});
+            if let Some(signature) = text(item.get("encrypted_content")) {
+                part["signature"] = signature.into();
+            }
+            vec![part]
+        }
+        Some("function_call") => vec![json!({
+            "type": "function",
+            "id": item.get("call_id"),
+            "function": {"name": item.get("name"), "arguments": item.get("arguments")},
+        })],
+        Some("custom_tool_call") => vec![json!({
+            "type": "custom",
+            "id": item.get("call_id"),
+            "custom": {"name": item.get("name"), "input": item.get("input")},
+        })],
+        _ => vec![item.clone()],
+    }
+}
+
+fn content_part(part: &Value) -> Value {
+    match part.get("type").and_then(Value::as_str) {
+        Some("output_text") => {
+            let mut out = json!({"type": "text", "text": part.get("text")});
+            if let Some(annotations) = part.get("annotations").filter(|annotations| is_something(annotations)) {
+                out["annotations"] = annotations.clone();
+            }
+            out
+        }
+        Some("refusal") => json!({"type": "refusal", "refusal": part.get("refusal")}),
+        _ => part.clone(),
+    }
+}
+
+fn usage(raw: &Value, call: &mut Call) {
+    let input_details = raw.get("input_tokens_details").unwrap_or(&Value::Null);
+    let output_details = raw.get("output_tokens_details").unwrap_or(&Value::Null);
+    call.tokens = Tokens {
+        input: count(raw.get("input_tokens")),
+        output: count(raw.get("output_tokens")),
+        total: count(raw.get("total_tokens")),
+        cache_read: count(input_details.get("cached_tokens")),
+        cache_write: count(input_details.get("cache_write_tokens")),
+        reasoning: count(output_details.get("reasoning_tokens")),
+        audio_in: count(input_details.get("audio_tokens")),
+        audio_out: count(output_details.get("audio_tokens")),
+        image_in: count(input_details.get("image_tokens")),
+        image_out: count(output_details.get("image_tokens")),
+        text_out: count(output_details.get("text_tokens")),
+        ..Tokens::default()
+    };
+    call.reported_usd = raw.get("cost").filter(|cost| cost.is_number()).map(ToString::to_string);
+    super::settle_inclusive(call);
+    call.raw_usage = Some(raw.clone());
+}
+
+/// Folds a stream of events into the response object that the plain call would have given.
+///
+/// The last event carries that object whole; what is folded here matters when it never comes.
+#[derive(Default)]
+pub(super) struct ResponsesFold {
+    response: Value,
+    items: Vec<(u64, Map<String, Value>)>,
+    finished: bool,
+    error: Option<CallError>,
+    first_content_at: Option<Duration>,
+}
+
+impl ResponsesFold {
+    fn item(&mut self, data: &Value) -> &mut Map<String, Value> {
+        slot(&mut self.items, count(data.get("output_index")).unwrap_or(0))
+    }
+
+    /// The part of an item that an event is about: `content` and `content_index`, or `summary` and `summary_index`.
+    fn part(&mut self, data: &Value, list: &str, kind: &str) -> Option<&mut Map<String, Value>> {
+        /// No answer has more parts in one item; an index beyond is a damaged stream.
+        const MOST: usize = 10_000;
+        let index = count(data.get("content_index")).or_else(|| count(data.get("summary_index"))).unwrap_or(0);
+        let index = usize::try_from(index).ok().filter(|index| *index < MOST)?;
+        let parts = self.item(data).entry(list.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
+        if !parts.is_array() {
+            *parts = Value::Array(Vec::new());
+        }
+        let parts = parts.as_array_mut()?;
+        while parts.len() <= index {
+            parts.push(json!({"type": kind}));
+        }
+        parts[index].as_object_mut()
+    }
+
+    fn add(&mut self, data: &Value, list: &str, kind: &str, member: &str) {
+        let piece = data.get("delta").and_then(Value::as_str).unwrap_or_default();
+        if let Some(part) = self.part(data, list, kind) {
+            append(part, member, piece);
+        }
+    }
+}
+
+impl Fold for ResponsesFold {
+    fn event(&mut self, name: &str, data: &Value, at: Duration) {
+        let kind = data.get("type").and_then(Value::as_str).unwrap_or(name);
+        if kind.ends_with(".delta") || kind == "response.output_item.added" && is_tool_item(&data["item"]["type"]) {
+            self.first_content_at.get_or_insert(at);
+        }
+        match kind {
+            "response.created" | "response.in_progress" | "response.queued" => {
+                merge(&mut self.response, data.get("response").unwrap_or(&Value::Null));
+            }
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                self.response = data.get("response").cloned().unwrap_or_default();
+                self.finished = true;
+            }
+            "error" => self.error = Some(super::provider_error(data.get("error").unwrap_or(data))),
+            "response.output_item.added" | "response.output_item.done" => {
+                if let Some(Value::Object(item)) = data.get("item") {
+                    *self.item(data) = item.clone();
+                }
+            }
+            "response.content_part.added" | "response.content_part.done" => {
+                if let Some(Value::Object(new)) = data.get("part") {
+                    let kind = new.get("type").and_then(Value::as_str).unwrap_or("output_text").to_owned();
+                    if let Some(part) = self.part(data, "content", &kind) {
+                        *part = new.clone();
+                    }
+                }
+            }
+            "response.reasoning_summary_part.added" | "response.reasoning_summary_part.done" => {
+                if let Some(Value::Object(new)) = data.get("part")
+                    && let Some(part) = self.part(data, "summary", "summary_text")
+                {
+                    *part = new.clone();
+                }
+            }
+            "response.output_text.delta" => self.add(data, "content", "output_text", "text"),
+            "response.refusal.delta" => self.add(data, "content", "refusal", "refusal"),
+            "response.reasoning_text.delta" => self.add(data, "content", "reasoning_text", "text"),
+            "response.reasoning_summary_text.delta" => self.add(data, "summary", "summary_text", "text"),
+            "response.output_text.annotation.added" => {
+                if let Some(annotation) = data.get("annotation").cloned()
+                    && let Some(part) = self.part(data, "content", "output_text")
+                {
+                    match part.get_mut("annotations") {
+                        Some(Value::Array(all)) => all.push(annotation),
+                        _ => {
+                            part.insert("annotations".to_owned(), Value::Array(vec![annotation]));
+                        }
+                    }
+                }
+            }
+            "response.function_call_arguments.delta" | "response.mcp_call_arguments.delta" => {
+                let piece = data.get("delta").and_then(Value::as_str).unwrap_or_default();
+                append(self.item(data), "arguments", piece);
+            }
+            "response.custom_tool_call_input.delta" => {
+                let piece = data.get("delta").and_then(Value::as_str).unwrap_or_default();
+                append(self.item(data), "input", piece);
+            }
+            "response.code_interpreter_call_code.delta" => {
+                let piece = data.get("delta").and_then(Value::as_str).unwrap_or_default();
+                append(self.item(data), "code", piece);
+            }
+            _ => {}
+        }
+    }
+
+    fn done(&mut self) {}
+
+    fn finish(self: Box<Self>) -> Folded {
+        let Self { mut response, mut items, .. } = *self;
+        items.sort_by_key(|(index, _)| *index);
+        if !response.is_object() {
+            response = json!({});
+        }
+        if response.get("output").is_none_or(|output| !is_something(output)) {
+            response["output"] = items.into_iter().map(|(_, item)| Value::Object(item)).collect();
+        }
+        Folded { body: response, complete: self.finished, error: self.error, first_content_at: self.first_content_at }
+    }
+}
+
+/// An item whose first sign is content in itself; messages and reasoning begin empty.
+fn is_tool_item(kind: &Value) -> bool {
+    kind.as_str().is_some_and(|kind| kind.ends_with("_call"))
+}

@@ -1,0 +1,277 @@
+//! From a call to its event, in the words of PostHog's LLM analytics.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{Event, media, secrets, timestamp};
+use crate::config::Config;
+use crate::context::{Scope, ScopeKind, new_id};
+use crate::decode::call::{Call, StreamStatus};
+use crate::decode::{Address, Recognised};
+use crate::exchange::Exchange;
+
+type Properties = Map<String, Value>;
+
+/// Content: what privacy mode hides and media are looked for in.
+const CONTENT: [&str; 5] = ["$ai_input", "$ai_output_choices", "$ai_tools", "$ai_input_state", "$ai_output_state"];
+
+/// Pauses of the consumer below this are noise.
+const PAUSE_WORTH_TELLING: Duration = Duration::from_millis(50);
+
+/// The event of one call, without its cost.
+///
+/// `retries` and `earlier` are the attempts before this one: how many, and the time since the first began.
+pub(crate) fn call_event(
+    config: &Config,
+    exchange: &Exchange,
+    found: &Recognised,
+    call: Call,
+    retries: u32,
+    earlier: Duration,
+) -> Event {
+    let mut p = Properties::new();
+    ids(&mut p, exchange.scope.as_ref());
+    p.insert("$ai_provider".into(), found.provider.clone().into());
+    addresses(&mut p, &exchange.url, found.suffix);
+    put(&mut p, "$ai_http_status", exchange.status);
+    p.insert("$ai_latency".into(), seconds(exchange.ended_at + earlier));
+    if exchange.paused >= PAUSE_WORTH_TELLING {
+        p.insert("$ai_consumer_pause".into(), seconds(exchange.paused));
+    }
+    if retries > 0 {
+        p.insert("$ai_retries".into(), retries.into());
+    }
+    let embedding = call.embedding;
+    call_properties(&mut p, call, earlier);
+    let started = exchange.started_at.unwrap_or_else(SystemTime::now);
+    let name = if embedding { "$ai_embedding" } else { "$ai_generation" };
+    finish(config, name, exchange.scope.as_ref(), started, p)
+}
+
+/// The event of a trace or span that ended.
+pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Duration) -> Event {
+    let mut p = Properties::new();
+    let trace = scope.kind() == ScopeKind::Trace;
+    put(&mut p, "$ai_trace_id", scope.trace_id());
+    put(&mut p, "$ai_session_id", scope.session_id());
+    put(&mut p, "$ai_span_id", scope.span_id());
+    put(&mut p, "$ai_parent_id", scope.parent_id());
+    put(&mut p, "$ai_span_name", scope.name());
+    put(&mut p, "$ai_span_type", scope.span_type());
+    if trace {
+        put(&mut p, "$ai_trace_name", scope.name());
+    }
+    // PostHog sums `$ai_latency` over a trace: the trace's own would count everything twice.
+    p.insert(if trace { "$ai_trace_latency" } else { "$ai_latency" }.into(), seconds(took));
+    put(&mut p, "$ai_input_state", scope.input());
+    put(&mut p, "$ai_output_state", scope.output());
+    if let Some((kind, message)) = scope.error() {
+        p.insert("$ai_is_error".into(), true.into());
+        p.insert("$ai_error".into(), secrets::mask(&message).into());
+        p.insert("$ai_error_type".into(), kind.into());
+    }
+    for (name, value) in scope.own_properties() {
+        if !is_protected(&name) {
+            p.insert(name, value);
+        }
+    }
+    finish(config, if trace { "$ai_trace" } else { "$ai_span" }, Some(scope), scope.started_at(), p)
+}
+
+fn ids(p: &mut Properties, scope: Option<&Scope>) {
+    let trace_id = scope.and_then(Scope::trace_id).map_or_else(new_id, str::to_owned);
+    p.insert("$ai_trace_id".into(), trace_id.into());
+    p.insert("$ai_span_id".into(), new_id().into());
+    put(p, "$ai_session_id", scope.and_then(Scope::session_id));
+    put(p, "$ai_parent_id", scope.and_then(Scope::parent_id_for_children));
+}
+
+fn addresses(p: &mut Properties, url: &str, suffix: usize) {
+    let Some(address) = Address::of(url) else { return };
+    let request = format!("{}://{}{}", address.scheme, address.host_port, address.path);
+    let base = request[..request.len().saturating_sub(suffix)].to_owned();
+    p.insert("$ai_base_url".into(), base.into());
+    p.insert("$ai_request_url".into(), request.into());
+}
+
+fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
+    let differs = call.model.is_some() && call.model_requested.is_some() && call.model != call.model_requested;
+    let mut parameters = call.parameters;
+    if let Some(temperature) = parameters.get("temperature").filter(|temperature| temperature.is_number()) {
+        p.insert("$ai_temperature".into(), temperature.clone());
+    }
+    put(p, "$ai_max_tokens", call.max_tokens.filter(Value::is_number));
+    if differs && let Some(requested) = &call.model_requested {
+        parameters.insert("model_requested".into(), requested.clone().into());
+    }
+    if !parameters.is_empty() {
+        p.insert("$ai_model_parameters".into(), parameters.into());
+    }
+    put(p, "$ai_model", call.model.or(call.model_requested));
+    put(p, "$ai_input", call.input);
+    put(p, "$ai_tools", call.tools);
+    if call.embedding {
+        put(p, "$ai_embedding_count", call.embedding_count);
+        put(p, "$ai_embedding_dimensions", call.embedding_dimensions);
+    } else {
+        p.insert("$ai_output_choices".into(), call.output.into());
+        p.insert("$ai_stream".into(), call.stream.into());
+        put(p, "$ai_stream_status", call.stream_status.map(StreamStatus::as_str));
+        if call.stream {
+            put(p, "$ai_time_to_first_token", call.first_content_at.map(|at| seconds(at + earlier)));
+        }
+        if call.stop_reasons.windows(2).any(|pair| pair[0] != pair[1]) {
+            p.insert("$ai_stop_reasons".into(), call.stop_reasons.clone().into());
+        }
+        put(p, "$ai_stop_reason", call.stop_reasons.into_iter().next());
+    }
+    let tokens = call.tokens;
+    for (name, count) in [
+        ("$ai_input_tokens", tokens.input),
+        ("$ai_output_tokens", tokens.output),
+        ("$ai_total_tokens", tokens.total),
+        ("$ai_cache_read_input_tokens", tokens.cache_read),
+        ("$ai_cache_creation_input_tokens", tokens.cache_write),
+        ("$ai_cache_creation_5m_input_tokens", tokens.cache_write_5m),
+        ("$ai_cache_creation_1h_input_tokens", tokens.cache_write_1h),
+        ("$ai_reasoning_tokens", tokens.reasoning),
+        ("$ai_audio_input_tokens", tokens.audio_in),
+        ("$ai_audio_output_tokens", tokens.audio_out),
+        ("$ai_image_input_tokens", tokens.image_in),
+        ("$ai_image_output_tokens", tokens.image_out),
+        ("$ai_text_output_tokens", tokens.text_out),
+        ("$ai_cache_read_audio_tokens", tokens.cache_read_audio),
+        ("$ai_web_search_count", tokens.web_searches),
+    ] {
+        put(p, name, count);
+    }
+    let source = if call.raw_usage.is_some() { "provider" } else { "absent" };
+    p.insert("$ai_tokens_source".into(), source.into());
+    if tokens.input.or(tokens.output).or(tokens.total).is_some() {
+        p.insert("$ai_cache_reporting_exclusive".into(), call.cache_exclusive.into());
+    }
+    put(p, "$ai_usage", call.raw_usage);
+    if call.usage_inconsistent {
+        p.insert("$ai_usage_inconsistent".into(), true.into());
+    }
+    put(p, "$ai_service_tier", call.service_tier);
+    put(p, "$ai_response_id", call.response_id);
+    put(p, "$ai_completion_id", call.completion_id);
+    if !call.metadata.is_empty() {
+        p.insert("$ai_provider_metadata".into(), call.metadata.into());
+    }
+    if let Some(error) = call.error {
+        p.insert("$ai_is_error".into(), true.into());
+        p.insert("$ai_error".into(), secrets::mask(&error.message).into());
+        put(p, "$ai_error_type", error.kind);
+    }
+}
+
+/// Puts an event together: the application's properties, the library's own, the envelope.
+fn finish(config: &Config, name: &str, scope: Option<&Scope>, started: SystemTime, mut p: Properties) -> Event {
+    let scoped = scope.map(Scope::properties);
+    for (name, value) in config.properties.iter().chain(scoped.into_iter().flatten()) {
+        // A span's own properties were put in before: the innermost wins.
+        let own = scope.is_some_and(|scope| scope.kind() != ScopeKind::Options && !p.contains_key("$ai_provider"))
+            && p.contains_key(name);
+        if !is_protected(name) && !own {
+            p.insert(name.clone(), value.clone());
+        }
+    }
+    let mut groups = config.groups.clone();
+    groups.extend(scope.map(Scope::groups).cloned().unwrap_or_default());
+    if !groups.is_empty() {
+        p.insert("$groups".into(), groups.into());
+    }
+    let distinct_id = scope.and_then(Scope::distinct_id).or(config.distinct_id.as_deref()).map(str::to_owned);
+    if distinct_id.is_none() {
+        p.insert("$process_person_profile".into(), false.into());
+    }
+    let distinct_id =
+        distinct_id.or_else(|| p.get("$ai_trace_id").and_then(Value::as_str).map(str::to_owned)).unwrap_or_else(new_id);
+    p.entry("$geoip_disable").or_insert(Value::Bool(true));
+    library(config, &mut p);
+    Event { event: name.to_owned(), uuid: Uuid::now_v7(), distinct_id, timestamp: timestamp(started), properties: p }
+}
+
+/// Names the library.
+pub(crate) fn library(config: &Config, p: &mut Properties) {
+    for (name, value) in [
+        ("$lib", "llmtrail"),
+        ("$lib_version", env!("CARGO_PKG_VERSION")),
+        ("$ai_lib", "llmtrail"),
+        ("$ai_lib_version", env!("CARGO_PKG_VERSION")),
+        ("$ai_lib_language", config.language.as_str()),
+    ] {
+        p.insert(name.into(), value.into());
+    }
+}
+
+/// The last step before the queue: media become placeholders, and privacy mode hides content.
+pub(crate) fn redact(config: &Config, scope: Option<&Scope>, p: &mut Properties) {
+    if config.privacy || scope.is_some_and(Scope::privacy) {
+        hide(p);
+        return;
+    }
+    if !config.full_capture {
+        for name in CONTENT {
+            if let Some(content) = p.get_mut(name) {
+                media::redact(content);
+            }
+        }
+    }
+}
+
+/// Privacy mode: content is null, errors keep their type, parameters keep numbers, switches and names of levels.
+fn hide(p: &mut Properties) {
+    /// Texts that choose among a provider's own words, and so say nothing about the content.
+    const CHOICES: [&str; 8] = [
+        "reasoning_effort",
+        "service_tier",
+        "verbosity",
+        "truncation",
+        "encoding_format",
+        "model_requested",
+        "speed",
+        "inference_geo",
+    ];
+    for name in CONTENT {
+        if let Some(content) = p.get_mut(name) {
+            *content = Value::Null;
+        }
+    }
+    if p.contains_key("$ai_error") {
+        let status = p.get("$ai_http_status").and_then(Value::as_u64);
+        let kind = p.get("$ai_error_type").and_then(Value::as_str).map(str::to_owned);
+        let text = kind.or_else(|| status.map(|status| format!("HTTP {status}"))).unwrap_or_else(|| "error".into());
+        p.insert("$ai_error".into(), text.into());
+    }
+    if let Some(Value::Object(parameters)) = p.get_mut("$ai_model_parameters") {
+        parameters.retain(|name, value| value.is_number() || value.is_boolean() || CHOICES.contains(&name.as_str()));
+    }
+    if let Some(Value::Object(metadata)) = p.get_mut("$ai_provider_metadata") {
+        metadata.remove("stop_sequence");
+        metadata.remove("stop_details");
+    }
+}
+
+/// What the application cannot overwrite.
+fn is_protected(name: &str) -> bool {
+    name.starts_with("$lib")
+        || name.starts_with("$ai_lib")
+        || matches!(name, "$ai_trace_id" | "$ai_session_id" | "$ai_span_id" | "$ai_parent_id")
+}
+
+/// Puts a value in if there is one.
+fn put<T: Into<Value>>(p: &mut Properties, name: &str, value: Option<T>) {
+    if let Some(value) = value {
+        p.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Seconds with microseconds; more digits are noise.
+fn seconds(time: Duration) -> Value {
+    json!((time.as_secs_f64() * 1e6).round() / 1e6)
+}
