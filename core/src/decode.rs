@@ -226,7 +226,8 @@ fn read_plain(wire: Wire, exchange: &Exchange, body: &[u8], call: &mut Call) {
             End::Failed(text) => Some(CallError::connection(text, true)),
             End::TimedOut(_) => Some(CallError::timeout()),
             End::Abandoned => Some(CallError::cancelled()),
-            End::Complete => Some(CallError { kind: None, message: excerpt(200, body) }),
+            // It came whole and is of another form: unknown, which is not an error.
+            End::Complete => None,
         };
     }
     if call.stream {
@@ -255,8 +256,8 @@ fn read_stream(wire: Wire, request: &Value, exchange: &Exchange, chunks: &[crate
     let folded = fold.finish();
     read_response(wire, &folded.body, call);
     call.first_content_at = folded.first_content_at;
-    call.error = folded.error.or_else(|| call.error.take());
-    let status = if call.error.is_some() {
+    let status = if let Some(error) = folded.error {
+        call.error = Some(error);
         StreamStatus::Error
     } else if folded.complete {
         StreamStatus::Complete
@@ -378,7 +379,10 @@ fn http_error(status: u16, body: &[u8]) -> CallError {
         Some(Value::String(_)) if object.get("message").is_some_and(Value::is_string) => provider_error(object),
         Some(error) => provider_error(error),
         None if object.get("message").is_some_and(Value::is_string) => provider_error(object),
-        None => CallError { kind: None, message: excerpt(status, body) },
+        None => match json::text(object.get("detail")) {
+            Some(detail) => CallError { message: detail, ..provider_error(object) },
+            None => CallError { kind: None, message: excerpt(status, body) },
+        },
     }
 }
 

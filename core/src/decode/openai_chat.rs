@@ -65,7 +65,7 @@ pub(super) fn response(body: &Value, call: &mut Call) {
     let mut choices: Vec<&Value> = body.get("choices").and_then(Value::as_array).into_iter().flatten().collect();
     choices.sort_by_key(|choice| count(choice.get("index")).unwrap_or(0));
     for choice in choices {
-        call.output.push(message(choice.get("message").unwrap_or(&Value::Null), call));
+        call.output.push(message(choice.get("message").unwrap_or(&Value::Null)));
         if let Some(reason) = text(choice.get("finish_reason")) {
             call.stop_reasons.push(reason);
         }
@@ -76,7 +76,7 @@ pub(super) fn response(body: &Value, call: &mut Call) {
 }
 
 /// A message of the answer in the normal form.
-fn message(message: &Value, call: &Call) -> Value {
+fn message(message: &Value) -> Value {
     let mut parts = Vec::new();
     let thinking = text(message.get("reasoning_content")).or_else(|| text(message.get("reasoning")));
     if let Some(thinking) = thinking {
@@ -94,10 +94,6 @@ fn message(message: &Value, call: &Call) -> Value {
     if let Some(Value::Object(audio)) = message.get("audio") {
         let mut part = audio.clone();
         part.insert("type".to_owned(), "audio".into());
-        // The answer does not say what it is encoded in; the request does.
-        if let Some(format) = call.parameters.get("audio").and_then(|audio| text(audio.get("format"))) {
-            part.insert("format".to_owned(), format.into());
-        }
         parts.push(Value::Object(part));
     }
     for tool_call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
@@ -216,9 +212,8 @@ impl ChatFold {
                     let audio = object_of(slot(&mut self.choices, index), name);
                     for (member, piece) in pieces {
                         match piece {
-                            Value::String(piece) if member == "data" || member == "transcript" => {
-                                append(audio, member, piece);
-                            }
+                            Value::String(piece) if member == "data" => join_base64(audio, member, piece),
+                            Value::String(piece) if member == "transcript" => append(audio, member, piece),
                             Value::Null => {}
                             other => {
                                 audio.insert(member.clone(), other.clone());
@@ -233,6 +228,14 @@ impl ChatFold {
                         if let Value::String(piece) = piece {
                             append(function, member, piece);
                         }
+                    }
+                }
+                ("reasoning_details", Value::Array(items)) => {
+                    content = true;
+                    let message = slot(&mut self.choices, index);
+                    let all = message.entry(name.clone()).or_insert_with(|| Value::Array(Vec::new()));
+                    if let Value::Array(all) = all {
+                        items.iter().for_each(|item| join_detail(all, item));
                     }
                 }
                 (_, Value::Array(items)) => match slot(&mut self.choices, index).get_mut(name) {
@@ -298,6 +301,42 @@ impl ChatFold {
     }
 }
 
+/// Each piece of base64 is whole in itself, padding included, so pieces are joined as bytes.
+fn join_base64(object: &mut Map<String, Value>, name: &str, piece: &str) {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let before = object.get(name).and_then(Value::as_str).unwrap_or_default();
+    if before.ends_with('=')
+        && let (Ok(mut bytes), Ok(more)) = (STANDARD.decode(before), STANDARD.decode(piece))
+    {
+        bytes.extend(more);
+        object.insert(name.to_owned(), STANDARD.encode(bytes).into());
+    } else {
+        append(object, name, piece);
+    }
+}
+
+/// Pieces of one reasoning detail have the same type and index; their texts belong together.
+fn join_detail(all: &mut Vec<Value>, piece: &Value) {
+    let same = all.iter_mut().find(|detail| {
+        piece.get("index").is_some_and(|index| detail.get("index") == Some(index))
+            && detail.get("type") == piece.get("type")
+    });
+    let (Some(Value::Object(detail)), Value::Object(piece)) = (same, piece) else {
+        all.push(piece.clone());
+        return;
+    };
+    for (name, value) in piece {
+        match value {
+            Value::Null => {}
+            Value::String(text) if matches!(name.as_str(), "text" | "summary" | "data") => append(detail, name, text),
+            _ => {
+                detail.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
 /// A member that is an object, made when it is not there.
 fn object_of<'a>(parent: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
     let member = parent.entry(name.to_owned()).or_insert_with(|| Value::Object(Map::new()));
@@ -314,7 +353,6 @@ impl Fold for ChatFold {
     fn event(&mut self, _name: &str, data: &Value, at: Duration) {
         if let Some(error) = data.get("error").filter(|error| !error.is_null()) {
             self.error = Some(super::provider_error(error));
-            return;
         }
         for (name, value) in data.as_object().into_iter().flatten() {
             match (name.as_str(), value) {
@@ -325,7 +363,9 @@ impl Fold for ChatFold {
                 }
                 ("usage", usage) if usage.is_object() => merge(&mut self.usage, usage),
                 ("x_groq", extra) => merge(&mut self.usage, extra.get("usage").unwrap_or(&Value::Null)),
-                (_, Value::Null | Value::Array(_)) => {}
+                (_, Value::Null | Value::Array(_)) | ("error", _) => {}
+                // Azure's first chunk, which only tells of the prompt's filter, has empty ids.
+                (_, Value::String(empty)) if empty.is_empty() => {}
                 _ => {
                     self.body.insert(name.clone(), value.clone());
                 }

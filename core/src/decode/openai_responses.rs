@@ -88,7 +88,7 @@ pub(super) fn response(body: &Value, call: &mut Call) {
         call.usage.web_searches = Some(searches);
     }
     if let Some(error) = body.get("error").filter(|error| error.is_object()) {
-        call.error = Some(super::provider_error(error));
+        call.error = Some(response_error(error));
     }
 }
 
@@ -221,7 +221,7 @@ impl Fold for ResponsesFold {
                 self.response = data.get("response").cloned().unwrap_or_default();
                 self.finished = true;
             }
-            "error" => self.error = Some(super::provider_error(data.get("error").unwrap_or(data))),
+            "error" => self.error = Some(response_error(data.get("error").unwrap_or(data))),
             "response.output_item.added" | "response.output_item.done" => {
                 if let Some(Value::Object(item)) = data.get("item") {
                     *self.item(data) = item.clone();
@@ -287,6 +287,12 @@ impl Fold for ResponsesFold {
         }
         Folded { body: response, complete: self.finished, error: self.error, first_content_at: self.first_content_at }
     }
+}
+
+/// The errors of a response name themselves by their code.
+fn response_error(error: &Value) -> CallError {
+    let found = super::provider_error(error);
+    CallError { kind: text(error.get("code")).or(found.kind), ..found }
 }
 
 /// An item whose first sign is content in itself; messages and reasoning begin empty.

@@ -216,9 +216,12 @@ pub(crate) fn redact(config: &Config, scope: Option<&Scope>, p: &mut Properties)
         return;
     }
     if !config.full_capture {
+        let format =
+            p.get("$ai_model_parameters").and_then(|parameters| parameters.get("audio")?.get("format")?.as_str());
+        let format = format.map(str::to_owned);
         for name in CONTENT {
             if let Some(content) = p.get_mut(name) {
-                media::redact(content);
+                media::redact(content, format.as_deref());
             }
         }
     }

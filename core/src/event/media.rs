@@ -59,24 +59,26 @@ fn decode(payload: &str) -> Option<Vec<u8>> {
 
 /// Replaces the media payloads in messages, parts and tools, at any depth: data URLs in any text, and base64 in the
 /// places that the wire formats have for it. A part that held one gets `media` with type, size and hash.
-pub(crate) fn redact(value: &mut Value) {
-    walk(value, false);
+///
+/// An answer's audio does not say how it is encoded; `audio_format` is what the request asked for.
+pub(crate) fn redact(value: &mut Value, audio_format: Option<&str>) {
+    walk(value, false, audio_format);
 }
 
 /// Redacts one value and says which payload it held, unless a part inside has taken that upon itself.
-fn walk(value: &mut Value, in_list: bool) -> Option<Media> {
+fn walk(value: &mut Value, in_list: bool, audio_format: Option<&str>) -> Option<Media> {
     match value {
         Value::String(text) => redact_text(text),
         Value::Array(items) => {
             for item in items {
-                walk(item, true);
+                walk(item, true, audio_format);
             }
             None
         }
         Value::Object(object) => {
-            let mut found = redact_place(object);
+            let mut found = redact_place(object, audio_format);
             for (_, member) in object.iter_mut() {
-                found = walk(member, false).or(found);
+                found = walk(member, false, audio_format).or(found);
             }
             let is_part = object.get("type").is_some_and(Value::is_string);
             if in_list
@@ -92,7 +94,7 @@ fn walk(value: &mut Value, in_list: bool) -> Option<Media> {
 }
 
 /// The places for base64 that the wire formats have.
-fn redact_place(object: &mut Map<String, Value>) -> Option<Media> {
+fn redact_place(object: &mut Map<String, Value>, audio_format: Option<&str>) -> Option<Media> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let kind = text("type");
     let declared = ["media_type", "mime_type", "mimeType"].iter().map(|name| text(name)).find(|mime| !mime.is_empty());
@@ -101,7 +103,7 @@ fn redact_place(object: &mut Map<String, Value>) -> Option<Media> {
         ("data", declared.unwrap_or_default().to_owned())
     } else if object.contains_key("data") && (object.contains_key("format") || kind == "audio") {
         // OpenAI's `input_audio`, and audio of an answer.
-        let format = text("format");
+        let format = if object.contains_key("format") { text("format") } else { audio_format.unwrap_or_default() };
         ("data", if format.is_empty() { String::new() } else { format!("audio/{format}") })
     } else if object.contains_key("file_data") {
         ("file_data", String::new())
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
 
     fn redacted(mut value: Value) -> Value {
-        redact(&mut value);
+        redact(&mut value, None);
         value
     }
 
