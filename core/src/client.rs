@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, timestamp};
 use crate::exchange::Exchange;
 use crate::pipeline::{Input, Pipeline};
+use crate::price::{CustomPrice, PriceBook};
 
 /// Captures calls and delivers their events. Cheap to clone; clones share one queue and one worker.
 ///
@@ -26,6 +27,7 @@ pub struct Client(Arc<Shared>);
 
 struct Shared {
     config: Arc<Config>,
+    prices: Arc<ArcSwap<PriceBook>>,
     core: ArcSwapOption<Core>,
 }
 
@@ -41,7 +43,7 @@ impl Client {
     /// # Errors
     /// A config error that names the option and says what is allowed.
     pub fn new(options: Options) -> Result<Self> {
-        Ok(Self::with_config(options.resolve()?))
+        Self::with_config(options.resolve()?)
     }
 
     /// A client that is configured by the environment alone.
@@ -53,8 +55,25 @@ impl Client {
     }
 
     /// A client with a configuration that is already resolved.
-    pub fn with_config(config: Config) -> Self {
-        Self(Arc::new(Shared { config: Arc::new(config), core: ArcSwapOption::empty() }))
+    ///
+    /// # Errors
+    /// A config error when the price file cannot be used: it names the line and column.
+    pub fn with_config(config: Config) -> Result<Self> {
+        let mut book = PriceBook::new();
+        if let Some(path) = &config.prices {
+            book.load(path).map_err(|error| Error::config(format!("prices: {error}")).with_source(error))?;
+        }
+        let prices = Arc::new(ArcSwap::from_pointee(book));
+        Ok(Self(Arc::new(Shared { config: Arc::new(config), prices, core: ArcSwapOption::empty() })))
+    }
+
+    /// Sets a price of one's own. It counts for calls that are decoded from now on, before the catalogue's.
+    pub fn set_price(&self, price: CustomPrice) {
+        self.0.prices.rcu(|book| {
+            let mut book = PriceBook::clone(book);
+            book.set_price(price.clone());
+            book
+        });
     }
 
     /// The configuration.
@@ -167,7 +186,8 @@ impl Client {
                 return Arc::clone(core);
             }
             let config = Arc::clone(&self.0.config);
-            let fresh = Arc::new(Core { pid, delivery: Delivery::new(Arc::clone(&config), Pipeline::new(config)) });
+            let pipeline = Pipeline::new(Arc::clone(&config), Arc::clone(&self.0.prices));
+            let fresh = Arc::new(Core { pid, delivery: Delivery::new(config, pipeline) });
             self.0.core.compare_and_swap(&current, Some(fresh));
             std::mem::forget(current);
         }
