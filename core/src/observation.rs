@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::context::Scope;
+use crate::decode::Recognised;
 use crate::exchange::{Chunk, End, Exchange};
+use crate::stream_usage::{self, Filter};
 
 /// One HTTP attempt under way. It is handed over when it ends, or when it is dropped (then as abandoned), once.
 ///
@@ -15,11 +17,14 @@ use crate::exchange::{Chunk, End, Exchange};
 /// So an observer calls [`reading`](Self::reading) before each read and [`chunk`](Self::chunk) after it.
 pub struct Observation {
     client: Client,
+    found: Recognised,
     state: Mutex<State>,
 }
 
 struct State {
     exchange: Option<Exchange>,
+    /// Takes out what only came because usage was asked for.
+    filter: Option<Filter>,
     /// Since when the provider is waited for; `None` between reads.
     waiting_since: Option<Instant>,
     /// Since when the consumer pauses.
@@ -36,7 +41,7 @@ impl Observation {
         provider: Option<&str>,
         scope: Option<Scope>,
     ) -> Option<Self> {
-        client.recognise(method, url, provider)?;
+        let found = client.recognise(method, url, provider)?;
         let now = Instant::now();
         let exchange = Exchange {
             method: method.to_owned(),
@@ -46,24 +51,36 @@ impl Observation {
             scope,
             ..Exchange::default()
         };
-        let state =
-            State { exchange: Some(exchange), waiting_since: Some(now), idle_since: now, waited: Duration::ZERO };
-        Some(Self { client: client.clone(), state: Mutex::new(state) })
+        let state = State {
+            exchange: Some(exchange),
+            filter: None,
+            waiting_since: Some(now),
+            idle_since: now,
+            waited: Duration::ZERO,
+        };
+        Some(Self { client: client.clone(), found, state: Mutex::new(state) })
     }
 
-    /// The request's headers and body. Headers outside the allow-list may be left out.
-    pub fn request(&self, headers: Vec<(String, String)>, body: Bytes) {
+    /// The request's headers and body. Headers outside the allow-list may be left out. Says what to send in place of
+    /// the body when usage is to be asked for (its length differs); `None`: send it as it is.
+    pub fn request(&self, headers: Vec<(String, String)>, body: Bytes) -> Option<Vec<u8>> {
         let mut state = self.state();
+        let outgoing = self.client.config().stream_usage.then(|| stream_usage::ask(&self.found, &body)).flatten();
         if let Some(exchange) = &mut state.exchange {
             exchange.request_headers = headers;
             exchange.request_body = body;
+            exchange.asked_usage = outgoing.is_some();
         }
+        outgoing
     }
 
     /// The response's head came. `decoded`: the bytes that follow are no longer content-encoded.
     pub fn response(&self, status: u16, headers: Vec<(String, String)>, decoded: bool) {
         let mut state = self.state();
         let at = state.stop_waiting();
+        if state.exchange.as_ref().is_some_and(|exchange| exchange.asked_usage) {
+            state.filter = Some(Filter::new(status, &headers, decoded));
+        }
         if let Some(exchange) = &mut state.exchange {
             exchange.status = Some(status);
             exchange.response_headers = headers;
@@ -86,14 +103,22 @@ impl Observation {
         }
     }
 
-    /// A piece of the body came.
-    pub fn chunk(&self, bytes: Bytes) {
+    /// A piece of the body came. Says what to pass on to the consumer in its place (possibly nothing, and then the
+    /// next piece is to be read at once); `None`: pass it on as it is.
+    pub fn chunk(&self, bytes: Bytes) -> Option<Bytes> {
         let mut state = self.state();
         let at = state.stop_waiting();
+        let instead = state.filter.as_mut().map(|filter| filter.push(&bytes));
         if let Some(exchange) = &mut state.exchange {
             exchange.ended_at = at;
             exchange.chunks.push(Chunk { bytes, at });
         }
+        instead
+    }
+
+    /// What is still to be passed on to the consumer after the last piece, before the end or the error; mostly nothing.
+    pub fn rest(&self) -> Bytes {
+        self.state().filter.take().map(|mut filter| filter.finish()).unwrap_or_default()
     }
 
     /// The body ended, or the attempt failed. Only the first call counts.
