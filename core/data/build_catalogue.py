@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 from genai_prices.data import providers as genai_providers
@@ -369,7 +370,6 @@ class Catalogue:
             name, mode_of_name = base, suffix
         if provider == "amazon-bedrock":
             region, folded = bedrock(name)
-            region = {"regional": "us"}.get(region, region)
         else:
             folded = folded_model(name)
         for mode, timeline in [
@@ -418,7 +418,9 @@ class Catalogue:
         """`claude-sonnet-4` for `claude-sonnet-4-20250514`, where no other price has that name."""
         wanted: dict[str, dict[Key, list[Row]]] = defaultdict(lambda: defaultdict(list))
         for name in sorted(self.rows):
-            for short in stripped(name)[1:]:
+            for before, short in pairwise(stripped(name)):
+                if re.search(r"-v\d+(-\d)?$", before):
+                    break  # two versions are two models
                 for key, row in self.rows[name].items():
                     wanted[short][key].append(row)
         for short, keys in wanted.items():

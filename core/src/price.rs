@@ -16,11 +16,15 @@
 
 mod amount;
 mod book;
+pub mod case;
 mod catalogue;
+mod choose;
 mod cost;
+mod counts;
 mod file;
 mod name;
 mod rates;
+mod sheet;
 
 use std::borrow::Cow;
 
@@ -28,11 +32,13 @@ pub use amount::Amount;
 pub use book::{CustomPrice, PriceBook, PriceFileError};
 pub use catalogue::Mode;
 pub use cost::{Cost, Match, Reason, Source};
+pub use counts::{Convention, Counts, Repairs};
 pub use rates::{Assumption, Assumptions, Bill, Bucket, Line, Rate, Rates};
 
 use crate::event::usage::Usage;
 use book::Answer;
-use catalogue::{CATALOGUE, Catalogue, Entry, Found, Origin};
+use catalogue::{CATALOGUE, Found, Origin, Table};
+use choose::{Choice, Provider, choose};
 use cost::{Name, Priced, ReportedAmounts};
 use name::{Folded, ModelName};
 
@@ -156,7 +162,7 @@ pub fn price(book: &PriceBook, query: &Query<'_>) -> Cost {
 /// The canonical name of a provider (`gemini` and `google` are `google-ai-studio`); an unknown one is lower-cased.
 pub fn canonical_provider(name: &str) -> Cow<'_, str> {
     let folded = Folded::new(name);
-    if let Some(provider) = folded.as_ref().and_then(|f| Provider::read(&CATALOGUE, f.as_str())) {
+    if let Some(provider) = folded.as_ref().and_then(|f| Provider::read(&*CATALOGUE, f.as_str())) {
         return Cow::Borrowed(CATALOGUE.provider_name(provider.number));
     }
     if name.bytes().any(|b| b.is_ascii_uppercase()) || name.trim() != name {
@@ -179,7 +185,8 @@ fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
     let input = input.unwrap_or_default();
     let catalogue = &*CATALOGUE;
     let folded = Folded::new(query.provider);
-    let provider = folded.as_ref().and_then(|f| Provider::read(catalogue, f.as_str()));
+    let folded = folded.as_ref().map_or("", Folded::as_str);
+    let provider = Provider::read(catalogue, folded);
     let anthropic = provider.is_some_and(|p| catalogue.provider_name(p.number) == "anthropic")
         || contains_ignore_case(query.model, "claude");
 
@@ -219,11 +226,10 @@ fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
         return Err(Reason::NoModel);
     }
     let model = ModelName::read(query.model).ok_or(Reason::UnknownModel)?;
-    let choice = choose(catalogue, query, provider, &model)?;
-    let found = catalogue.prices(choice.entry.row, query.at_unix_ms, input);
-    if found.other_unit {
-        return Err(Reason::OtherUnit);
-    }
+    let (found, choice) = match book.sheet() {
+        Some(sheet) => look_up(sheet, query, Provider::read(sheet, folded), &model, input),
+        None => look_up(catalogue, query, provider, &model, input),
+    }?;
     let mut rates = found.rates;
     let mut terms = Terms::of(&found, &choice);
     if let Some((factor, row)) = factor {
@@ -232,6 +238,18 @@ fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
         terms.row = row;
     }
     terms.apply(&rates, usage, anthropic)
+}
+
+fn look_up(
+    table: &impl Table,
+    query: &Query<'_>,
+    provider: Option<Provider<'_>>,
+    model: &ModelName<'_>,
+    input: u64,
+) -> Result<(Found, Choice), Reason> {
+    let choice = choose(table, query, provider, model)?;
+    let found = table.prices(choice.row, query.at_unix_ms, input);
+    if found.other_unit { Err(Reason::OtherUnit) } else { Ok((found, choice)) }
 }
 
 /// Everything about a price but the rates.
@@ -258,9 +276,9 @@ impl Terms {
                 Origin::Manual => Source::Manual,
                 Origin::Correction => Source::Correction,
             },
-            model: Name::Static(found.model),
-            row: Name::Static(found.row),
-            mode: choice.entry.mode,
+            model: found.model.clone(),
+            row: found.row.clone(),
+            mode: choice.mode,
             tier: found.tier,
             matched: choice.matched,
             assumptions: choice.assumptions,
@@ -281,195 +299,6 @@ impl Terms {
             bill,
             zero_price: rates.get(Rate::Input) == zero && rates.get(Rate::Output) == zero,
         })
-    }
-}
-
-/// A provider as a call names it.
-#[derive(Debug, Clone, Copy)]
-struct Provider<'a> {
-    number: u16,
-    region: Option<&'a str>,
-    mode: Option<Mode>,
-}
-
-impl<'a> Provider<'a> {
-    /// Words that SDKs put after a provider's name, as in `openai.responses`.
-    const KINDS: [&'static str; 9] =
-        ["chat", "responses", "messages", "completion", "embedding", "image", "speech", "transcription", "converse"];
-
-    fn read(catalogue: &Catalogue, folded: &'a str) -> Option<Self> {
-        if let Some(number) = catalogue.provider(folded) {
-            return Some(Self { number, region: None, mode: None });
-        }
-        let mut head = folded;
-        while let Some((shorter, _)) = head.rsplit_once('-') {
-            head = shorter;
-            let Some(number) = catalogue.provider(head) else {
-                continue;
-            };
-            let mut tail = &folded[head.len() + 1..];
-            let mut mode = None;
-            if let Some(m) = Mode::from_name(tail.rsplit('-').next().unwrap_or_default()) {
-                mode = Some(m);
-                tail = tail.rsplit_once('-').map_or("", |(before, _)| before);
-            }
-            if Self::KINDS.contains(&tail) {
-                tail = "";
-            }
-            let known = tail.is_empty() || catalogue.is_region(tail) || looks_like_region(tail);
-            return known.then_some(Self { number, region: (!tail.is_empty()).then_some(tail), mode });
-        }
-        None
-    }
-}
-
-/// us-east-1, europe-west4
-fn looks_like_region(text: &str) -> bool {
-    let mut parts = text.split('-');
-    let area = parts.next().unwrap_or_default();
-    matches!(area, "us" | "eu" | "ap" | "ca" | "sa" | "me" | "af" | "asia" | "europe" | "il" | "mx")
-        && text.ends_with(|c: char| c.is_ascii_digit())
-        && text.len() <= 24
-}
-
-/// The row to go by.
-struct Choice {
-    entry: Entry<usize>,
-    matched: Match,
-    assumptions: Assumptions,
-}
-
-fn choose(
-    catalogue: &Catalogue,
-    query: &Query<'_>,
-    provider: Option<Provider<'_>>,
-    model: &ModelName<'_>,
-) -> Result<Choice, Reason> {
-    let wanted = Wanted {
-        mode: model
-            .mode
-            .or_else(|| provider.and_then(|p| p.mode))
-            .or_else(|| query.service_tier.and_then(Mode::from_name))
-            .unwrap_or(Mode::Standard),
-        region: provider.and_then(|p| p.region).or(model.region).or(query.region),
-    };
-    let unknown = || if model.fine_tune { Reason::FineTune } else { Reason::UnknownModel };
-    let mut reason = None;
-    for (step, name) in name::shorter_forms(model.as_str()).enumerate() {
-        let Some(list) = catalogue.list(name) else {
-            continue;
-        };
-        let matched = if step == 0 { Match::Exact } else { Match::Shortened };
-        let mut assumptions = Assumptions::default();
-        if model.routed {
-            assumptions.add(Assumption::Routed);
-        }
-        let found = match provider {
-            Some(provider) => wanted.among(list.clone(), provider.number).or_else(|_| {
-                assumptions.add(Assumption::Resold);
-                let mut others = catalogue.fallbacks(provider.number);
-                others
-                    .find_map(|other| wanted.among(list.clone(), other).ok())
-                    .ok_or_else(|| wanted.among(list.clone(), provider.number).err().unwrap_or(Reason::NotAtProvider))
-            }),
-            None => {
-                assumptions.add(Assumption::Maker);
-                let maker =
-                    model.vendor.and_then(|v| catalogue.maker(v)).or_else(|| sole_maker(catalogue, list.clone()));
-                maker.ok_or(Reason::NotAtProvider).and_then(|maker| wanted.among(list.clone(), maker))
-            }
-        };
-        match found {
-            Ok((entry, more)) => {
-                assumptions.extend(more);
-                return Ok(Choice { entry, matched, assumptions });
-            }
-            Err(why) => reason = reason.or(Some(why)),
-        }
-    }
-    Err(reason.unwrap_or_else(unknown))
-}
-
-/// The one maker that sells the model; none when several do.
-fn sole_maker(catalogue: &Catalogue, list: impl Iterator<Item = Entry<usize>>) -> Option<u16> {
-    let mut makers = list.map(|e| e.provider).filter(|p| catalogue.is_maker(*p));
-    let first = makers.next()?;
-    makers.all(|other| other == first).then_some(first)
-}
-
-/// What a call asks of a price beside its name and provider.
-struct Wanted<'a> {
-    mode: Mode,
-    region: Option<&'a str>,
-}
-
-impl Wanted<'_> {
-    /// The row of a provider, in the mode and region wanted or the nearest documented one.
-    fn among(
-        &self,
-        list: impl Iterator<Item = Entry<usize>> + Clone,
-        provider: u16,
-    ) -> Result<(Entry<usize>, Assumptions), Reason> {
-        let rows = list.filter(move |e| e.provider == provider);
-        if rows.clone().next().is_none() {
-            return Err(Reason::NotAtProvider);
-        }
-        let in_mode = |mode: Mode| self.in_region(rows.clone().filter(move |e| e.mode == mode));
-        let also = match self.mode {
-            Mode::Fast => Some(Mode::Priority),
-            Mode::Priority => Some(Mode::Fast),
-            _ => None,
-        };
-        if let Some(found) = in_mode(self.mode).or_else(|| also.and_then(in_mode)) {
-            return Ok(found);
-        }
-        if matches!(self.mode, Mode::Standard | Mode::Free) {
-            return Err(Reason::NotInMode);
-        }
-        let (entry, mut assumptions) = in_mode(Mode::Standard).ok_or(Reason::NotInMode)?;
-        assumptions.add(Assumption::ModeStandard);
-        Ok((entry, assumptions))
-    }
-
-    fn in_region(&self, rows: impl Iterator<Item = Entry<usize>> + Clone) -> Option<(Entry<usize>, Assumptions)> {
-        let mut assumptions = Assumptions::default();
-        let exact = |name: &str| rows.clone().find(|e| e.region.eq_ignore_ascii_case(name));
-        let plain = || exact("");
-        let entry = match self.region {
-            Some(region) => exact(region).or_else(|| exact(area(region))).or_else(plain),
-            None => plain(),
-        };
-        let entry = entry.or_else(|| {
-            assumptions.add(Assumption::RegionGlobal);
-            exact("global")
-        });
-        let entry = match entry {
-            Some(entry) => entry,
-            None => {
-                assumptions = Assumptions::default();
-                let mut sorted = rows.clone();
-                let first = sorted.next()?;
-                let total = |e: &Entry<usize>| {
-                    let rates = CATALOGUE.prices(e.row, i64::MAX, 0).rates;
-                    rates.get(Rate::Input).unwrap_or_default() + rates.get(Rate::Output).unwrap_or_default()
-                };
-                assumptions.add(Assumption::RegionCheapest);
-                sorted.fold(first, |best, next| if total(&next) < total(&best) { next } else { best })
-            }
-        };
-        if entry.cheapest_variant {
-            assumptions.add(Assumption::VariantCheapest);
-        }
-        Some((entry, assumptions))
-    }
-}
-
-/// The part of the world of a region: `us` of `us-east-1`.
-fn area(region: &str) -> &str {
-    match region.split('-').next().unwrap_or_default() {
-        "ap" | "asia" => "apac",
-        "europe" => "eu",
-        other => other,
     }
 }
 

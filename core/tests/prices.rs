@@ -1,7 +1,10 @@
 //! Prices, from the outside.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use llmtrail::event::usage::Usage;
-use llmtrail::price::{Cost, PriceBook, Query, price};
+use llmtrail::price::{Cost, PriceBook, Query, case, price};
+use serde_json::{Map, Value};
 
 fn cost(provider: &str, model: &str) -> Cost {
     let mut usage = Usage::default();
@@ -30,4 +33,42 @@ fn unknown_models_have_none() {
     for model in ["test", "gpt", "o1-mini-foo", "mini", ""] {
         assert!(cost("openai", model).total().is_none(), "{model}");
     }
+}
+
+fn shared(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/../tests/prices/{name}", env!("CARGO_MANIFEST_DIR"))).expect(name)
+}
+
+/// Where a case differs from what it expects, as `differences.json` lists it.
+fn ours(case: &Value, catalogues: &Value, reading: &str) -> Value {
+    case::differences(case, catalogues, reading).into_iter().map(|(name, ours, _)| (name, ours)).collect()
+}
+
+#[test]
+fn the_shared_cases_give_what_they_expect_or_are_listed() {
+    let catalogues: Value = serde_json::from_str(&shared("catalogues.json")).expect("JSON");
+    let reviewed: Value = serde_json::from_str(&shared("differences.json")).expect("JSON");
+    let listed: BTreeMap<&str, &Value> = reviewed["rules"]
+        .as_array()
+        .expect("rules")
+        .iter()
+        .flat_map(|rule| rule["rows"].as_object().expect("rows"))
+        .map(|(id, ours)| (id.as_str(), ours))
+        .collect();
+    let mut wrong = Vec::new();
+    let mut met = BTreeSet::new();
+    for line in shared("cost.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        let id = case["id"].as_str().expect("an id");
+        let reading = reviewed["conflicts"][id].as_str().unwrap_or_default();
+        assert!(case["semantics"] != "conflict" || !reading.is_empty(), "{id}: which reading is ours?");
+        let ours = ours(&case, &catalogues, reading);
+        let expected = listed.get(id).copied().cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        if ours != expected {
+            wrong.push(format!("{id}: {ours} where the list has {expected}"));
+        }
+        met.insert(id.to_owned());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(listed.keys().all(|id| met.contains(*id)), "a listed row is not among the cases");
 }

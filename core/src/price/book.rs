@@ -8,6 +8,7 @@ use super::amount::Amount;
 use super::catalogue::Mode;
 use super::cost::{Match, Name};
 use super::rates::{Rate, Rates};
+use super::sheet::Sheet;
 
 /// Prices that the user set; empty by default.
 ///
@@ -15,6 +16,7 @@ use super::rates::{Rate, Rates};
 #[derive(Debug, Clone, Default)]
 pub struct PriceBook {
     prices: Vec<CustomPrice>,
+    sheet: Option<Arc<Sheet>>,
 }
 
 /// A price of the user's: for calls whose provider and model fit the patterns.
@@ -98,6 +100,16 @@ impl PriceBook {
     /// A book with no prices.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A book over a price table of its own, instead of the built-in one: a JSON object with `openrouter` and `manual`
+    /// tables, or one row, in the form of `tests/prices/catalogues.json`.
+    pub fn with_table(table: &serde_json::Value) -> Self {
+        Self { prices: Vec::new(), sheet: Some(Arc::new(Sheet::read(table))) }
+    }
+
+    pub(crate) fn sheet(&self) -> Option<&Sheet> {
+        self.sheet.as_deref()
     }
 
     /// Whether no price was set.

@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use super::amount::Amount;
+use super::cost::Name;
 use super::rates::{Rate, Rates};
 
 static BYTES: &[u8] = include_bytes!("catalogue.bin");
@@ -61,10 +62,11 @@ impl Mode {
 }
 
 /// Where a catalogue's price is from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Origin {
     /// OpenRouter's price list.
+    #[default]
     OpenRouter,
     /// genai-prices, and our own few rows.
     Manual,
@@ -74,24 +76,34 @@ pub enum Origin {
 
 /// A model's price at one provider, region and mode.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry<R> {
+pub(crate) struct Entry<'t> {
     pub provider: u16,
-    pub region: &'static str,
+    pub region: &'t str,
     pub mode: Mode,
     /// The provider lists several variants, and this is the cheapest.
     pub cheapest_variant: bool,
-    pub row: R,
+    pub row: usize,
+}
+
+/// A price table: the built-in one, or one that was made at run time.
+pub(crate) trait Table {
+    /// The provider of a folded name or alias.
+    fn provider(&self, folded: &str) -> Option<u16>;
+    /// The rows of a folded model name.
+    fn list<'t>(&'t self, name: &str) -> Option<impl Iterator<Item = Entry<'t>> + Clone>;
+    /// The prices of a row at a time, for a number of input tokens.
+    fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found;
 }
 
 /// The prices of a row on a day, for a number of input tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     pub rates: Rates,
     pub origin: Origin,
     /// The source's name of the model.
-    pub model: &'static str,
+    pub model: Name,
     /// The source's name of the provider row.
-    pub row: &'static str,
+    pub row: Name,
     /// The threshold in input tokens above which these rates apply, when it was passed.
     pub tier: Option<u64>,
     /// The model is priced in a unit that is not counted (hours, characters, pages).
@@ -172,12 +184,6 @@ impl Catalogue {
         self.openrouter
     }
 
-    /// The provider of a folded name or alias.
-    pub fn provider(&self, folded: &str) -> Option<u16> {
-        let at = self.find(Section::AliasIndex, Section::AliasOffsets, Section::Aliases, folded)?;
-        Some(self.half(Section::AliasProviders, 2 * at))
-    }
-
     /// The canonical name of a provider.
     pub fn provider_name(&self, provider: u16) -> &'static str {
         self.text(Section::ProviderOffsets, Section::Providers, usize::from(provider))
@@ -217,13 +223,7 @@ impl Catalogue {
         (0..count).any(|n| self.text(Section::RegionOffsets, Section::Regions, n) == region)
     }
 
-    /// The rows of a folded name.
-    pub fn list(&self, name: &str) -> Option<impl Iterator<Item = Entry<usize>> + Clone + use<>> {
-        let number = self.find(Section::NameIndex, Section::NameOffsets, Section::Names, name)?;
-        Some(self.entries(usize::from(self.half(Section::NameLists, 2 * number))))
-    }
-
-    fn entries(&self, place: usize) -> impl Iterator<Item = Entry<usize>> + Clone + use<> {
+    fn entries<'t>(&'t self, place: usize) -> impl Iterator<Item = Entry<'t>> + Clone + use<'t> {
         const SIZE: usize = 6;
         let count = usize::from(self.byte(Section::Lists, place));
         let bytes = self.section(Section::Lists).get(place + 1..place + 1 + count * SIZE).unwrap_or_default();
@@ -235,48 +235,6 @@ impl Catalogue {
             cheapest_variant: cell[3] != 0,
             row: usize::from(u16::from_le_bytes([cell[4], cell[5]])),
         })
-    }
-
-    /// The prices of a row at a time, for a number of input tokens.
-    pub fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found {
-        const HEAD: usize = 5;
-        const STEP: usize = 5;
-        let rows = self.section(Section::Rows);
-        let day = at_unix_ms.div_euclid(86_400_000) - EPOCH_DAY;
-        let steps = usize::from(self.byte(Section::Rows, row + 4));
-        let mut step = row + HEAD;
-        for next in (1..steps).map(|n| row + HEAD + n * STEP) {
-            if i64::from(half(rows, next)) <= day {
-                step = next;
-            }
-        }
-        let set = usize::from(half(rows, step + 2));
-        let mut found = Found {
-            rates: Rates::default(),
-            origin: match self.byte(Section::Rows, step + 4) {
-                0 => Origin::OpenRouter,
-                1 => Origin::Manual,
-                _ => Origin::Correction,
-            },
-            model: self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row))),
-            row: self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row + 2))),
-            tier: None,
-            other_unit: half(self.section(Section::Sets), set) & OTHER_UNIT != 0,
-        };
-        let mut at = self.read_rates(set, &mut found.rates);
-        let tiers = self.byte(Section::Sets, at);
-        at += 1;
-        for _ in 0..tiers {
-            let sets = self.section(Section::Sets);
-            let threshold = u64::from(half(sets, at)) | u64::from(half(sets, at + 2)) << 16;
-            // Strictly above the threshold, the whole request; the highest passed tier wins.
-            if input_tokens <= threshold {
-                break;
-            }
-            found.tier = Some(threshold);
-            at = self.read_rates(at + 4, &mut found.rates);
-        }
-        found
     }
 
     /// Adds the rates at a place of the sets; the place after them.
@@ -303,7 +261,7 @@ impl Catalogue {
     }
 
     /// Every listed name that is not a shorter form's twin, with its rows, for `llmtrail prices list` and the tests.
-    pub fn names(&self) -> impl Iterator<Item = (&'static str, impl Iterator<Item = Entry<usize>> + use<>)> {
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, impl Iterator<Item = Entry<'_>>)> {
         let count = self.section(Section::NameLists).len() / 2;
         (0..count).map(|number| {
             let name = self.text(Section::NameOffsets, Section::Names, number);
@@ -343,6 +301,59 @@ impl Catalogue {
 
     fn text(&self, offsets: Section, texts: Section, number: usize) -> &'static str {
         text_of(self.section(offsets), self.section(texts), number)
+    }
+}
+
+impl Table for Catalogue {
+    fn provider(&self, folded: &str) -> Option<u16> {
+        let at = self.find(Section::AliasIndex, Section::AliasOffsets, Section::Aliases, folded)?;
+        Some(self.half(Section::AliasProviders, 2 * at))
+    }
+
+    fn list<'t>(&'t self, name: &str) -> Option<impl Iterator<Item = Entry<'t>> + Clone> {
+        let number = self.find(Section::NameIndex, Section::NameOffsets, Section::Names, name)?;
+        Some(self.entries(usize::from(self.half(Section::NameLists, 2 * number))))
+    }
+
+    fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found {
+        const HEAD: usize = 5;
+        const STEP: usize = 5;
+        let rows = self.section(Section::Rows);
+        let day = at_unix_ms.div_euclid(86_400_000) - EPOCH_DAY;
+        let steps = usize::from(self.byte(Section::Rows, row + 4));
+        let mut step = row + HEAD;
+        for next in (1..steps).map(|n| row + HEAD + n * STEP) {
+            if i64::from(half(rows, next)) <= day {
+                step = next;
+            }
+        }
+        let set = usize::from(half(rows, step + 2));
+        let mut found = Found {
+            rates: Rates::default(),
+            origin: match self.byte(Section::Rows, step + 4) {
+                0 => Origin::OpenRouter,
+                1 => Origin::Manual,
+                _ => Origin::Correction,
+            },
+            model: Name::Static(self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row)))),
+            row: Name::Static(self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row + 2)))),
+            tier: None,
+            other_unit: half(self.section(Section::Sets), set) & OTHER_UNIT != 0,
+        };
+        let mut at = self.read_rates(set, &mut found.rates);
+        let tiers = self.byte(Section::Sets, at);
+        at += 1;
+        for _ in 0..tiers {
+            let sets = self.section(Section::Sets);
+            let threshold = u64::from(half(sets, at)) | u64::from(half(sets, at + 2)) << 16;
+            // Strictly above the threshold, the whole request; the highest passed tier wins.
+            if input_tokens <= threshold {
+                break;
+            }
+            found.tier = Some(threshold);
+            at = self.read_rates(at + 4, &mut found.rates);
+        }
+        found
     }
 }
 

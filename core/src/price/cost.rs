@@ -111,8 +111,16 @@ impl Reason {
 /// A name from the table, or one that the user gave: cloning never allocates.
 #[derive(Debug, Clone)]
 pub(crate) enum Name {
+    /// From the table.
     Static(&'static str),
+    /// The user's, or from a table made at run time.
     Shared(Arc<str>),
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::Static("")
+    }
 }
 
 impl Name {

@@ -190,6 +190,20 @@ pub(crate) fn shorter_forms(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The shorter names by which a listed name goes when nothing else has them: without dates and builds, but with their
+/// version, for two versions are two models.
+pub(crate) fn undated_forms(name: &str) -> impl Iterator<Item = &str> {
+    let versioned = |name: &str| {
+        let mut parts = name.rsplit('-');
+        parts.next().is_some_and(is_version) || parts.next().is_some_and(is_version)
+    };
+    let mut go_on = true;
+    shorter_forms(name).skip(1).zip(shorter_forms(name)).map_while(move |(short, before)| {
+        go_on &= !versioned(before);
+        go_on.then_some(short)
+    })
+}
+
 /// Length of a trailing date, `latest`, `preview`, `vN` or build number, with its separator; 0 when the tail has a
 /// meaning (`mini`, `tts`, `32k`, a size).
 fn neutral_tail(name: &str) -> usize {
