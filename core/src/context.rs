@@ -11,6 +11,16 @@ use uuid::Uuid;
 use crate::event::usage::Usage;
 use crate::price::Amount;
 
+tokio::task_local! {
+    /// The scope that this task is in.
+    pub(crate) static CURRENT: Scope;
+}
+
+/// The scope that the current task (or closure) runs in. Rust only: other languages carry theirs themselves.
+pub fn current() -> Option<Scope> {
+    CURRENT.try_with(Scope::clone).ok()
+}
+
 /// What a [`Scope`] stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeKind {

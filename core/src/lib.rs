@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod observation;
 mod pipeline;
 pub mod price;
+pub mod scoped;
 mod sink;
 pub mod stream_usage;
 
