@@ -1,6 +1,7 @@
 //! The client: the only file that knows the whole flow.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -29,6 +30,8 @@ struct Shared {
     config: Arc<Config>,
     prices: Arc<ArcSwap<PriceBook>>,
     core: ArcSwapOption<Core>,
+    /// What observers had to give up on, by named reason.
+    notes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// What belongs to one process.
@@ -64,7 +67,8 @@ impl Client {
             book.load(path).map_err(|error| Error::config(format!("prices: {error}")).with_source(error))?;
         }
         let prices = Arc::new(ArcSwap::from_pointee(book));
-        Ok(Self(Arc::new(Shared { config: Arc::new(config), prices, core: ArcSwapOption::empty() })))
+        let (config, core, notes) = (Arc::new(config), ArcSwapOption::empty(), Mutex::default());
+        Ok(Self(Arc::new(Shared { config, prices, core, notes })))
     }
 
     /// Sets a price of one's own. It counts for calls that are decoded from now on, before the catalogue's.
@@ -161,7 +165,16 @@ impl Client {
 
     /// How things stand.
     pub fn stats(&self) -> Stats {
-        self.core_if_started().map(|core| core.delivery.stats()).unwrap_or_default()
+        let mut stats = self.core_if_started().map(|core| core.delivery.stats()).unwrap_or_default();
+        for (what, count) in &*self.0.notes.lock().unwrap_or_else(PoisonError::into_inner) {
+            *stats.notes.entry(what).or_default() += count;
+        }
+        stats
+    }
+
+    /// Counts something that an observer had to give up on, for [`Stats::notes`].
+    pub fn note(&self, what: &'static str) {
+        *self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
     }
 
     fn offer(&self, input: Input, size: usize) {

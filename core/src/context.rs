@@ -296,6 +296,11 @@ impl fmt::Debug for Scope {
 }
 
 impl Totals {
+    /// What the calls cost in US dollars: the sum of the known costs; `None` when there were calls and none is known.
+    pub fn cost_usd(&self) -> Option<f64> {
+        (self.calls == 0 || self.unpriced < self.calls).then(|| self.cost.to_f64())
+    }
+
     fn add(&mut self, usage: &Usage, cost: Option<Amount>) {
         self.calls += 1;
         self.usage.add(usage);

@@ -6,6 +6,22 @@ use bytes::Bytes;
 
 use crate::context::Scope;
 
+/// Request headers that are read. Observers pass these and no other, so that credentials never leave the caller's stack.
+pub const REQUEST_HEADERS: &[&str] = &[
+    "content-encoding",
+    "content-type",
+    "idempotency-key",
+    "x-stainless-retry-count",
+    "anthropic-version",
+    "anthropic-beta",
+    "openai-organization",
+    "openai-project",
+];
+
+/// Response headers that are read.
+pub const RESPONSE_HEADERS: &[&str] =
+    &["content-encoding", "content-type", "request-id", "retry-after", "x-request-id", "x-should-retry"];
+
 /// One HTTP attempt at a provider: the bytes that went out and came back, and when.
 ///
 /// All durations are on the *provider's clock*: time spent waiting for the provider since the request was sent,

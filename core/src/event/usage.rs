@@ -55,6 +55,29 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// The buckets that were reported, by name.
+    pub fn buckets(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("input_text", self.input_text),
+            ("cache_read", self.cache_read),
+            ("cache_write_5m", self.cache_write_5m),
+            ("cache_write_1h", self.cache_write_1h),
+            ("audio_in", self.audio_in),
+            ("audio_cached", self.audio_cached),
+            ("image_in", self.image_in),
+            ("output_text", self.output_text),
+            ("reasoning", self.reasoning),
+            ("audio_out", self.audio_out),
+            ("image_out", self.image_out),
+            ("requests", self.requests),
+            ("web_searches", self.web_searches),
+        ]
+        .into_iter()
+        .filter_map(|(name, units)| Some((name, units?)))
+    }
+}
+
 fn sum(parts: &[Option<u64>]) -> Option<u64> {
     parts.iter().flatten().copied().reduce(u64::saturating_add)
 }

@@ -1,0 +1,179 @@
+//! The client, as Python sees it.
+
+use std::time::{Duration, SystemTime};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use llmtrail::{Chunk, End, Exchange, Language, Options};
+
+use crate::delivery::{Report, Stats};
+use crate::error::{raise, usage};
+use crate::observation::Observation;
+use crate::scope::{self, Scope};
+
+/// Captures calls and delivers their events.
+#[pyclass(frozen, module = "llmtrail._core")]
+pub(crate) struct Client(llmtrail::Client);
+
+#[pymethods]
+impl Client {
+    #[new]
+    fn new(py: Python<'_>, options: &str) -> PyResult<Self> {
+        Options::from_json(Language::Python, options)
+            .and_then(llmtrail::Client::new)
+            .map(Self)
+            .map_err(|error| raise(py, &error))
+    }
+
+    #[getter]
+    fn enabled(&self) -> bool {
+        self.0.config().enabled
+    }
+
+    /// Begins to observe a request; `None` when it is none of ours.
+    #[pyo3(signature = (method, url, provider, scope))]
+    fn begin(
+        &self,
+        method: &str,
+        url: &str,
+        provider: Option<&str>,
+        scope: Option<&Bound<'_, Scope>>,
+    ) -> Option<Observation> {
+        let scope = scope.map(|scope| scope.get().0.clone());
+        llmtrail::Observation::begin(&self.0, method, url, provider, scope).map(Observation)
+    }
+
+    fn open(&self, py: Python<'_>, kind: &str, parent: Option<&Bound<'_, Scope>>, options: &str) -> PyResult<Scope> {
+        let kind = scope::kind(kind).ok_or_else(|| usage(py, format!("{kind}: unknown kind of scope")))?;
+        Ok(Scope(self.0.open(kind, parent.map(|scope| &scope.get().0), scope::options(options)?)))
+    }
+
+    fn close(&self, scope: &Scope) {
+        self.0.close(&scope.0);
+    }
+
+    /// Sends any event as it is; returns its id. `timestamp`: seconds since 1970.
+    #[pyo3(signature = (event, distinct_id, properties, timestamp, uuid))]
+    fn capture(
+        &self,
+        py: Python<'_>,
+        event: &str,
+        distinct_id: Option<&str>,
+        properties: &str,
+        timestamp: Option<f64>,
+        uuid: Option<&str>,
+    ) -> PyResult<String> {
+        let at = match timestamp {
+            None => None,
+            Some(seconds) => Some(
+                Duration::try_from_secs_f64(seconds)
+                    .ok()
+                    .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since))
+                    .ok_or_else(|| usage(py, format!("timestamp: {seconds} is no time since 1970")))?,
+            ),
+        };
+        let uuid = match uuid {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| usage(py, format!("uuid: {text:?} is not a UUID")))?),
+        };
+        self.0
+            .capture(event, distinct_id, scope::object(properties)?, at, uuid)
+            .map(|uuid| uuid.to_string())
+            .map_err(|error| raise(py, &error))
+    }
+
+    /// What the calls in a scope used and cost: `(calls, unpriced, cost_usd, usage)`.
+    fn totals<'py>(
+        &self,
+        py: Python<'py>,
+        scope: &Scope,
+        timeout: f64,
+    ) -> PyResult<(u64, u64, Option<f64>, Bound<'py, PyDict>)> {
+        let totals = py.detach(|| self.0.totals(&scope.0, seconds(timeout)));
+        let usage = PyDict::new(py);
+        for (bucket, units) in totals.usage.buckets() {
+            usage.set_item(bucket, units)?;
+        }
+        Ok((totals.calls, totals.unpriced, totals.cost_usd(), usage))
+    }
+
+    fn flush(&self, py: Python<'_>, timeout: f64) -> Report {
+        py.detach(|| self.0.flush(seconds(timeout))).into()
+    }
+
+    fn shutdown(&self, py: Python<'_>, timeout: f64) -> Report {
+        py.detach(|| self.0.shutdown(seconds(timeout))).into()
+    }
+
+    fn stats(&self, py: Python<'_>) -> Stats {
+        py.detach(|| self.0.stats()).into()
+    }
+
+    /// Counts something of ours that went wrong while a call was observed.
+    fn note(&self) {
+        self.0.note("observer");
+    }
+
+    /// Hands over a whole exchange. `end`: `complete`, `abandoned`, `error` or `timeout`.
+    #[pyo3(signature = (url, *, method = "POST", request_headers = vec![], request_body = None, status = None,
+        response_headers = vec![], chunks = vec![], decoded = false, end = "complete", error = None, provider = None,
+        scope = None, asked_usage = false))]
+    #[expect(clippy::too_many_arguments, reason = "one for each member of an exchange, by keyword")]
+    fn observe(
+        &self,
+        py: Python<'_>,
+        url: String,
+        method: &str,
+        request_headers: Vec<(String, String)>,
+        request_body: Option<&Bound<'_, PyBytes>>,
+        status: Option<u16>,
+        response_headers: Vec<(String, String)>,
+        chunks: Vec<(Bound<'_, PyBytes>, f64)>,
+        decoded: bool,
+        end: &str,
+        error: Option<String>,
+        provider: Option<String>,
+        scope: Option<&Bound<'_, Scope>>,
+        asked_usage: bool,
+    ) -> PyResult<()> {
+        let error = error.unwrap_or_default();
+        let end = match end {
+            "complete" => End::Complete,
+            "abandoned" => End::Abandoned,
+            "error" => End::Failed(error),
+            "timeout" => End::TimedOut(error),
+            other => return Err(usage(py, format!("end: {other:?} is not complete, abandoned, error or timeout"))),
+        };
+        let chunks: Vec<Chunk> = chunks
+            .into_iter()
+            .map(|(bytes, at)| Chunk { bytes: crate::observation::share(&bytes), at: seconds(at) })
+            .collect();
+        let last = chunks.last().map(|chunk| chunk.at).unwrap_or_default();
+        self.0.observe(Exchange {
+            method: method.to_owned(),
+            url,
+            request_headers,
+            request_body: request_body.map(crate::observation::share).unwrap_or_default(),
+            status,
+            response_headers,
+            headers_at: chunks.first().map(|chunk| chunk.at).unwrap_or_default(),
+            ended_at: last,
+            chunks,
+            decoded,
+            started_at: Some(SystemTime::now()),
+            paused: Duration::ZERO,
+            end,
+            provider,
+            scope: scope.map(|scope| scope.get().0.clone()),
+            asked_usage,
+        });
+        Ok(())
+    }
+}
+
+/// A time limit from Python: what is negative or no number is no time at all, what is endless is a very long time.
+fn seconds(seconds: f64) -> Duration {
+    const LONG: f64 = 1e9;
+    Duration::try_from_secs_f64(seconds.clamp(0.0, LONG)).unwrap_or_default()
+}

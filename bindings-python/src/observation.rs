@@ -1,0 +1,205 @@
+//! One observed call under way, as the Python transport talks to it.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyException, PyTimeoutError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyIterator, PyTuple};
+
+use llmtrail::End;
+use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
+
+/// One HTTP attempt under way. Dropped without an end, it counts as abandoned.
+#[pyclass(frozen, module = "llmtrail._core")]
+pub(crate) struct Observation(pub(crate) llmtrail::Observation);
+
+#[pymethods]
+impl Observation {
+    /// The request's headers (raw pairs, of which only the allow-list is read) and its body, when it is in memory.
+    /// Says what to send in place of the body, if anything.
+    fn request<'py>(
+        &self,
+        py: Python<'py>,
+        headers: &Bound<'py, PyAny>,
+        body: Option<&Bound<'py, PyBytes>>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let outgoing = self.0.request(pick(headers, REQUEST_HEADERS)?, body.map(share).unwrap_or_default());
+        Ok(outgoing.map(|body| PyBytes::new(py, &body)))
+    }
+
+    /// The response's head came.
+    fn response(&self, status: u16, headers: &Bound<'_, PyAny>, decoded: bool) -> PyResult<()> {
+        self.0.response(status, pick(headers, RESPONSE_HEADERS)?, decoded);
+        Ok(())
+    }
+
+    /// The consumer asks for more.
+    fn reading(&self) {
+        self.0.reading();
+    }
+
+    /// A piece of the body came. `None`: pass the same object on; else pass this on instead, nothing when it is empty.
+    fn chunk<'py>(&self, piece: &Bound<'py, PyAny>) -> Option<Bound<'py, PyBytes>> {
+        // What is not bytes is the transport's own affair: it goes on as it is.
+        let shared = share(piece.cast::<PyBytes>().ok()?);
+        let (start, len) = (shared.as_ptr(), shared.len());
+        let instead = self.0.chunk(shared)?;
+        let same = instead.as_ptr() == start && instead.len() == len;
+        (!same).then(|| PyBytes::new(piece.py(), &instead))
+    }
+
+    /// What was held back and is to be passed on before the end or an error. `None`: nothing.
+    fn rest<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let rest = self.0.rest();
+        (!rest.is_empty()).then(|| PyBytes::new(py, &rest))
+    }
+
+    /// The body was read to its end.
+    fn complete(&self) {
+        self.0.end(End::Complete);
+    }
+
+    /// The consumer stopped before the end.
+    fn abandon(&self) {
+        self.0.end(End::Abandoned);
+    }
+
+    /// The attempt ended with an exception.
+    fn fail(&self, error: &Bound<'_, PyAny>) {
+        self.0.end(end_of(error));
+    }
+
+    /// Iterates over a body's pieces, recording them as they pass.
+    fn iterate(slf: Py<Self>, pieces: Bound<'_, PyIterator>) -> Pieces {
+        Pieces { observation: slf, pieces: pieces.unbind(), late: Mutex::new(None) }
+    }
+}
+
+/// The pieces of a body on their way to the consumer.
+#[pyclass(frozen, module = "llmtrail._core")]
+pub(crate) struct Pieces {
+    observation: Py<Observation>,
+    pieces: Py<PyIterator>,
+    /// An error that waits until what was held back is passed on.
+    late: Mutex<Option<PyErr>>,
+}
+
+#[pymethods]
+impl Pieces {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let observation = self.observation.get();
+        let mut pieces = self.pieces.bind(py).clone();
+        if let Some(error) = self.late.lock().ok().and_then(|mut late| late.take()) {
+            return Err(error);
+        }
+        loop {
+            observation.reading();
+            match pieces.next() {
+                Some(Ok(piece)) => match observation.chunk(&piece) {
+                    None => return Ok(Some(piece)),
+                    Some(instead) if instead.as_bytes().is_empty() => {}
+                    Some(instead) => return Ok(Some(instead.into_any())),
+                },
+                Some(Err(error)) => {
+                    let rest = observation.rest(py);
+                    observation.fail(error.value(py).as_any());
+                    let Some(rest) = rest else { return Err(error) };
+                    if let Ok(mut late) = self.late.lock() {
+                        *late = Some(error);
+                    }
+                    return Ok(Some(rest.into_any()));
+                }
+                None => {
+                    let rest = observation.rest(py);
+                    observation.complete();
+                    return Ok(rest.map(Bound::into_any));
+                }
+            }
+        }
+    }
+
+    /// Called when a generator that delegates to this is closed.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.observation.get().abandon();
+        let pieces = self.pieces.bind(py);
+        if pieces.hasattr("close")? {
+            pieces.call_method0("close")?;
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a Python object for the core. Large ones are shared; for small ones a copy costs less than the
+/// bookkeeping of letting go of a Python object on a thread that does not hold the GIL.
+pub(crate) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
+    const LARGE: usize = 16 << 10;
+    let view = bytes.as_bytes();
+    if view.len() < LARGE {
+        Bytes::copy_from_slice(view)
+    } else {
+        Bytes::from_owner(PyBackedBytes::from(bytes.clone()))
+    }
+}
+
+/// The headers of an allow-list, out of pairs of bytes.
+fn pick(headers: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Vec<(String, String)>> {
+    let mut picked = Vec::new();
+    for pair in headers.try_iter()? {
+        let pair = pair?;
+        let pair = pair.cast::<PyTuple>()?;
+        let name = pair.get_item(0)?;
+        let name = name.cast::<PyBytes>()?.as_bytes();
+        if let Some(name) = allowed.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name)) {
+            let value = pair.get_item(1)?;
+            let value = String::from_utf8_lossy(value.cast::<PyBytes>()?.as_bytes()).into_owned();
+            picked.push(((*name).to_owned(), value));
+        }
+    }
+    Ok(picked)
+}
+
+/// What an exception says about the end. The causes are told too: the outermost often only says that all attempts
+/// failed.
+fn end_of(error: &Bound<'_, PyAny>) -> End {
+    if !error.is_instance_of::<PyException>() {
+        // Cancellation, interrupt, a closed generator: the consumer's own doing.
+        return End::Abandoned;
+    }
+    let mut text = String::new();
+    let mut timed_out = false;
+    let mut next = Some(error.clone());
+    for _ in 0..8 {
+        let Some(here) = next.take() else { break };
+        timed_out |= is_timeout(&here);
+        let name = here.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+        let says = here.str().map(|says| says.to_string()).unwrap_or_default();
+        if says.is_empty() || !text.contains(&says) {
+            text.push_str(if text.is_empty() { "" } else { "; " });
+            text.push_str(&name);
+            text.push_str(if says.is_empty() { "" } else { ": " });
+            text.push_str(&says);
+        }
+        // Not its context, which may be a trouble that the caller was already dealing with.
+        next = here
+            .getattr("__cause__")
+            .ok()
+            .filter(|cause| !cause.is_none())
+            .or_else(|| here.getattr("exceptions").ok()?.get_item(0).ok());
+    }
+    if timed_out { End::TimedOut(text) } else { End::Failed(text) }
+}
+
+fn is_timeout(error: &Bound<'_, PyAny>) -> bool {
+    error.is_instance_of::<PyTimeoutError>()
+        || error
+            .get_type()
+            .mro()
+            .iter()
+            .any(|class| class.getattr("__name__").is_ok_and(|name| name.to_string() == "TimeoutException"))
+}
