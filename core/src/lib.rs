@@ -33,3 +33,8 @@ pub use deliver::{Report, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::{Chunk, End, Exchange};
 pub use observation::Observation;
+
+/// The README's Rust example is compiled.
+#[cfg(all(doctest, feature = "middleware"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

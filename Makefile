@@ -1,0 +1,103 @@
+# Everything is made in ignored folders of this repository: target/, .venv/, .work/, node_modules/, dist/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ROOT := $(CURDIR)
+PY := $(ROOT)/.venv/bin/python
+STAMPS := .work/stamps
+PYTHON ?= python3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export npm_config_fund := false
+export npm_config_audit := false
+export npm_config_update_notifier := false
+
+RUST_SOURCES := $(shell find Cargo.toml Cargo.lock core bindings-python/src bindings-python/Cargo.toml bindings-node/src bindings-node/Cargo.toml tests/src tests/loopback tests/Cargo.toml -type f 2>/dev/null)
+NODE_SOURCES := $(shell find bindings-node/lib bindings-node/package.json bindings-node/tsconfig*.json -type f 2>/dev/null)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# ---- set up -------------------------------------------------------------------------------------------------------
+
+$(STAMPS)/python: tests/requirements.txt
+	@mkdir -p $(STAMPS)
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install -q -r tests/requirements.txt
+	@touch $@
+
+# The oldest SDKs that are supported, on the older HTTP library, in an environment of their own.
+$(STAMPS)/python-oldest: tests/requirements-oldest.txt
+	@mkdir -p $(STAMPS)
+	test -x .work/venv-oldest/bin/python || $(PYTHON) -m venv .work/venv-oldest
+	.work/venv-oldest/bin/python -m pip install -q -r tests/requirements-oldest.txt
+	@touch $@
+
+bindings-node/node_modules: bindings-node/package-lock.json
+	npm ci --prefix bindings-node --silent
+	@touch $@
+
+tests/e2e/node/node_modules: tests/e2e/node/package-lock.json
+	npm ci --prefix tests/e2e/node --silent
+	@touch $@
+
+examples/node_modules: examples/package-lock.json
+	npm ci --prefix examples --silent
+	@touch $@
+
+# ---- build --------------------------------------------------------------------------------------------------------
+
+$(STAMPS)/rust: $(RUST_SOURCES)
+	@mkdir -p $(STAMPS)
+	cargo build --workspace --locked
+	@touch $@
+
+$(STAMPS)/python-package: $(STAMPS)/python $(STAMPS)/rust bindings-python/pyproject.toml
+	cd bindings-python && VIRTUAL_ENV=$(ROOT)/.venv $(ROOT)/.venv/bin/maturin develop -q --locked
+	@touch $@
+
+$(STAMPS)/node-package: bindings-node/node_modules $(STAMPS)/rust $(NODE_SOURCES)
+	npm run build --prefix bindings-node --silent
+	@touch $@
+
+setup: $(STAMPS)/python bindings-node/node_modules ## install what is needed, in here
+build: $(STAMPS)/python-package $(STAMPS)/node-package ## build the core and both packages (debug)
+.PHONY: help setup build
+
+# ---- run ----------------------------------------------------------------------------------------------------------
+
+demo: build examples/node_modules ## a support chat in Python and in Node, and what llmtrail shows of it
+	@$(PY) examples/demo.py
+.PHONY: demo
+
+test: test-rust test-python test-node test-e2e ## all tests
+	@$(PY) tests/count.py
+.PHONY: test
+
+.work/results:
+	@mkdir -p $@
+
+test-rust: $(STAMPS)/rust | .work/results
+	cargo test --workspace --locked 2>&1 | tee .work/results/rust.txt
+
+test-python: $(STAMPS)/python-package | .work/results
+	cd bindings-python && $(PY) -m pytest -q tests 2>&1 | tee $(ROOT)/.work/results/python.txt
+
+test-node: $(STAMPS)/node-package | .work/results
+	npm test --prefix bindings-node --silent 2>&1 | tee .work/results/node.txt
+
+# The same calls through the real SDKs of both languages, then their events side by side.
+test-e2e: test-e2e-python test-e2e-node
+	$(PY) tests/e2e/compare.py .work/e2e-python.json .work/e2e-node.json
+.PHONY: test-rust test-python test-node test-e2e
+
+lint: build ## formats, lints and types
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	cd bindings-python && $(PY) -m mypy --strict python/llmtrail
+	npm run lint --prefix bindings-node --silent
+	$(PY) tests/corpus/check.py
+.PHONY: lint
