@@ -1,1 +1,5 @@
 //! What the tests of all three languages share.
+
+pub mod corpus;
+#[path = "../loopback/mod.rs"]
+pub mod loopback;

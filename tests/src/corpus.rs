@@ -1,0 +1,204 @@
+//! The corpus: one folder a case, as `tests/corpus/README.md` says.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+/// The corpus of this repository.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+}
+
+/// How the body ended for the observer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaseEnd {
+    /// It was read to its end.
+    Complete,
+    /// The caller stopped reading.
+    Abandoned,
+    /// The connection broke.
+    Error,
+    /// The caller's time ran out.
+    Timeout,
+}
+
+/// One case of the corpus.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The folder above: the wire format.
+    pub format: String,
+    /// The folder's name.
+    pub name: String,
+    /// The HTTP method.
+    pub method: String,
+    /// The full URL.
+    pub url: String,
+    /// Request headers that matter.
+    pub request_headers: Vec<(String, String)>,
+    /// The request's body as the caller wrote it.
+    pub request: Bytes,
+    /// The response's status; `None` when no response came.
+    pub status: Option<u16>,
+    /// Response headers that matter.
+    pub response_headers: Vec<(String, String)>,
+    /// The response's body, empty when no response came.
+    pub response: Bytes,
+    /// How the body ended.
+    pub end: CaseEnd,
+    /// The text that the HTTP stack gave with `error` and `timeout`.
+    pub error: String,
+    /// The observer had added `include_usage`.
+    pub asked_usage: bool,
+    /// The provider that the application named.
+    pub provider: Option<String>,
+    /// `{"event", "properties"}`.
+    pub expected: Value,
+    /// What the call costs, where that was worked out.
+    pub cost: Option<Map<String, Value>>,
+}
+
+impl Case {
+    /// Reads one folder.
+    ///
+    /// # Errors
+    /// A file that is missing or is not what it should be; the text names it.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let about = json(&folder.join("case.json"))?;
+        let text = |key: &str| about.get(key).and_then(Value::as_str).map(str::to_owned);
+        let name = |path: Option<&Path>| {
+            path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        let mut response = Bytes::new();
+        for file in ["response.json", "response.sse", "response.body"] {
+            let path = folder.join(file);
+            if path.exists() {
+                response = bytes(&path)?;
+            }
+        }
+        let end = match about.get("end").and_then(Value::as_str) {
+            None | Some("complete") => CaseEnd::Complete,
+            Some("abandoned") => CaseEnd::Abandoned,
+            Some("error") => CaseEnd::Error,
+            Some("timeout") => CaseEnd::Timeout,
+            Some(other) => return Err(wrong(folder, &format!("unknown end {other:?}"))),
+        };
+        Ok(Self {
+            format: name(folder.parent()),
+            name: name(Some(folder)),
+            method: text("method").unwrap_or_else(|| "POST".to_owned()),
+            url: text("url").ok_or_else(|| wrong(folder, "case.json has no url"))?,
+            request_headers: headers(about.get("request_headers")),
+            request: bytes(&folder.join("request.json"))?,
+            status: about.get("status").and_then(Value::as_u64).and_then(|status| status.try_into().ok()),
+            response_headers: headers(about.get("response_headers")),
+            response,
+            end,
+            error: text("error").unwrap_or_default(),
+            asked_usage: about.get("asked_usage").and_then(Value::as_bool).unwrap_or_default(),
+            provider: text("provider"),
+            expected: json(&folder.join("expected.json"))?,
+            cost: about.get("cost").and_then(Value::as_object).cloned(),
+        })
+    }
+
+    /// The case of a format and a name, if there is one.
+    pub fn find(corpus: &Path, format: &str, name: &str) -> Option<Self> {
+        let plain =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        if !plain(format) || !plain(name) {
+            return None;
+        }
+        Self::read(&corpus.join(format).join(name)).ok()
+    }
+
+    /// Every case of a corpus, in the order of their names.
+    ///
+    /// # Errors
+    /// As [`Case::read`].
+    pub fn all(corpus: &Path) -> io::Result<Vec<Self>> {
+        let mut folders = Vec::new();
+        for format in std::fs::read_dir(corpus)? {
+            let format = format?.path();
+            if format.is_dir() {
+                for case in std::fs::read_dir(&format)? {
+                    let case = case?.path();
+                    if case.join("case.json").exists() {
+                        folders.push(case);
+                    }
+                }
+            }
+        }
+        folders.sort();
+        folders.iter().map(|folder| Self::read(folder)).collect()
+    }
+
+    /// Whether the request asks for a stream.
+    pub fn asks_stream(&self) -> bool {
+        asks_stream(&self.request)
+    }
+
+    /// Whether the response is a stream of server-sent events.
+    pub fn is_sse(&self) -> bool {
+        self.response_headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("content-type") && value.trim_start().starts_with("text/event-stream")
+        })
+    }
+}
+
+/// Whether a request's body says `"stream": true`.
+pub fn asks_stream(request: &[u8]) -> bool {
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    request.get("stream").and_then(Value::as_bool).unwrap_or_default()
+}
+
+/// Cuts a stream of server-sent events after each blank line, whatever the line ends. The pieces joined are the body.
+pub fn sse_events(body: &Bytes) -> Vec<Bytes> {
+    let mut out = Vec::new();
+    let (mut start, mut line, mut at) = (0, 0, 0);
+    while at < body.len() {
+        let end = match body[at] {
+            b'\r' if body.get(at + 1) == Some(&b'\n') => at + 2,
+            b'\r' | b'\n' => at + 1,
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        if at == line {
+            // Blank lines after a blank line stay with the event that they follow.
+            if at > start {
+                out.push(body.slice(start..end));
+            } else if let Some(last) = out.pop() {
+                out.push(body.slice(start - last.len()..end));
+            } else {
+                out.push(body.slice(start..end));
+            }
+            start = end;
+        }
+        at = end;
+        line = end;
+    }
+    if start < body.len() {
+        out.push(body.slice(start..));
+    }
+    out
+}
+
+fn headers(value: Option<&Value>) -> Vec<(String, String)> {
+    let Some(Value::Object(members)) = value else { return Vec::new() };
+    members.iter().filter_map(|(name, value)| Some((name.to_ascii_lowercase(), value.as_str()?.to_owned()))).collect()
+}
+
+fn bytes(path: &Path) -> io::Result<Bytes> {
+    std::fs::read(path).map(Bytes::from).map_err(|error| wrong(path, &error.to_string()))
+}
+
+fn json(path: &Path) -> io::Result<Value> {
+    serde_json::from_slice(&bytes(path)?).map_err(|error| wrong(path, &error.to_string()))
+}
+
+fn wrong(path: &Path, why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))
+}
