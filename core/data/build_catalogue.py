@@ -6,6 +6,9 @@ beside this file, and the installed `genai-prices` package. Same sources, same b
     build_catalogue.py                 write the table
     build_catalogue.py --check         fail when the table on disk is not what the sources give
     build_catalogue.py --cross-check   print each disagreement between the sources; fail on one nobody has reviewed
+
+With the table it writes tests/prices/first_party.jsonl: what genai-prices says of each model at the provider that first
+sells it, for a test that asks the table the same.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +42,8 @@ from genai_prices.types import (
 
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent / "src" / "price" / "catalogue.bin"
+FIRST_PARTY_OUTPUT = HERE.parents[1] / "tests" / "prices" / "first_party.jsonl"
+FIRST_PARTY = "anthropic aws cohere deepseek google groq mistral openai perplexity x-ai".split()
 EPOCH = date(2020, 1, 1)
 
 # The order is the table's: core/src/price/rates.rs has the same list.
@@ -138,6 +144,9 @@ class Prices:
         )
 
 
+FREE = Prices.of({"in": 0, "out": 0})
+
+
 @dataclass
 class Row:
     """A model's prices at one provider, region and mode, over time."""
@@ -198,6 +207,19 @@ def prices_of(cells: dict) -> Prices:
     return Prices.of(rates(cells), {int(n): rates(t) for n, t in cells.get("over", {}).items()})
 
 
+def corrected(model: str, shown: str, cells: dict, correction: dict) -> tuple[str, dict, str]:
+    """The row as it should be; fails when the source no longer says what was wrong."""
+    cells = dict(cells)
+    for rate, (wrong, right) in correction["change"].items():
+        assert cells.get(rate) == wrong, f"{model} {shown}: {rate} is {cells.get(rate)}, the correction is of {wrong}"
+        if right is None:
+            del cells[rate]
+        else:
+            cells[rate] = right
+    source = "drop" if correction.get("drop") else "correction" if correction["change"] else "openrouter"
+    return correction.get("as", shown), cells, source
+
+
 def genai_prices(price: ModelPrice) -> Prices:
     rates: dict[str, int] = {}
     tiers: dict[int, dict[str, int]] = defaultdict(dict)
@@ -216,6 +238,8 @@ def genai_prices(price: ModelPrice) -> Prices:
                 tiers[tier.start][rate] = atto(tier.price, per)
         else:
             rates[rate] = atto(value, per)
+    if not price.__dict__:
+        return FREE  # how genai-prices says that a model is free
     return Prices.of(rates, tiers, other and "in" not in rates and "out" not in rates)
 
 
@@ -307,18 +331,26 @@ class Catalogue:
         self.openrouter = load("openrouter.json")
         self.snapshot = date.fromisoformat(self.openrouter["date"])
         self.add_openrouter()
-        self.add_corrections()
         self.add_genai()
         self.add_manual()
         self.add_short_names()
 
     def add_openrouter(self) -> None:
         plain: dict[tuple[str, Key], bool] = {}
+        corrections = load("corrections.json")
         for model, cost in self.openrouter["models"].items():
             base, _, mode_of_name = model.partition(":")
             assert mode_of_name in ("", "batch", "free"), model
             name = folded_model(base.lstrip("~"))
             for shown, cells in sorted(cost.items()):
+                source = "openrouter"
+                for correction in corrections:
+                    if model in correction["models"] and any(fnmatchcase(shown, r) for r in correction["rows"]):
+                        shown, cells, source = corrected(model, shown, cells, correction)
+                        correction.setdefault("corrected", set()).add(model)
+                        break
+                if source == "drop":
+                    continue
                 provider, region, mode, variant = (
                     ("openrouter", "", "standard", False) if shown == "default" else split_provider(shown)
                 )
@@ -337,31 +369,22 @@ class Catalogue:
                         if old_rates["in"] + old_rates["out"] <= new_rates["in"] + new_rates["out"]:
                             continue
                 plain[name, key] = not variant
-                self.rows[name][key] = Row(model, shown, [(None, prices, "openrouter")])
-
-    def add_corrections(self) -> None:
-        for item in load("corrections.json"):
-            rows = self.rows[folded_model(item["model"].partition(":")[0])]
-            hits = [r for r in rows.values() if r.model == item["model"] and r.shown_as in item["rows"]]
-            assert len(hits) == len(item["rows"]), item
-            for row in hits:
-                start, prices, _ = row.timeline[0]
-                rates = dict(prices.rates)
-                for rate, (wrong, right) in item["change"].items():
-                    assert rates.get(rate) == atto(Decimal(wrong), PER[rate]), (item, rates.get(rate))
-                    rates[rate] = atto(Decimal(right), PER[rate])
-                row.timeline[0] = (start, Prices.of(rates), "correction")
+                self.rows[name][key] = Row(model, shown, [(None, prices, source)])
+        for correction in corrections:
+            missing = set(correction["models"]) - correction.get("corrected", set())
+            assert not missing, f"a correction of what is not there: {missing} {correction['rows']}"
 
     def add_genai(self) -> None:
         for source in genai_providers:
             provider = GENAI_CANONICAL.get(source.id, fold(source.id))
             # A model that is named by its id must not be taken by another one's alias.
             seen: dict[tuple[str, Key], str] = {}
-            for by_id in (True, False):
-                for model in source.models:
-                    names = {model.id} if by_id else genai_names(source, model) - {model.id}
-                    for name in sorted(names):
-                        self.add_genai_name(provider, model, name, seen)
+            plain = [(m.id, m) for m in source.models if "/" not in m.id]
+            paths = [(m.id, m) for m in source.models if "/" in m.id]
+            aliases = [(n, m) for m in source.models for n in sorted(genai_names(source, m) - {m.id})]
+            # OpenRouter's own ids have a path; the others in its list are from long ago. Elsewhere a path is a variant.
+            for name, model in [*paths, *plain, *aliases] if source.id == "openrouter" else [*plain, *paths, *aliases]:
+                self.add_genai_name(provider, model, name, seen)
 
     def add_genai_name(self, provider: str, model: ModelInfo, name: str, seen: dict) -> None:
         region, mode_of_name = "", "standard"
@@ -377,6 +400,8 @@ class Catalogue:
             *((m, [(None, p, "manual")]) for m, p in sorted(genai_modes(model).items())),
         ]:
             key = (provider, region, mode)
+            if seen.get((folded, key), model.id) != model.id and name == model.id and provider != "openrouter":
+                folded = fold(name)  # `perplexity/sonar` is not `sonar`: it goes by its whole name
             if (folded, key) in seen:
                 continue
             seen[folded, key] = model.id
@@ -395,6 +420,8 @@ class Catalogue:
         rates, other = dict(mine.rates), dict(theirs.rates)
         tiers = {n: dict(t) for n, t in theirs.tiers}
         for rate, value in other.items():
+            if rate == "request" and "search" in rates:
+                continue  # two readings of one fee
             if rate not in rates:
                 rates[rate] = value
             elif rates[rate] != value:
@@ -419,8 +446,8 @@ class Catalogue:
         wanted: dict[str, dict[Key, list[Row]]] = defaultdict(lambda: defaultdict(list))
         for name in sorted(self.rows):
             for before, short in pairwise(stripped(name)):
-                if re.search(r"-v\d+(-\d)?$", before):
-                    break  # two versions are two models
+                if re.search(r"-(v\d+(-\d)?|latest)$", before):
+                    break  # two versions are two models, and `-latest` is an alias already
                 for key, row in self.rows[name].items():
                     wanted[short][key].append(row)
         for short, keys in wanted.items():
@@ -589,27 +616,66 @@ def encode(catalogue: Catalogue) -> tuple[bytes, dict[str, int]]:
     return header + b"".join(sections), stats
 
 
+def first_party() -> str:
+    """One line a model: its price per million tokens on a fixed day, in the standard mode and below any threshold."""
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    lines = []
+    for source in genai_providers:
+        if source.id not in FIRST_PARTY:
+            continue
+        for model in source.models:
+            prices = model.get_prices(day)
+            line = {"provider": GENAI_CANONICAL.get(source.id, source.id), "model": model.id}
+            if source.id == "aws":
+                line["model"] = re.sub(r"^regional\.", "us.", model.id)
+            for side, price in (("input", prices.input_mtok), ("output", prices.output_mtok)):
+                base = price.base if isinstance(price, TieredPrices) else price
+                line[side] = None if base is None else f"{base.normalize():f}"
+            if genai_prices(prices) == FREE:
+                line["input"] = line["output"] = "0"
+            line["tokens"] = not genai_prices(prices).other_unit
+            lines.append(json.dumps(line))
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str]) -> int:
     catalogue = Catalogue()
     catalogue.build()
     if "--cross-check" in arguments:
         return cross_check(catalogue)
     data, stats = encode(catalogue)
+    outputs = {OUTPUT: data, FIRST_PARTY_OUTPUT: first_party().encode()}
     if "--check" in arguments:
-        if not OUTPUT.exists() or OUTPUT.read_bytes() != data:
-            print(f"{OUTPUT} is not what the sources give: run `make prices`", file=sys.stderr)
-            return 1
-        return 0
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_bytes(data)
+        stale = [path for path, content in outputs.items() if not path.exists() or path.read_bytes() != content]
+        for path in stale:
+            print(f"{path} is not what the sources give: run `make prices`", file=sys.stderr)
+        return 1 if stale else 0
+    for path, content in outputs.items():
+        path.write_bytes(content)
     print(", ".join(f"{k} {v}" for k, v in stats.items()))
     return 0
 
 
 def cross_check(catalogue: Catalogue) -> int:
+    """Print what the two sources say differently, in USD per million tokens (per thousand searches)."""
+    reviewed, new = load("reviewed.json"), 0
+    used: set[int] = set()
     for item in catalogue.disagreements:
-        print(item)
-    return 0
+        mark = "NEW"
+        for number, review in enumerate(reviewed):
+            if all(fnmatchcase(item[key], review[key]) for key in ("row", "model", "rate")):
+                mark = review["why"]
+                used.add(number)
+                break
+        new += mark == "NEW"
+        scale = PER[item["rate"]]
+        ours, theirs = (Decimal(item[key] * scale) / 10**18 for key in ("openrouter", "genai"))
+        print(f"{item['model']:40} {item['row']:30} {item['rate']:10} {ours:f} / {theirs:f}  {mark}")
+    stale = [r for n, r in enumerate(reviewed) if n not in used]
+    for review in stale:
+        print(f"reviewed, but the sources agree now: {review}")
+    print(f"{len(catalogue.disagreements)} disagreements, {new} not reviewed")
+    return 1 if new or stale else 0
 
 
 if __name__ == "__main__":

@@ -133,7 +133,9 @@ impl Wanted<'_> {
         provider_of: impl Fn(&str) -> Option<u16>,
     ) -> Result<Choice, Option<Reason>> {
         let mut reason = None;
-        for (step, name) in shorter_forms(model.as_str()).enumerate() {
+        let whole = model.vendor.is_some().then(|| model.with_vendor());
+        let forms = whole.map(|name| (0, name)).into_iter().chain(shorter_forms(model.as_str()).enumerate());
+        for (step, name) in forms {
             let Some(list) = table.list(name) else {
                 continue;
             };

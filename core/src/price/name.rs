@@ -12,6 +12,8 @@ const LONGEST: usize = 120;
 pub(crate) struct ModelName<'a> {
     buffer: [u8; LONGEST],
     length: usize,
+    /// Where the name begins, after the last part of its vendor path.
+    start: usize,
     /// The vendor path before the name (`anthropic` of `anthropic/claude-sonnet-4.5`).
     pub vendor: Option<&'a str>,
     /// What the id says about where it ran (`us.`, `global.`, an ARN's region).
@@ -30,6 +32,7 @@ impl<'a> ModelName<'a> {
         let mut name = Self {
             buffer: [0; LONGEST],
             length: 0,
+            start: 0,
             vendor: None,
             region: None,
             mode: None,
@@ -41,7 +44,11 @@ impl<'a> ModelName<'a> {
             rest = name.read_arn(rest)?;
         }
         if let Some((path, last)) = rest.rsplit_once('/') {
-            name.vendor = path.rsplit('/').next().map(|v| v.trim_start_matches('~'));
+            let vendor = path.rsplit('/').next().unwrap_or_default().trim_start_matches('~');
+            name.vendor = Some(vendor);
+            name.push(vendor)?;
+            name.push("-")?;
+            name.start = name.length;
             rest = last;
         }
         rest = rest.trim_start_matches('~');
@@ -60,14 +67,19 @@ impl<'a> ModelName<'a> {
             rest = name.read_bedrock(rest);
         }
         name.push(rest)?;
-        while name.length > 0 && name.buffer[name.length - 1] == b'-' {
+        while name.length > name.start && name.buffer[name.length - 1] == b'-' {
             name.length -= 1;
         }
-        (name.length > 0).then_some(name)
+        (name.length > name.start).then_some(name)
     }
 
     /// The folded name.
     pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.buffer[self.start..self.length]).unwrap_or_default()
+    }
+
+    /// The folded name with its vendor, by which a few models are listed; the same as the name when there is none.
+    pub fn with_vendor(&self) -> &str {
         std::str::from_utf8(&self.buffer[..self.length]).unwrap_or_default()
     }
 
@@ -191,11 +203,11 @@ pub(crate) fn shorter_forms(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The shorter names by which a listed name goes when nothing else has them: without dates and builds, but with their
-/// version, for two versions are two models.
+/// version, for two versions are two models, and with `latest`, which is an alias already.
 pub(crate) fn undated_forms(name: &str) -> impl Iterator<Item = &str> {
     let versioned = |name: &str| {
         let mut parts = name.rsplit('-');
-        parts.next().is_some_and(is_version) || parts.next().is_some_and(is_version)
+        parts.next().is_some_and(|last| last == "latest" || is_version(last)) || parts.next().is_some_and(is_version)
     };
     let mut go_on = true;
     shorter_forms(name).skip(1).zip(shorter_forms(name)).map_while(move |(short, before)| {
