@@ -1,7 +1,6 @@
 //! The client: the only file that knows the whole flow.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,6 +14,7 @@ use crate::deliver::{Delivery, Report, Stats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, timestamp};
 use crate::exchange::Exchange;
+use crate::notes::Notes;
 use crate::pipeline::{Input, Pipeline};
 use crate::price::{CustomPrice, PriceBook};
 
@@ -30,14 +30,13 @@ struct Shared {
     config: Arc<Config>,
     prices: Arc<ArcSwap<PriceBook>>,
     core: ArcSwapOption<Core>,
-    /// What observers had to give up on, by named reason.
-    notes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// What belongs to one process.
 struct Core {
     pid: u32,
     delivery: Delivery<Pipeline>,
+    notes: Notes,
 }
 
 impl Client {
@@ -67,8 +66,7 @@ impl Client {
             book.load(path).map_err(|error| Error::config(format!("prices: {error}")).with_source(error))?;
         }
         let prices = Arc::new(ArcSwap::from_pointee(book));
-        let (config, core, notes) = (Arc::new(config), ArcSwapOption::empty(), Mutex::default());
-        Ok(Self(Arc::new(Shared { config, prices, core, notes })))
+        Ok(Self(Arc::new(Shared { config: Arc::new(config), prices, core: ArcSwapOption::empty() })))
     }
 
     /// Sets a price of one's own. It counts for calls that are decoded from now on, before the catalogue's.
@@ -165,8 +163,9 @@ impl Client {
 
     /// How things stand.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.core_if_started().map(|core| core.delivery.stats()).unwrap_or_default();
-        for (what, count) in &*self.0.notes.lock().unwrap_or_else(PoisonError::into_inner) {
+        let Some(core) = self.core_if_started() else { return Stats::default() };
+        let mut stats = core.delivery.stats();
+        for (what, count) in core.notes.all() {
             *stats.notes.entry(what).or_default() += count;
         }
         stats
@@ -174,7 +173,7 @@ impl Client {
 
     /// Counts something that an observer had to give up on, for [`Stats::notes`].
     pub fn note(&self, what: &'static str) {
-        *self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+        self.core().notes.add(what);
     }
 
     fn offer(&self, input: Input, size: usize) {
@@ -199,8 +198,9 @@ impl Client {
                 return Arc::clone(core);
             }
             let config = Arc::clone(&self.0.config);
-            let pipeline = Pipeline::new(Arc::clone(&config), Arc::clone(&self.0.prices));
-            let fresh = Arc::new(Core { pid, delivery: Delivery::new(config, pipeline) });
+            let notes = Notes::default();
+            let pipeline = Pipeline::new(Arc::clone(&config), Arc::clone(&self.0.prices), notes.clone());
+            let fresh = Arc::new(Core { pid, delivery: Delivery::new(config, pipeline), notes });
             self.0.core.compare_and_swap(&current, Some(fresh));
             std::mem::forget(current);
         }

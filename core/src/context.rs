@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -220,40 +220,40 @@ impl Scope {
     }
 
     /// How long it has been open, by a clock that never jumps.
-    pub fn elapsed(&self) -> std::time::Duration {
+    pub fn elapsed(&self) -> Duration {
         self.0.started.elapsed()
     }
 
     /// Sets what went in.
     pub fn set_input(&self, input: Value) {
-        self.state().input = Some(input);
+        self.with(|state| state.input = Some(input));
     }
 
     /// Sets what came out.
     pub fn set_output(&self, output: Value) {
-        self.state().output = Some(output);
+        self.with(|state| state.output = Some(output));
     }
 
     /// Marks it as failed: a type and a message.
     pub fn set_error(&self, kind: impl Into<String>, message: impl Into<String>) {
-        self.state().error = Some((kind.into(), message.into()));
+        self.with(|state| state.error = Some((kind.into(), message.into())));
     }
 
     /// Adds properties to this scope's own event.
     pub fn set_properties(&self, properties: Map<String, Value>) {
-        self.state().properties.extend(properties);
+        self.with(|state| state.properties.extend(properties));
     }
 
     /// What calls inside used and cost, as far as they have been decoded.
     pub fn totals(&self) -> Totals {
-        self.state().totals
+        self.with(|state| state.totals).unwrap_or_default()
     }
 
     /// Adds one call to this scope and to every scope around it.
     pub(crate) fn add(&self, usage: &Usage, cost: Option<Amount>) {
         let mut scope = Some(self);
         while let Some(here) = scope {
-            here.state().totals.add(usage, cost);
+            here.with(|state| state.totals.add(usage, cost));
             scope = here.0.parent.as_ref();
         }
     }
@@ -264,23 +264,37 @@ impl Scope {
     }
 
     pub(crate) fn input(&self) -> Option<Value> {
-        self.state().input.clone()
+        self.with(|state| state.input.clone()).flatten()
     }
 
     pub(crate) fn output(&self) -> Option<Value> {
-        self.state().output.clone()
+        self.with(|state| state.output.clone()).flatten()
     }
 
     pub(crate) fn error(&self) -> Option<(String, String)> {
-        self.state().error.clone()
+        self.with(|state| state.error.clone()).flatten()
     }
 
     pub(crate) fn own_properties(&self) -> Map<String, Value> {
-        self.state().properties.clone()
+        self.with(|state| state.properties.clone()).unwrap_or_default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The scope's changing part, unless it cannot be had: in a forked child the lock may be held by a thread that was
+    /// left behind, and then giving up is better than waiting for ever. It is never held for long otherwise.
+    fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> Option<R> {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let mut since = None;
+        loop {
+            match self.0.state.try_lock() {
+                Ok(mut state) => return Some(work(&mut state)),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(work(&mut poisoned.into_inner())),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                return None;
+            }
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod deliver;
 pub mod error;
 pub mod event;
 pub mod exchange;
+mod notes;
 pub mod observation;
 mod pipeline;
 pub mod price;

@@ -20,11 +20,8 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware,
 
 use crate::client::Client;
 use crate::context;
-use crate::exchange::End;
+use crate::exchange::{End, REQUEST_HEADERS, RESPONSE_HEADERS};
 use crate::observation::Observation;
-
-/// Headers that are read; credentials are not among them.
-const REQUEST_HEADERS: [&str; 3] = ["content-type", "anthropic-version", "x-stainless-retry-count"];
 
 /// Observes the calls that pass. Put it last (nearest to the network), so that it sees each attempt.
 #[derive(Debug, Clone)]
@@ -85,7 +82,7 @@ impl Middleware for Observer {
 /// The same response with a body that tells of what is read from it.
 fn observed(response: Response, observation: Observation) -> Response {
     let status = response.status();
-    observation.response(status.as_u16(), pick(response.headers(), |name| name != "set-cookie"), false);
+    observation.response(status.as_u16(), pick(response.headers(), |name| RESPONSE_HEADERS.contains(&name)), false);
     let url = response.url().clone();
     let (parts, body) = http::Response::<Body>::from(response).into_parts();
     let mut again = http::Response::builder().url(url);

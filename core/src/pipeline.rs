@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::attempts::{Attempt, Attempts};
 use crate::config::Config;
@@ -14,6 +15,7 @@ use crate::deliver::Stage;
 use crate::event::usage::Usage;
 use crate::event::{Event, WireEvent, build, unix_ms};
 use crate::exchange::Exchange;
+use crate::notes::Notes;
 use crate::price::{Amount, Overrides, PriceBook, Query, price};
 
 /// What callers hand over.
@@ -30,20 +32,43 @@ pub(crate) enum Input {
 pub(crate) struct Pipeline {
     config: Arc<Config>,
     prices: Arc<ArcSwap<PriceBook>>,
+    notes: Notes,
     attempts: Attempts,
 }
 
 impl Pipeline {
-    pub(crate) fn new(config: Arc<Config>, prices: Arc<ArcSwap<PriceBook>>) -> Self {
-        Self { config, prices, attempts: Attempts::default() }
+    pub(crate) fn new(config: Arc<Config>, prices: Arc<ArcSwap<PriceBook>>, notes: Notes) -> Self {
+        Self { config, prices, notes, attempts: Attempts::default() }
     }
 
     fn emit(&self, attempt: &Attempt, out: &mut Vec<WireEvent>) {
-        if let Some(found) = recognise(&self.config, &attempt.exchange) {
-            let event = event_of_attempt(&self.config, &self.prices.load(), &found, attempt);
-            out.push(event.encode());
+        let Some(found) = recognise(&self.config, &attempt.exchange) else { return };
+        let (event, unreadable) = event_of_attempt(&self.config, &self.prices.load(), &found, attempt);
+        if unreadable {
+            self.notes.add("unreadable_answer");
         }
+        self.send(&event, out);
     }
+
+    /// Encodes what is sampled in. A trace is kept or dropped whole, the same in every process that has a part in it.
+    fn send(&self, event: &Event, out: &mut Vec<WireEvent>) {
+        let trace_id = event.properties.get("$ai_trace_id").and_then(Value::as_str);
+        if trace_id.is_some_and(|id| !is_kept(id, self.config.sample_rate)) {
+            self.notes.add("sampled_out");
+            return;
+        }
+        out.push(event.encode());
+    }
+}
+
+/// Whether a trace is within the share that is kept: its id's hash, as a number from 0 to 1, against the share.
+fn is_kept(trace_id: &str, share: f64) -> bool {
+    if share >= 1.0 {
+        return true;
+    }
+    let digest = Sha256::digest(trace_id.as_bytes());
+    let head = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    f64::from(head) / (f64::from(u32::MAX) + 1.0) < share
 }
 
 impl Stage for Pipeline {
@@ -65,12 +90,12 @@ impl Stage for Pipeline {
                 }
                 let mut event = build::scope_event(&self.config, &scope, took);
                 build::redact(&self.config, Some(&scope), &mut event.properties);
-                out.push(event.encode());
+                self.send(&event, out);
             }
             Input::Event(mut event) => {
                 build::library(&self.config, &mut event.properties);
                 build::redact(&self.config, None, &mut event.properties);
-                out.push(event.encode());
+                self.send(&event, out);
             }
         }
     }
@@ -103,13 +128,15 @@ fn recognise(config: &Config, exchange: &Exchange) -> Option<Recognised> {
 /// The event of one exchange; `None` when its address is not that of a call. A pure function but for fresh ids.
 pub(crate) fn event_of(config: &Config, exchange: Exchange) -> Option<Event> {
     let found = recognise(config, &exchange)?;
-    Some(event_of_attempt(config, &PriceBook::new(), &found, &Attempt::first(Box::new(exchange))))
+    Some(event_of_attempt(config, &PriceBook::new(), &found, &Attempt::first(Box::new(exchange))).0)
 }
 
-fn event_of_attempt(config: &Config, book: &PriceBook, found: &Recognised, attempt: &Attempt) -> Event {
+/// The event, and whether the answer was not in its format.
+fn event_of_attempt(config: &Config, book: &PriceBook, found: &Recognised, attempt: &Attempt) -> (Event, bool) {
     let exchange = &*attempt.exchange;
     let call = decode::read(found.wire, exchange);
     let usage = call.usage;
+    let unreadable = call.unreadable;
     let reported = call.reported_usd.clone();
     // A call that failed before it used anything has no cost, and no reason to explain one.
     let nothing_used = call.error.is_some() && call.raw_usage.is_none();
@@ -121,7 +148,7 @@ fn event_of_attempt(config: &Config, book: &PriceBook, found: &Recognised, attem
         scope.add(&usage, amount);
     }
     build::redact(config, exchange.scope.as_ref(), &mut event.properties);
-    event
+    (event, unreadable)
 }
 
 /// Puts the cost of a call on its event. The application's own properties (model, provider, unit prices) are on the
@@ -150,4 +177,16 @@ fn charge(
         event.properties.entry(name).or_insert(value);
     }
     cost.total()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_kept;
+
+    #[test]
+    fn the_share_of_traces_is_kept() {
+        let kept = (0..10_000).filter(|n| is_kept(&format!("trace-{n}"), 0.25)).count();
+        assert!((2_300..2_700).contains(&kept), "{kept}");
+        assert!(is_kept("any", 1.0) && !is_kept("any", 0.0));
+    }
 }
