@@ -13,7 +13,7 @@ use crate::observation::Observation;
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events.
-#[pyclass(frozen, module = "llmtrail._core")]
+#[pyclass(frozen, weakref, module = "llmtrail._core")]
 pub(crate) struct Client(llmtrail::Client);
 
 #[pymethods]

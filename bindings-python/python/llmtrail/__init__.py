@@ -1,0 +1,50 @@
+"""LLM analytics for applications: `wrap` the provider SDK that you already use, and every call becomes an event.
+
+```python
+client = llmtrail.wrap(OpenAI())  # the same object, observed
+
+with llmtrail.trace("answer", distinct_id="user-1") as trace:
+    client.chat.completions.create(model="gpt-5-mini", messages=[...])
+print(trace.cost_usd)
+```
+
+Events go to PostHog when `POSTHOG_API_KEY` is set, else into a local store that `llmtrail ls` shows. Nothing here
+throws, blocks or grows without bound inside the program that it observes.
+"""
+
+from ._client import (
+    Client,
+    capture,
+    flush,
+    init,
+    options,
+    session,
+    shutdown,
+    span,
+    stats,
+    trace,
+    wrap,
+)
+from ._core import Report, Stats, __version__
+from ._errors import ConfigError, LlmtrailError
+from ._scopes import Scope
+
+__all__ = [
+    "Client",
+    "ConfigError",
+    "LlmtrailError",
+    "Report",
+    "Scope",
+    "Stats",
+    "__version__",
+    "capture",
+    "flush",
+    "init",
+    "options",
+    "session",
+    "shutdown",
+    "span",
+    "stats",
+    "trace",
+    "wrap",
+]

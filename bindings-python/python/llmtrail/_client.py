@@ -1,0 +1,296 @@
+"""The client, and the default one, whose methods are the module's functions."""
+
+from __future__ import annotations
+
+from . import _core, _lifecycle
+from ._json import hand_over
+from ._scopes import Scope
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from typing import Any, Literal, TypedDict, TypeVar, overload
+
+    from typing_extensions import Unpack
+
+    T = TypeVar("T")
+    F = TypeVar("F", bound=Callable[..., Any])
+
+    class Options(TypedDict, total=False):
+        """Options of `init` and `Client`. Times are seconds. What is not given comes from the environment."""
+
+        api_key: str | None
+        host: str | None
+        distinct_id: str | None
+        properties: Mapping[str, Any] | None
+        groups: Mapping[str, str] | None
+        enabled: bool | None
+        debug: bool | None
+        sample_rate: float | None
+        privacy: bool | None
+        full_capture: bool | None
+        stream_usage: bool | None
+        flush_at: int | None
+        flush_interval: float | None
+        max_retries: int | None
+        timeout: float | None
+        gzip: bool | None
+        max_memory: int | None
+        spool: Literal["off", "overflow", "always"] | None
+        dir: str | os.PathLike[str] | None
+        prices: str | os.PathLike[str] | None
+        prices_update: bool | None
+        hosts: Mapping[str, str] | None
+
+else:
+
+    def overload(function):
+        return function
+
+
+_FLUSH_TIMEOUT = 10.0
+
+
+class _Surface:
+    """What a client can do. Written once for clients and for the module's functions."""
+
+    __slots__ = ()
+
+    def _resolve(self) -> _core.Client:
+        raise NotImplementedError
+
+    def wrap(self, client: T, provider: str | None = None, copy: bool = False) -> T:
+        """Observes the calls of a provider's SDK client; returns the same object.
+
+        The client keeps its type, its transport, its connections and its results. Copies made by `with_options` are
+        observed too; wrapping twice does nothing more.
+
+        Args:
+            client: an OpenAI, AzureOpenAI or Anthropic client, sync or async, or any client that is built on httpx or
+                httpx2, or such an HTTP client itself.
+            provider: names the provider where its host does not tell.
+            copy: leaves the client alone and returns an observed twin that shares its connections.
+
+        Raises:
+            TypeError: the object is none that can be observed.
+        """
+        from ._wrap import wrap
+
+        return wrap(client, provider, copy, self._resolve)
+
+    @overload
+    def trace(self, name: F) -> F: ...
+    @overload
+    def trace(
+        self,
+        name: str | None = None,
+        *,
+        input: Any = None,
+        distinct_id: str | None = None,
+        session_id: str | None = None,
+        trace_id: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        groups: Mapping[str, str] | None = None,
+        privacy: bool | None = None,
+    ) -> Scope: ...
+    def trace(
+        self,
+        name: Any = None,
+        *,
+        input: Any = None,
+        distinct_id: str | None = None,
+        session_id: str | None = None,
+        trace_id: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        groups: Mapping[str, str] | None = None,
+        privacy: bool | None = None,
+    ) -> Any:
+        """A trace: everything done for one request. Calls and spans inside belong to it.
+
+        It sends `$ai_trace` at its end. Use it with `with`, `async with`, or as a decorator (with or without
+        arguments) of functions, coroutine functions and generators.
+        """
+        options = {"input": input, "session_id": session_id, "trace_id": trace_id, "privacy": privacy}
+        return _scope(self, "trace", name, options, distinct_id, properties, groups)
+
+    @overload
+    def span(self, name: F) -> F: ...
+    @overload
+    def span(
+        self,
+        name: str | None = None,
+        *,
+        type: str | None = None,
+        input: Any = None,
+        distinct_id: str | None = None,
+        session_id: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        groups: Mapping[str, str] | None = None,
+        privacy: bool | None = None,
+    ) -> Scope: ...
+    def span(
+        self,
+        name: Any = None,
+        *,
+        type: str | None = None,
+        input: Any = None,
+        distinct_id: str | None = None,
+        session_id: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        groups: Mapping[str, str] | None = None,
+        privacy: bool | None = None,
+    ) -> Any:
+        """A span: one operation inside a trace, such as a retrieval or a tool call.
+
+        It sends `$ai_span` at its end. `type` is `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text.
+        Use it like `trace`.
+        """
+        options = {"input": input, "session_id": session_id, "span_type": type, "privacy": privacy}
+        return _scope(self, "span", name, options, distinct_id, properties, groups)
+
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        distinct_id: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        groups: Mapping[str, str] | None = None,
+        privacy: bool | None = None,
+    ) -> Scope:
+        """A session: groups traces, such as a conversation. Without an id it gets a fresh one."""
+        options = {"session_id": session_id, "privacy": privacy}
+        scope: Scope = _scope(self, "session", None, options, distinct_id, properties, groups)
+        return scope
+
+    def options(
+        self,
+        *,
+        distinct_id: str | None = None,
+        session_id: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        groups: Mapping[str, str] | None = None,
+        privacy: bool | None = None,
+    ) -> Scope:
+        """Options for the calls inside.
+
+        Nested ones merge and the inner wins; privacy can be tightened, never loosened.
+        """
+        options = {"session_id": session_id, "privacy": privacy}
+        scope: Scope = _scope(self, "options", None, options, distinct_id, properties, groups)
+        return scope
+
+    def capture(
+        self,
+        event: str,
+        distinct_id: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        timestamp: datetime | float | None = None,
+        uuid: object = None,
+        groups: Mapping[str, str] | None = None,
+    ) -> str:
+        """Sends any event as it is; returns its id.
+
+        `timestamp` is a datetime or seconds since 1970; now when absent.
+
+        Raises:
+            LlmtrailError: the event has no name, or `timestamp` or `uuid` is none.
+        """
+        members = dict(properties or {})
+        if groups:
+            members["$groups"] = dict(groups)
+        at = timestamp if timestamp is None or isinstance(timestamp, (int, float)) else timestamp.timestamp()
+        text = None if uuid is None else str(uuid)
+        core = self._resolve()
+        return hand_over(lambda json: core.capture(event, distinct_id, json, at, text), members)
+
+    def flush(self, timeout: float = _FLUSH_TIMEOUT) -> _core.Report:
+        """Sends what there is and waits for it, at most `timeout` seconds. Says what became of it."""
+        return self._resolve().flush(timeout)
+
+    def shutdown(self, timeout: float = _FLUSH_TIMEOUT) -> _core.Report:
+        """Flushes, at most `timeout` seconds, and ends the worker. Later captures are refused and counted."""
+        return self._resolve().shutdown(timeout)
+
+    def stats(self) -> _core.Stats:
+        """How things stand: counts, bytes queued, where events go, the last trouble, notes."""
+        return self._resolve().stats()
+
+
+class Client(_Surface):
+    """Captures calls and delivers their events. Nothing starts until the first capture.
+
+    Raises:
+        ConfigError: an option cannot be used; it names the option and what is allowed.
+    """
+
+    __slots__ = ("_core",)
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        self._core = hand_over(_core.Client, options)
+        _lifecycle.register(self._core)
+
+    def _resolve(self) -> _core.Client:
+        return self._core
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        return f"<llmtrail.Client to {stats.sink or 'nowhere yet'}, {stats.captured} captured>"
+
+
+class _Default(_Surface):
+    """The default client, whoever that is at the time: made from the environment when nobody called `init`."""
+
+    __slots__ = ("_clients",)
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client] = {}
+
+    def _resolve(self) -> _core.Client:
+        client = self._clients.get("default")
+        if client is None:
+            # `setdefault` is atomic: two threads that are first at once get the same one.
+            client = self._clients.setdefault("default", Client())
+        return client._core
+
+    def init(self, **options: Unpack[Options]) -> Client:
+        """Configures the default client, which the module's functions use. Optional: the environment is enough.
+
+        Code wins over environment, environment over default. Returns the client. What an earlier default client
+        captured is still sent.
+
+        Raises:
+            ConfigError: an option cannot be used; it names the option and what is allowed.
+        """
+        client = self._clients["default"] = Client(**options)
+        return client
+
+
+def _scope(
+    surface: _Surface,
+    kind: str,
+    name: Any,
+    options: dict[str, Any],
+    distinct_id: str | None,
+    properties: Mapping[str, Any] | None,
+    groups: Mapping[str, str] | None,
+) -> Any:
+    options.update(distinct_id=distinct_id, properties=properties, groups=groups)
+    if callable(name):  # a bare decorator
+        return Scope(surface._resolve, kind, options)(name)
+    options["name"] = name
+    return Scope(surface._resolve, kind, options)
+
+
+_default = _Default()
+init = _default.init
+wrap = _default.wrap
+trace = _default.trace
+span = _default.span
+session = _default.session
+options = _default.options
+capture = _default.capture
+flush = _default.flush
+shutdown = _default.shutdown
+stats = _default.stats

@@ -1,0 +1,269 @@
+"""The observing transport for httpx and httpx2.
+
+A request is observed by overriding `handle_request` on the *instance* of a transport, so that clients and transports
+keep their types and a copy of an SDK client, which shares its HTTP client, stays observed. Everything of ours in here
+is guarded: when it fails, it is counted and the call goes on.
+"""
+
+from __future__ import annotations
+
+from _weakref import ref
+
+from . import _lifecycle
+from ._scopes import current
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from types import ModuleType
+    from typing import Any
+
+    from . import _core
+
+_streams: dict[str, tuple[type, type]] = {}
+
+
+class Observer:
+    """What all hooks of one HTTP client share."""
+
+    __slots__ = ("package", "provider", "streams", "trail")
+
+    def __init__(self, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+        self.package = package
+        self.provider = provider
+        self.trail = trail
+        self.streams = _stream_classes(package)
+
+    def begin(self, request: Any) -> tuple[_core.Observation | None, Any]:
+        """Begins to observe; says what to send. None: the request is none of ours and goes on untouched."""
+        observation = None
+        try:
+            observation = self.trail().begin(request.method, str(request.url), self.provider, current.get())
+            if observation is not None:
+                if not _lifecycle.armed:
+                    _lifecycle.arm()
+                outgoing = observation.request(request.headers.raw, _body(request))
+                if outgoing is not None:
+                    request = _with_body(self.package, request, outgoing)
+        except Exception:
+            self.trouble()
+        return observation, request
+
+    def answered(self, observation: _core.Observation, response: Any, asynchronous: bool) -> None:
+        """Records the response's head and observes its body."""
+        try:
+            content = response.__dict__.get("_content")
+            observation.response(response.status_code, response.headers.raw, content is not None)
+            if content is not None:
+                # A mock or a cache: everything is here already.
+                instead = observation.chunk(content)
+                rest = observation.rest()
+                if instead is not None or rest is not None:
+                    response._content = (content if instead is None else instead) + (rest or b"")
+                observation.complete()
+            else:
+                response.stream = self.streams[asynchronous](response.stream, observation)
+        except Exception:
+            self.trouble()
+
+    def trouble(self) -> None:
+        """Counts something of ours that went wrong."""
+        try:
+            self.trail().note()
+        except Exception:
+            return
+
+
+def observe(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+    """Observes the requests of an HTTP client. Once: a second time only a provider's name or client that is new counts."""
+    transports = _transports(http)
+    asynchronous = isinstance(http, package.AsyncClient)
+    name = "handle_async_request" if asynchronous else "handle_request"
+    for transport in transports:
+        known = (
+            getattr(transport.__dict__.get(name), "llmtrail", None)
+            if hasattr(transport, "__dict__")
+            else None
+        )
+        if known is not None:
+            known.provider = provider or known.provider
+            known.trail = trail
+            continue
+        if not callable(getattr(transport, name, None)):
+            raise TypeError(
+                f"wrap: the transport {type(transport).__qualname__} has no {name}: its shape is unknown"
+            )
+        hook = _hook(transport, name, asynchronous, Observer(package, provider, trail))
+        try:
+            setattr(transport, name, hook)
+        except AttributeError:
+            raise TypeError(
+                f"wrap: the transport {type(transport).__qualname__} cannot be observed"
+            ) from None
+    # Silent zero capture is the worst failure: would the client really go through a hook?
+    chosen = http._transport_for_url(package.URL("https://api.openai.com/v1"))
+    if not hasattr(getattr(chosen, name), "llmtrail"):
+        raise TypeError(
+            f"wrap: {type(http).__qualname__} does not send through its transports: its shape is unknown"
+        )
+
+
+def twin(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> Any:
+    """An observed HTTP client that shares the connections of another one, which is left alone."""
+    transports = {id(transport): _shared(transport, package) for transport in _transports(http)}
+    # SDKs close their own kind of HTTP client when it is dropped; the connections are not the twin's to close.
+    kind = next(kind for kind in type(http).__mro__ if not hasattr(kind, "__del__"))
+    copy = object.__new__(kind)
+    copy.__dict__.update(http.__dict__)
+    copy._transport = transports[id(http._transport)]
+    copy._mounts = {key: value and transports[id(value)] for key, value in http._mounts.items()}
+    observe(copy, package, provider, trail)
+    return copy
+
+
+def _transports(http: Any) -> list[Any]:
+    mounts = getattr(http, "_mounts", None)
+    transport = getattr(http, "_transport", None)
+    if transport is None or not isinstance(mounts, dict) or not hasattr(http, "_transport_for_url"):
+        raise TypeError(f"wrap: {type(http).__qualname__} keeps its transports in an unknown place")
+    found = {id(each): each for each in (transport, *mounts.values()) if each is not None}
+    return list(found.values())
+
+
+def _shared(transport: Any, package: ModuleType) -> Any:
+    """A transport that does its work through another one and does not close it."""
+
+    class SharedTransport(package.BaseTransport, package.AsyncBaseTransport):  # type: ignore[name-defined,misc]
+        def handle_request(self, request: Any) -> Any:
+            return transport.handle_request(request)
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return await transport.handle_async_request(request)
+
+    return SharedTransport()
+
+
+def _hook(transport: Any, name: str, asynchronous: bool, observer: Observer) -> Any:
+    begin, answered = observer.begin, observer.answered
+    replaced = transport.__dict__.get(name) if hasattr(transport, "__dict__") else None
+    alive = ref(transport)  # no cycle: what the client drops is closed at once, as without us
+
+    def original() -> Callable[[Any], Any]:
+        if replaced is not None:
+            return replaced  # type: ignore[no-any-return]
+        transport: Any = alive()
+        # Looked up at each call: mocks replace methods of the class for a while.
+        return getattr(type(transport), name).__get__(transport)  # type: ignore[no-any-return]
+
+    if asynchronous:
+
+        async def handle_async_request(request: Any) -> Any:
+            observation, request = begin(request)
+            if observation is None:
+                return await original()(request)
+            try:
+                response = await original()(request)
+            except BaseException as error:
+                observation.fail(error)
+                raise
+            answered(observation, response, True)
+            return response
+
+        hook: Any = handle_async_request
+    else:
+
+        def handle_request(request: Any) -> Any:
+            observation, request = begin(request)
+            if observation is None:
+                return original()(request)
+            try:
+                response = original()(request)
+            except BaseException as error:
+                observation.fail(error)
+                raise
+            answered(observation, response, False)
+            return response
+
+        hook = handle_request
+    hook.llmtrail = observer
+    return hook
+
+
+def _body(request: Any) -> bytes | None:
+    """The request's body when it is in memory; a stream is never consumed."""
+    body = request.__dict__.get("_content")
+    if body is None:
+        body = getattr(request.stream, "_stream", None)
+    return body if type(body) is bytes else None
+
+
+def _with_body(package: ModuleType, request: Any, body: bytes) -> Any:
+    """The same request with another body. The caller's object stays as it is."""
+    changed = object.__new__(type(request))
+    changed.__dict__.update(request.__dict__)
+    changed.headers = request.headers.copy()
+    changed.headers["Content-Length"] = str(len(body))
+    changed.stream = package.ByteStream(body)
+    changed._content = body
+    return changed
+
+
+def _stream_classes(package: ModuleType) -> tuple[type, type]:
+    """The observing streams, sync and async, as subclasses of that very package's."""
+    known = _streams.get(package.__name__)
+    if known is not None:
+        return known
+
+    class Observed:
+        def __init__(self, stream: Any, observation: _core.Observation) -> None:
+            self._stream = stream
+            self._observation = observation
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+    class ObservedStream(Observed, package.SyncByteStream):  # type: ignore[name-defined,misc]
+        def __iter__(self) -> Iterator[bytes]:
+            return self._observation.iterate(iter(self._stream))
+
+        def close(self) -> None:
+            try:
+                self._stream.close()
+            finally:
+                self._observation.abandon()
+
+    class ObservedAsyncStream(Observed, package.AsyncByteStream):  # type: ignore[name-defined,misc]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            observation = self._observation
+            reading, chunk = observation.reading, observation.chunk
+            pieces = self._stream.__aiter__()
+            try:
+                reading()
+                async for piece in pieces:
+                    instead = chunk(piece)
+                    if instead is None:
+                        yield piece
+                    elif instead:
+                        yield instead
+                    reading()
+            except BaseException as error:
+                rest = observation.rest()
+                observation.fail(error)
+                close = getattr(pieces, "aclose", None)
+                if close is not None:
+                    await close()
+                if rest is not None and isinstance(error, Exception):
+                    yield rest
+                raise
+            rest = observation.rest()
+            observation.complete()
+            if rest is not None:
+                yield rest
+
+        async def aclose(self) -> None:
+            try:
+                await self._stream.aclose()
+            finally:
+                self._observation.abandon()
+
+    return _streams.setdefault(package.__name__, (ObservedStream, ObservedAsyncStream))

@@ -1,0 +1,59 @@
+"""Exit and fork: what was captured is sent before the process ends, within a deadline."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from _weakref import ref  # the C part alone: `weakref` would cost an import
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import _core
+
+DEADLINE = 2.0
+
+_clients: list[ref[_core.Client]] = []
+# Whether this process will flush at its end. A fresh child of multiprocessing forgets what its parent had arranged.
+armed = False
+
+
+def register(client: _core.Client) -> None:
+    """Makes sure that a client is flushed at exit, if it still lives then."""
+    global _clients
+    _clients = [known for known in _clients if known() is not None]
+    _clients.append(ref(client))
+    if not armed:
+        arm()
+
+
+def arm() -> None:
+    """Arranges the flush at exit; called at the first capture in a process."""
+    global armed
+    armed = True
+    # Children of multiprocessing end without atexit but run their own finalizers.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, _at_exit, exitpriority=0)
+
+
+def _at_exit() -> None:
+    end = monotonic() + DEADLINE
+    for known in _clients:
+        client = known()
+        if client is not None:
+            try:
+                client.shutdown(max(0.0, end - monotonic()))
+            except Exception:  # the process is ending; nobody is left to tell
+                continue
+
+
+def _forked() -> None:
+    global armed
+    armed = False
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
