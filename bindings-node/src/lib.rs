@@ -1,1 +1,41 @@
-//! The Node binding: it only translates.
+//! The Node binding: it only translates. What JavaScript sees of it is declared in `lib/native.ts`.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "what crosses the border is owned: JavaScript keeps nothing that Rust could borrow"
+)]
+
+mod call;
+mod client;
+mod convert;
+mod delivery;
+mod scope;
+
+use std::ffi::OsString;
+
+use napi_derive::napi;
+
+/// Runs the command line with these arguments (the program's name not among them) and says the exit code.
+#[napi]
+pub fn run_cli(args: Vec<String>) -> u8 {
+    llmtrail::cli::run(args.into_iter().map(OsString::from))
+}
+
+/// The names of the headers that are read; observers pass these and no other.
+#[napi(object)]
+pub struct HeaderNames {
+    /// Of requests.
+    pub request: Vec<String>,
+    /// Of responses.
+    pub response: Vec<String>,
+}
+
+/// See [`HeaderNames`].
+#[napi]
+pub fn header_names() -> HeaderNames {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    HeaderNames {
+        request: owned(llmtrail::exchange::REQUEST_HEADERS),
+        response: owned(llmtrail::exchange::RESPONSE_HEADERS),
+    }
+}

@@ -1,0 +1,2 @@
+#!/usr/bin/env node
+process.exitCode = require('../dist/native.js').native.runCli(process.argv.slice(2))

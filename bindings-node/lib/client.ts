@@ -1,0 +1,224 @@
+import { coded } from './errors.js'
+import { deliverAtExit, forget } from './exit.js'
+import { type Fetch, observe } from './fetch.js'
+import { toJson } from './json.js'
+import { type NativeClient, type NativeScope, native, type Report, type Stats } from './native.js'
+import {
+  currentScope,
+  inScope,
+  Scope,
+  type ScopeOptions,
+  type SpanOptions,
+  type TraceOptions,
+} from './scope.js'
+import { type WrapOptions, wrapClient } from './wrap.js'
+
+/** The options of `init` and `Client`. Code wins over environment, environment over default. Times are milliseconds. */
+export interface Options {
+  /** The PostHog project key (`POSTHOG_API_KEY`); without one events go to the local store. */
+  apiKey?: string
+  /** The PostHog server (`POSTHOG_HOST`); default `https://us.i.posthog.com`. */
+  host?: string
+  /** Default for every event. */
+  distinctId?: string
+  /** Default for every event. */
+  properties?: Record<string, unknown>
+  /** Default for every event. */
+  groups?: Record<string, unknown>
+  /** False turns everything into a no-op (`LLMTRAIL_ENABLED`). */
+  enabled?: boolean
+  /** Says on stderr what is done (`LLMTRAIL_DEBUG`). */
+  debug?: boolean
+  /** The share of traces that is kept, 0 to 1 (`LLMTRAIL_SAMPLE_RATE`). */
+  sampleRate?: number
+  /** Hides content in every event (`LLMTRAIL_PRIVACY`). */
+  privacy?: boolean
+  /** Keeps media as sent. */
+  fullCapture?: boolean
+  /** Asks providers for usage in streams where the caller did not say; default true. */
+  streamUsage?: boolean
+  /** Sends a batch at this many events; default 100 (`LLMTRAIL_FLUSH_AT`). */
+  flushAt?: number
+  /** Sends what there is after this time; default 5000 (`LLMTRAIL_FLUSH_INTERVAL`, in seconds). */
+  flushInterval?: number
+  /** Tries after the first one; default 3. */
+  maxRetries?: number
+  /** Of one request to the server; default 10000. */
+  timeout?: number
+  /** Compresses batches; default true. */
+  gzip?: boolean
+  /** Bytes that everything queued may take; default 64 MiB. */
+  maxMemory?: number
+  /** When events are also written to disk on their way; default `overflow` (`LLMTRAIL_SPOOL`). */
+  spool?: 'off' | 'overflow' | 'always'
+  /** Where the local store and the spool live (`LLMTRAIL_DIR`). */
+  dir?: string
+  /** A price file (`LLMTRAIL_PRICES`). */
+  prices?: string
+  /** Refreshes prices in the background; default false. */
+  pricesUpdate?: boolean
+  /** Provider of hosts that are not known: `{ 'llm.corp.example:8080': 'openai' }`. */
+  hosts?: Record<string, string>
+}
+
+/** What can be given to `capture`. */
+export interface CaptureOptions {
+  /** Who it is about; default: the client's. */
+  distinctId?: string
+  /** Free-form properties. */
+  properties?: Record<string, unknown>
+  /** PostHog groups, `{ company: 'id' }`. */
+  groups?: Record<string, unknown>
+  /** When it happened: a date or milliseconds since 1970; default: now. */
+  timestamp?: Date | number
+  /** The event's id; default: a fresh one. */
+  uuid?: string
+}
+
+/** Addresses that are remembered at most; applications call a handful. */
+const MOST_ADDRESSES = 512
+
+/**
+ * Captures calls and delivers their events. Nothing starts until the first capture, and nothing of it keeps the process
+ * alive. No method throws in the course of a program but for misuse: a bad option, an event without a name.
+ */
+export class Client {
+  /** @internal */
+  readonly native: NativeClient
+  /** Counts what was handed over, so that the end of the process knows whether anything came since. @internal */
+  captures = 0
+  readonly #addresses = new Map<string, boolean>()
+  readonly #self = () => this
+  #fetch: Fetch | undefined
+
+  /** @throws {ConfigError} for an option that cannot be used; the message names it and says what is allowed. */
+  constructor(options: Options = {}) {
+    const json = toJson(options)
+    this.native = coded(() => new native.NativeClient(json))
+    deliverAtExit(this)
+  }
+
+  /**
+   * Observes an SDK's client and gives back the same object.
+   * @throws {TypeError} for what is not supported; the message lists what is.
+   */
+  wrap<T>(client: T, options: WrapOptions = {}): T {
+    return wrapClient(client, options, this.#self)
+  }
+
+  /** The global `fetch`, observed: to hand to anything that takes one. Calls to anything but a provider pass untouched. */
+  get fetch(): Fetch {
+    this.#fetch ??= observe({ client: this.#self, provider: undefined, inner: undefined, limit: undefined })
+    return this.#fetch
+  }
+
+  /** Runs a function as a trace: everything done for one request. Errors are recorded and go on unchanged. */
+  trace<T>(name: string, fn: (trace: Scope) => T): T
+  trace<T>(name: string, options: TraceOptions, fn: (trace: Scope) => T): T
+  trace<T>(name: string, ...rest: [Body<T>] | [TraceOptions, Body<T>]): T {
+    const [options, fn] = optionsAndBody(rest)
+    return inScope(this.startTrace(name, options), fn)
+  }
+
+  /** Runs a function as a span: one operation inside a trace. Errors are recorded and go on unchanged. */
+  span<T>(name: string, fn: (span: Scope) => T): T
+  span<T>(name: string, options: SpanOptions, fn: (span: Scope) => T): T
+  span<T>(name: string, ...rest: [Body<T>] | [SpanOptions, Body<T>]): T {
+    const [options, fn] = optionsAndBody(rest)
+    return inScope(this.startSpan(name, options), fn)
+  }
+
+  /** Runs a function in a session, which groups traces: a conversation. Without an id it gets a fresh one. */
+  session<T>(fn: (session: Scope) => T): T
+  session<T>(id: string | undefined, fn: (session: Scope) => T): T
+  session<T>(id: string | undefined, options: ScopeOptions, fn: (session: Scope) => T): T
+  session<T>(
+    ...args: [Body<T>] | [string | undefined, Body<T>] | [string | undefined, ScopeOptions, Body<T>]
+  ): T {
+    const [id, ...rest] = args.length === 1 ? [undefined, args[0]] : args
+    const [options, fn] = optionsAndBody(rest as [ScopeOptions, Body<T>])
+    return inScope(new Scope(this, 'session', currentScope(), { sessionId: id, ...options }), fn)
+  }
+
+  /** Runs a function with options for every call inside. Nested ones merge, the inner one wins. */
+  options<T>(options: ScopeOptions, fn: (scope: Scope) => T): T {
+    const [, body] = optionsAndBody([options, fn])
+    return inScope(new Scope(this, 'options', currentScope(), options), body)
+  }
+
+  /** Opens a trace that lasts until its `end`. What is to be inside of it goes through its `run`. */
+  startTrace(name: string, options: TraceOptions = {}): Scope {
+    return new Scope(this, 'trace', currentScope(), { ...options, name })
+  }
+
+  /** Opens a span in the current scope that lasts until its `end`. What is to be inside of it goes through its `run`. */
+  startSpan(name: string, options: SpanOptions = {}): Scope {
+    return new Scope(this, 'span', currentScope(), { ...options, name })
+  }
+
+  /**
+   * Sends any event as it is. Returns its id.
+   * @throws {LlmtrailError} with the code `usage` for an event without a name, a time or an id that is none.
+   */
+  capture(event: string, options: CaptureOptions = {}): string {
+    const { distinctId, properties, groups, timestamp, uuid } = options
+    const json = toJson(groups === undefined ? { ...properties } : { ...properties, $groups: groups })
+    const at = timestamp === undefined ? undefined : Number(timestamp)
+    this.captures++
+    return coded(() => this.native.capture(String(event), text(distinctId), json, at, text(uuid)))
+  }
+
+  /** Sends what there is and waits for it, at most `timeoutMs`. The event loop goes on meanwhile. */
+  flush(timeoutMs = 10_000): Promise<Report> {
+    return this.native.flush(timeoutMs)
+  }
+
+  /** Flushes, at most `timeoutMs`, and ends delivery. Later captures are refused and counted. */
+  async shutdown(timeoutMs = 10_000): Promise<Report> {
+    const report = await this.native.shutdown(timeoutMs)
+    forget(this)
+    return report
+  }
+
+  /** How things stand. */
+  stats(): Stats {
+    return this.native.stats()
+  }
+
+  /** Whether a request to this address is observed. @internal */
+  recognises(method: string, url: string, provider: string | undefined): boolean {
+    const query = url.indexOf('?')
+    const key = `${method} ${provider ?? ''} ${query < 0 ? url : url.slice(0, query)}`
+    let known = this.#addresses.get(key)
+    if (known === undefined) {
+      known = this.native.recognises(method, url, provider)
+      if (this.#addresses.size >= MOST_ADDRESSES) this.#addresses.clear()
+      this.#addresses.set(key, known)
+    }
+    if (known) this.captures++
+    return known
+  }
+
+  /** A scope ended. @internal */
+  ended(scope: NativeScope): void {
+    this.captures++
+    this.native.close(scope)
+  }
+
+  /** Counts something of ours that went wrong while a call was observed. @internal */
+  readonly note = (): void => {
+    this.native.note()
+  }
+}
+
+type Body<T> = (scope: Scope) => T
+
+function optionsAndBody<O extends object, T>(rest: [Body<T>] | [O, Body<T>]): [O, Body<T>] {
+  const fn = rest.at(-1)
+  if (typeof fn !== 'function') throw new TypeError('expected a function to run, as the last argument')
+  return [rest.length > 1 ? (rest[0] as O) : ({} as O), fn as Body<T>]
+}
+
+function text(value: unknown): string | undefined {
+  return value === undefined || value === null ? undefined : String(value)
+}

@@ -1,0 +1,30 @@
+/** A mistake in the use of this package. What happens while a call is observed is never an error, but counted. */
+export class LlmtrailError extends Error {
+  /** The same in Rust, Python and JavaScript: `config`, `usage`, `store` or `input`. */
+  readonly code: string
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+  }
+}
+
+/** An option that cannot be used. The message names it and says what is allowed. */
+export class ConfigError extends LlmtrailError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('config', message, options)
+  }
+}
+
+/** Runs a step of the core; its errors come out as the classes above. @internal */
+export function coded<T>(step: () => T): T {
+  try {
+    return step()
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) throw error
+    throw error.code === 'config'
+      ? new ConfigError(error.message)
+      : new LlmtrailError(error.code, error.message)
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * LLM analytics from the transport: wrap the client that you use, and each of its calls becomes a priced event.
+ *
+ * The functions here work on the default client: the one that `init` made, else one that is configured by the
+ * environment alone.
+ */
+
+import { Client, type Options } from './client.js'
+import { type Fetch, observe } from './fetch.js'
+import type { Report, Stats } from './native.js'
+import { type WrapOptions, wrapClient } from './wrap.js'
+
+export { type CaptureOptions, Client, type Options } from './client.js'
+export { ConfigError, LlmtrailError } from './errors.js'
+export type { Fetch } from './fetch.js'
+export type { Report, Stats, Totals } from './native.js'
+export { Scope, type ScopeOptions, type ScopeValues, type SpanOptions, type TraceOptions } from './scope.js'
+export type { WrapOptions } from './wrap.js'
+
+let current: Client | undefined
+const client = (): Client => {
+  current ??= new Client()
+  return current
+}
+
+/**
+ * Configures the default client. Optional: environment variables are enough. Clients that were wrapped before report to
+ * the new one from now on.
+ * @throws {ConfigError} for an option that cannot be used; the message names it and says what is allowed.
+ */
+export function init(options: Options = {}): Client {
+  current = new Client(options)
+  return current
+}
+
+/**
+ * Observes an SDK's client and gives back the same object (with `copy`, an observed twin).
+ * @throws {TypeError} for what is not supported; the message lists what is.
+ */
+export function wrap<T>(sdk: T, options: WrapOptions = {}): T {
+  return wrapClient(sdk, options, client)
+}
+
+/** The global `fetch`, observed: to hand to anything that takes one. Calls to anything but a provider pass untouched. */
+export const fetch: Fetch = observe({ client, provider: undefined, inner: undefined, limit: undefined })
+
+type Method = 'trace' | 'span' | 'session' | 'options' | 'startTrace' | 'startSpan' | 'capture'
+type Methods = Record<string, (...args: unknown[]) => unknown>
+
+function onDefault<M extends Method>(name: M): Client[M] {
+  return ((...args: unknown[]) => (client() as unknown as Methods)[name]?.(...args)) as Client[M]
+}
+
+/** Runs a function as a trace: everything done for one request. Errors are recorded and go on unchanged. */
+export const trace: Client['trace'] = onDefault('trace')
+
+/** Runs a function as a span: one operation inside a trace. Errors are recorded and go on unchanged. */
+export const span: Client['span'] = onDefault('span')
+
+/** Runs a function in a session, which groups traces: a conversation. Without an id it gets a fresh one. */
+export const session: Client['session'] = onDefault('session')
+
+/** Runs a function with options for every call inside. Nested ones merge, the inner one wins. */
+export const options: Client['options'] = onDefault('options')
+
+/** Opens a trace that lasts until its `end`. What is to be inside of it goes through its `run`. */
+export const startTrace: Client['startTrace'] = onDefault('startTrace')
+
+/** Opens a span in the current scope that lasts until its `end`. What is to be inside of it goes through its `run`. */
+export const startSpan: Client['startSpan'] = onDefault('startSpan')
+
+/** Sends any event as it is. Returns its id. */
+export const capture: Client['capture'] = onDefault('capture')
+
+/** Sends what there is and waits for it, at most `timeoutMs`. The event loop goes on meanwhile. */
+export function flush(timeoutMs?: number): Promise<Report> {
+  return client().flush(timeoutMs)
+}
+
+/** Flushes, at most `timeoutMs`, and ends delivery. Later captures are refused and counted. */
+export function shutdown(timeoutMs?: number): Promise<Report> {
+  return client().shutdown(timeoutMs)
+}
+
+/** How things stand. */
+export function stats(): Stats {
+  return client().stats()
+}

@@ -1,0 +1,122 @@
+/**
+ * The compiled core. It is one file in the package, made for one platform; nothing is downloaded or built here.
+ */
+
+/** What was sent, what is pending and what was dropped. Counts are of events since the client began. */
+export interface Report {
+  /** Everything that was handed over. */
+  captured: number
+  /** Accepted by the server or the local store. */
+  delivered: number
+  /** Still on the way. */
+  pending: number
+  /** Lost, by named reason. */
+  dropped: Record<string, number>
+}
+
+/** How things stand. */
+export interface Stats extends Report {
+  /** Bytes queued in memory. */
+  queuedBytes: number
+  /** Where events go: the server's host or the store's path. */
+  sink: string
+  /** The last trouble, in a sentence. */
+  lastError?: string
+  /** Notes on what was observed, by named reason. */
+  notes: Record<string, number>
+}
+
+/** What the calls in a scope used and cost. */
+export interface Totals {
+  /** Number of generations and embeddings. */
+  calls: number
+  /** Those whose cost is not known. */
+  unpriced: number
+  /** The sum of the known costs in US dollars; absent when there were calls and none of their costs is known. */
+  costUsd?: number
+  /** Units by bucket (`input_text`, `cache_read`, `output_text`, ...), those that were reported. */
+  usage: Record<string, number>
+}
+
+/** @internal */
+export type EndOfCall = 'complete' | 'abandoned' | 'error' | 'timeout'
+
+/** @internal */
+export interface NativeScope {
+  readonly name: string | null
+  readonly traceId: string | null
+  readonly spanId: string | null
+  readonly sessionId: string | null
+  readonly distinctId: string | null
+  setInput(json: string): void
+  setOutput(json: string): void
+  setError(kind: string, message: string): void
+  setProperties(json: string): void
+}
+
+/** @internal */
+export interface NativeCall {
+  insertion(): { text: string; beforeLast: number } | null
+  response(status: number, headers: string[], at: number): boolean
+  pass(piece: Uint8Array, at: number): number
+  instead(): Uint8Array
+  rest(): Uint8Array | null
+  add(bytes: Uint8Array, marks: Float64Array): void
+  end(end: EndOfCall, error: string | undefined, at: number, paused: number): void
+}
+
+/** @internal */
+export interface NativeClient {
+  recognises(method: string, url: string, provider: string | undefined): boolean
+  begin(
+    method: string,
+    url: string,
+    provider: string | undefined,
+    scope: NativeScope | undefined,
+    startedAt: number,
+    headers: string[],
+    text: string | undefined,
+    bytes: Uint8Array | undefined,
+  ): NativeCall | null
+  open(kind: string, parent: NativeScope | undefined, options: string): NativeScope
+  close(scope: NativeScope): void
+  capture(
+    event: string,
+    distinctId: string | undefined,
+    properties: string,
+    timestamp: number | undefined,
+    uuid: string | undefined,
+  ): string
+  totals(scope: NativeScope, timeout: number): Promise<Totals>
+  flush(timeout: number): Promise<Report>
+  shutdown(timeout: number): Promise<Report>
+  shutdownNow(timeout: number): Report
+  stats(): Stats
+  note(): void
+}
+
+/** @internal */
+export interface Native {
+  NativeClient: new (options: string) => NativeClient
+  headerNames(): { request: string[]; response: string[] }
+  runCli(args: string[]): number
+}
+
+/** @internal */
+export const native: Native = load()
+
+function load(): Native {
+  const { platform, arch } = process
+  const names = [`${platform}-${arch}`]
+  // On Linux the file is for one C library; which one is at hand is found out by trying, for asking is slow.
+  if (platform === 'linux') names.push(`${platform}-${arch}-musl`)
+  const troubles: string[] = []
+  for (const name of names) {
+    try {
+      return require(`../prebuilt/llmtrail.${name}.node`)
+    } catch (error) {
+      troubles.push(error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error))
+    }
+  }
+  throw new Error(`llmtrail has no library that works on ${platform} ${arch}: ${troubles.join('; ')}`)
+}

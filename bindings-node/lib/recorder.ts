@@ -1,0 +1,185 @@
+import type { EndOfCall, NativeCall } from './native.js'
+
+/** Collected pieces are handed to the core when they reach this size, so that no single hand-over is long. */
+const SPILL = 256 << 10
+const FIRST = 8 << 10
+
+/** Calls under way. At the end of the process they are recorded as they are. */
+const underWay = new Set<Recorder>()
+
+/** Ends every call that is under way: nobody will read on. @internal */
+export function abandonAll(): void {
+  for (const recorder of underWay) recorder.end('abandoned')
+}
+
+/**
+ * One call under way: its clock and its bytes, kept on this side of the border for as long as it lasts.
+ *
+ * Time inside the request and inside reads is the provider's; time between two reads is the consumer's. Nothing here
+ * throws: a step that fails is counted and the call goes on.
+ * @internal
+ */
+export class Recorder {
+  /** Each piece has to go through `pass`. */
+  filtered = false
+  private over = false
+  private answered = false
+  private waited = 0
+  private paused = 0
+  private waitingSince = performance.now()
+  private waiting = true
+  private idleSince = 0
+  private lastAt = 0
+  private bytes: Uint8Array | undefined
+  private length = 0
+  private marks: number[] = []
+
+  constructor(
+    private readonly call: NativeCall,
+    private readonly trouble: () => void,
+  ) {
+    underWay.add(this)
+  }
+
+  /** What to put into a body that is text before it is sent. */
+  outgoing(body: string | Uint8Array): string | Uint8Array | undefined {
+    const insertion = this.call.insertion()
+    if (!insertion) return undefined
+    const at = body.length - insertion.beforeLast
+    if (typeof body === 'string') return body.slice(0, at) + insertion.text + body.slice(at)
+    return Buffer.concat([body.subarray(0, at), Buffer.from(insertion.text), body.subarray(at)])
+  }
+
+  /** The response's head came. `expected`: how long its body says to be. */
+  response(status: number, headers: string[], expected: number): void {
+    this.stopWaiting()
+    this.answered = true
+    try {
+      this.filtered = this.call.response(status, headers, this.waited)
+      if (expected > FIRST && expected <= SPILL) this.bytes = Buffer.allocUnsafeSlow(expected)
+    } catch {
+      this.trouble()
+    }
+  }
+
+  /** The consumer asks for more. */
+  reading(): void {
+    if (this.waiting) return
+    const now = performance.now()
+    this.paused += now - this.idleSince
+    this.waitingSince = now
+    this.waiting = true
+  }
+
+  /** A piece came and is passed on as it is. */
+  piece(piece: Uint8Array): void {
+    this.stopWaiting()
+    if (this.over) return
+    const end = this.length + piece.length
+    const bytes = this.bytes && end <= this.bytes.length ? this.bytes : this.makeRoom(piece.length)
+    bytes.set(piece, this.length)
+    this.length += piece.length
+    this.marks.push(piece.length, this.waited)
+  }
+
+  /** A piece came; says what the consumer is to see of it, possibly nothing. The piece may be overwritten. */
+  pass(piece: Uint8Array): Uint8Array {
+    this.stopWaiting()
+    if (this.over) return piece
+    const length = this.call.pass(piece, this.waited)
+    if (length === piece.length) return piece
+    return length < 0 ? this.call.instead() : piece.subarray(0, length)
+  }
+
+  /** What is still to be passed on before the end or an error. */
+  rest(): Uint8Array | undefined {
+    if (!this.filtered || this.over) return undefined
+    try {
+      return this.call.rest() ?? undefined
+    } catch {
+      this.trouble()
+      return undefined
+    }
+  }
+
+  /** The attempt failed with what the HTTP stack threw. `limit`: a time limit that it may have had, in ms. */
+  fail(error: unknown, signal: AbortSignal | null | undefined, limit: number | undefined): void {
+    this.stopWaiting()
+    // Once there is an answer, the time limits of the SDKs are off.
+    const timedOut = !this.answered && limit !== undefined && this.waited >= limit
+    const [end, text] = endOf(error, signal, timedOut)
+    this.end(end, text)
+  }
+
+  /** The body ended. Only the first call counts. */
+  end(end: EndOfCall, error?: string): void {
+    if (this.over) return
+    this.over = true
+    underWay.delete(this)
+    this.stopWaiting(end === 'abandoned')
+    try {
+      this.spill()
+      this.bytes = undefined
+      this.call.end(end, error, end === 'abandoned' ? this.lastAt : this.waited, this.paused)
+    } catch {
+      this.trouble()
+    }
+  }
+
+  /** The provider's clock stops. A wait that the consumer broke off brought nothing. */
+  private stopWaiting(brokenOff = false): void {
+    if (!this.waiting) return
+    const now = performance.now()
+    this.waited += now - this.waitingSince
+    this.idleSince = now
+    this.waiting = false
+    if (!brokenOff) this.lastAt = this.waited
+  }
+
+  private makeRoom(size: number): Uint8Array {
+    if (this.length + size > SPILL) this.spill()
+    const needed = this.length + size
+    if (this.bytes && this.bytes.length >= needed) return this.bytes
+    const larger = Buffer.allocUnsafeSlow(Math.max(FIRST, needed, Math.min(SPILL, 2 * this.length)))
+    if (this.bytes) larger.set(this.bytes.subarray(0, this.length))
+    this.bytes = larger
+    return larger
+  }
+
+  private spill(): void {
+    if (!this.bytes || this.marks.length === 0) return
+    this.call.add(this.bytes.subarray(0, this.length), Float64Array.from(this.marks))
+    this.length = 0
+    this.marks = []
+  }
+}
+
+const TIMEOUTS = new Set([
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'ETIMEDOUT',
+])
+
+/** How a call ended, by what the HTTP stack threw. */
+function endOf(
+  error: unknown,
+  signal: AbortSignal | null | undefined,
+  timedOut: boolean,
+): [EndOfCall, string] {
+  const seen: string[] = []
+  let code = ''
+  let name = ''
+  for (let at = error; at instanceof Error && seen.length < 5; at = at.cause) {
+    const here = 'code' in at && typeof at.code === 'string' ? at.code : ''
+    code ||= here
+    name ||= at.name === 'Error' || at.name === 'TypeError' ? '' : at.name
+    seen.push(here && !at.message.includes(here) ? `${at.message} (${here})` : at.message)
+  }
+  const text = seen.length > 0 ? seen.join(': ') : String(error)
+  const aborted = signal?.aborted || name === 'AbortError' || code === 'ABORT_ERR'
+  const reason: unknown = signal?.aborted ? signal.reason : error
+  const limit = TIMEOUTS.has(code) || (reason instanceof Error && reason.name === 'TimeoutError')
+  if (limit || (aborted && timedOut)) return ['timeout', text]
+  return aborted ? ['abandoned', text] : ['error', text]
+}

@@ -1,0 +1,179 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { Client } from './client.js'
+import { toJson } from './json.js'
+import type { NativeScope, Totals } from './native.js'
+
+/** What can be given to any scope. What is absent is inherited from the scope around it. */
+export interface ScopeOptions {
+  /** The person or machine the calls are for. */
+  distinctId?: string
+  /** The conversation that the calls belong to. */
+  sessionId?: string
+  /** Free-form properties for every event inside; the inner scope wins. */
+  properties?: Record<string, unknown>
+  /** PostHog groups, `{ company: 'id' }`; the inner scope wins by key. */
+  groups?: Record<string, unknown>
+  /** True hides content. A scope can tighten privacy, never loosen it. */
+  privacy?: boolean
+}
+
+/** What can be given to a trace. */
+export interface TraceOptions extends ScopeOptions {
+  /** The trace's id; default: a fresh one. */
+  traceId?: string
+  /** What went in. */
+  input?: unknown
+}
+
+/** What can be given to a span. */
+export interface SpanOptions extends ScopeOptions {
+  /** `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text. */
+  type?: string
+  /** What went in. */
+  input?: unknown
+}
+
+/** What can be set on a scope while it lasts. */
+export interface ScopeValues {
+  /** What went in. */
+  input?: unknown
+  /** What came out. */
+  output?: unknown
+  /** Properties of its own event. */
+  properties?: Record<string, unknown>
+  /** What went wrong. */
+  error?: unknown
+}
+
+/** @internal */
+export type ScopeKind = 'session' | 'trace' | 'span' | 'options'
+
+const storage = new AsyncLocalStorage<Scope>()
+
+/** The scope that the running code is in. @internal */
+export function currentScope(): Scope | undefined {
+  return storage.getStore()
+}
+
+/** A session, trace, span or set of options that calls are made in. */
+export class Scope {
+  /** @internal */
+  readonly native: NativeScope
+  readonly #client: Client
+
+  /** @internal */
+  constructor(client: Client, kind: ScopeKind, parent: Scope | undefined, options: object) {
+    this.#client = client
+    this.native = client.native.open(kind, parent?.native, toJson(options))
+  }
+
+  /** The name that it was given. */
+  get name(): string | undefined {
+    return this.native.name ?? undefined
+  }
+
+  /** The trace that calls in here belong to; undefined when each is a trace of its own. */
+  get traceId(): string | undefined {
+    return this.native.traceId ?? undefined
+  }
+
+  /** The span's own id; undefined for other kinds. */
+  get spanId(): string | undefined {
+    return this.native.spanId ?? undefined
+  }
+
+  /** The session that calls in here belong to. */
+  get sessionId(): string | undefined {
+    return this.native.sessionId ?? undefined
+  }
+
+  /** The person or machine that calls in here are for. */
+  get distinctId(): string | undefined {
+    return this.native.distinctId ?? undefined
+  }
+
+  /** What went in. */
+  set input(value: unknown) {
+    this.set({ input: value })
+  }
+
+  /** What came out. */
+  set output(value: unknown) {
+    this.set({ output: value })
+  }
+
+  /** Sets what is known by now. Never throws. */
+  set(values: ScopeValues): void {
+    try {
+      if (values.input !== undefined) this.native.setInput(toJson(values.input))
+      if (values.output !== undefined) this.native.setOutput(toJson(values.output))
+      if (values.properties !== undefined) this.native.setProperties(toJson(values.properties))
+      if (values.error !== undefined) this.native.setError(...described(values.error))
+    } catch {
+      this.#client.note()
+    }
+  }
+
+  /** What the calls in here used and cost so far. Waits until they are decoded, at most `timeoutMs`. */
+  usage(timeoutMs = 2000): Promise<Totals> {
+    return this.#client.native.totals(this.native, timeoutMs)
+  }
+
+  /** What the calls in here cost so far in US dollars; undefined when that is not known. See {@link usage}. */
+  async costUsd(timeoutMs?: number): Promise<number | undefined> {
+    return (await this.usage(timeoutMs)).costUsd ?? undefined
+  }
+
+  /** Runs a function inside this scope, which goes on after it. */
+  run<T>(fn: () => T): T {
+    return storage.run(this, fn)
+  }
+
+  /** Opens a span inside this scope. It lasts until its `end`. */
+  startSpan(name: string, options: SpanOptions = {}): Scope {
+    return new Scope(this.#client, 'span', this, { ...options, name })
+  }
+
+  /** Ends it, with what went wrong, if anything did: a trace or span sends its event. Only the first call counts. */
+  end(error?: unknown): void {
+    if (error !== undefined) this.set({ error })
+    this.#client.ended(this.native)
+  }
+}
+
+/** Runs a function in a scope that ends with it: when its promise is settled, if it gives one. @internal */
+export function inScope<T>(scope: Scope, fn: (scope: Scope) => T): T {
+  let result: T
+  try {
+    result = storage.run(scope, fn, scope)
+  } catch (error) {
+    scope.end(error ?? 'undefined')
+    throw error
+  }
+  if (!isThenable(result)) {
+    scope.end()
+    return result
+  }
+  return result.then(
+    (value) => {
+      scope.end()
+      return value
+    },
+    (error: unknown) => {
+      scope.end(error ?? 'undefined')
+      throw error
+    },
+  ) as T
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
+}
+
+/** An error's type and message; anything can be thrown. */
+function described(error: unknown): [string, string] {
+  if (error instanceof Error) return [String(error.name), String(error.message)]
+  return [typeof error, typeof error === 'string' ? error : toJson(error)]
+}

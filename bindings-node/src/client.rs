@@ -1,0 +1,123 @@
+//! The client, as JavaScript sees it.
+
+use llmtrail::{Language, Options};
+use napi::bindgen_prelude::AsyncTask;
+use napi_derive::napi;
+
+use crate::call::Call;
+use crate::convert::{self, Result, coded, millis, usage};
+use crate::delivery::{Flush, Report, Settle, Stats};
+use crate::scope::{self, Scope};
+
+/// Captures calls and delivers their events.
+#[napi(js_name = "NativeClient")]
+pub struct Client(pub(crate) llmtrail::Client);
+
+#[napi]
+impl Client {
+    /// A client with the options of a JSON object.
+    #[napi(constructor)]
+    pub fn new(options: String) -> Result<Self> {
+        Options::from_json(Language::Node, &options)
+            .and_then(llmtrail::Client::new)
+            .map(Self)
+            .map_err(|error| coded(&error))
+    }
+
+    /// Whether a request to this address is observed.
+    #[napi]
+    pub fn recognises(&self, method: String, url: String, provider: Option<String>) -> bool {
+        self.0.recognise(&method, &url, provider.as_deref()).is_some()
+    }
+
+    /// Begins to observe a request; null when it is none of ours. Headers take turns with their values. The body is
+    /// text or bytes, or absent when it is not in memory.
+    #[napi]
+    #[expect(clippy::too_many_arguments, reason = "one call across the border, and objects are slow to read")]
+    pub fn begin(
+        &self,
+        method: String,
+        url: String,
+        provider: Option<String>,
+        scope: Option<&Scope>,
+        started_at: f64,
+        headers: Vec<String>,
+        text: Option<String>,
+        bytes: Option<&[u8]>,
+    ) -> Option<Call> {
+        let scope = scope.map(|scope| scope.0.clone());
+        let body = text.map(String::into_bytes).or_else(|| bytes.map(<[u8]>::to_vec)).unwrap_or_default();
+        Call::begin(&self.0, method, url, provider, scope, started_at, headers, body)
+    }
+
+    /// Opens a scope inside another one, or at the top.
+    #[napi]
+    pub fn open(&self, kind: String, parent: Option<&Scope>, options: String) -> Result<Scope> {
+        let kind = scope::kind(&kind).ok_or_else(|| usage(format!("{kind}: unknown kind of scope")))?;
+        Ok(Scope(self.0.open(kind, parent.map(|scope| &scope.0), scope::options(&options)?)))
+    }
+
+    /// Ends a scope.
+    #[napi]
+    pub fn close(&self, scope: &Scope) {
+        self.0.close(&scope.0);
+    }
+
+    /// Sends any event as it is; returns its id. `timestamp`: milliseconds since 1970.
+    #[napi]
+    pub fn capture(
+        &self,
+        event: String,
+        distinct_id: Option<String>,
+        properties: String,
+        timestamp: Option<f64>,
+        uuid: Option<String>,
+    ) -> Result<String> {
+        let at = timestamp
+            .map(|ms| convert::time(ms).ok_or_else(|| usage(format!("timestamp: {ms} is no time since 1970"))))
+            .transpose()?;
+        let uuid = uuid
+            .map(|text| text.parse().map_err(|_| usage(format!("uuid: {text:?} is not a UUID"))))
+            .transpose()?;
+        self.0
+            .capture(&event, distinct_id.as_deref(), convert::object(&properties)?, at, uuid)
+            .map(|uuid| uuid.to_string())
+            .map_err(|error| coded(&error))
+    }
+
+    /// What the calls in a scope used and cost, once they are decoded.
+    #[napi]
+    pub fn totals(&self, scope: &Scope, timeout: f64) -> AsyncTask<Settle> {
+        AsyncTask::new(Settle { client: self.0.clone(), scope: scope.0.clone(), timeout: millis(timeout) })
+    }
+
+    /// Sends what there is.
+    #[napi]
+    pub fn flush(&self, timeout: f64) -> AsyncTask<Flush> {
+        AsyncTask::new(Flush { client: self.0.clone(), timeout: millis(timeout), last: false })
+    }
+
+    /// Sends what there is and ends the worker.
+    #[napi]
+    pub fn shutdown(&self, timeout: f64) -> AsyncTask<Flush> {
+        AsyncTask::new(Flush { client: self.0.clone(), timeout: millis(timeout), last: true })
+    }
+
+    /// As `shutdown`, on the caller's thread: for the end of the process, when no promise is ever kept.
+    #[napi]
+    pub fn shutdown_now(&self, timeout: f64) -> Report {
+        self.0.shutdown(millis(timeout)).into()
+    }
+
+    /// How things stand.
+    #[napi]
+    pub fn stats(&self) -> Stats {
+        self.0.stats().into()
+    }
+
+    /// Counts something of ours that went wrong while a call was observed.
+    #[napi]
+    pub fn note(&self) {
+        self.0.note("observer");
+    }
+}

@@ -1,0 +1,133 @@
+//! What waits, off the event loop; and what became of events.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use llmtrail::Client;
+use napi::{Env, Result, Task};
+use napi_derive::napi;
+
+use crate::convert::number;
+
+/// What was sent, what is pending and what was dropped, by reason. Counts are of events since the client began.
+#[napi(object)]
+pub struct Report {
+    /// Everything that was handed over.
+    pub captured: i64,
+    /// Accepted by the sink.
+    pub delivered: i64,
+    /// Still on the way.
+    pub pending: i64,
+    /// Lost, by named reason.
+    pub dropped: HashMap<String, i64>,
+}
+
+/// How things stand.
+#[napi(object)]
+pub struct Stats {
+    /// See [`Report`].
+    pub captured: i64,
+    /// See [`Report`].
+    pub delivered: i64,
+    /// See [`Report`].
+    pub pending: i64,
+    /// See [`Report`].
+    pub dropped: HashMap<String, i64>,
+    /// Bytes queued in memory.
+    pub queued_bytes: i64,
+    /// Where events go.
+    pub sink: String,
+    /// The last trouble, in a sentence.
+    pub last_error: Option<String>,
+    /// Notes on what was observed, by named reason.
+    pub notes: HashMap<String, i64>,
+}
+
+/// What the calls in a scope used and cost.
+#[napi(object)]
+pub struct Totals {
+    /// Number of generations and embeddings.
+    pub calls: i64,
+    /// Those whose cost is not known.
+    pub unpriced: i64,
+    /// The sum of the known costs.
+    pub cost_usd: Option<f64>,
+    /// Units by bucket.
+    pub usage: HashMap<String, i64>,
+}
+
+fn counts<'a>(of: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> HashMap<String, i64> {
+    of.into_iter().map(|(name, count)| ((*name).to_owned(), number(*count))).collect()
+}
+
+impl From<llmtrail::Report> for Report {
+    fn from(report: llmtrail::Report) -> Self {
+        Self {
+            captured: number(report.captured),
+            delivered: number(report.delivered),
+            pending: number(report.pending),
+            dropped: counts(&report.dropped),
+        }
+    }
+}
+
+impl From<llmtrail::Stats> for Stats {
+    fn from(stats: llmtrail::Stats) -> Self {
+        let Report { captured, delivered, pending, dropped } = stats.report.into();
+        Self {
+            captured,
+            delivered,
+            pending,
+            dropped,
+            queued_bytes: number(stats.queued_bytes),
+            sink: stats.sink,
+            last_error: stats.last_error,
+            notes: counts(&stats.notes),
+        }
+    }
+}
+
+/// A flush, or a shutdown, on a thread of Node's pool.
+pub struct Flush {
+    pub(crate) client: Client,
+    pub(crate) timeout: Duration,
+    pub(crate) last: bool,
+}
+
+impl Task for Flush {
+    type Output = llmtrail::Report;
+    type JsValue = Report;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        Ok(if self.last { self.client.shutdown(self.timeout) } else { self.client.flush(self.timeout) })
+    }
+
+    fn resolve(&mut self, _env: Env, report: Self::Output) -> Result<Report> {
+        Ok(report.into())
+    }
+}
+
+/// A wait until what was observed is decoded, on a thread of Node's pool.
+pub struct Settle {
+    pub(crate) client: Client,
+    pub(crate) scope: llmtrail::Scope,
+    pub(crate) timeout: Duration,
+}
+
+impl Task for Settle {
+    type Output = llmtrail::context::Totals;
+    type JsValue = Totals;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        Ok(self.client.totals(&self.scope, self.timeout))
+    }
+
+    fn resolve(&mut self, _env: Env, totals: Self::Output) -> Result<Totals> {
+        Ok(Totals {
+            calls: number(totals.calls),
+            unpriced: number(totals.unpriced),
+            cost_usd: totals.cost_usd(),
+            usage: totals.usage.buckets().map(|(bucket, units)| (bucket.to_owned(), number(units))).collect(),
+        })
+    }
+}
