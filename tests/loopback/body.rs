@@ -68,11 +68,6 @@ impl Paced {
         }
     }
 
-    /// A whole body.
-    pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self::new(vec![bytes.into()], true, None, Ending::Complete)
-    }
-
     /// Whom to tell how it ended, and how many pieces were taken.
     pub(crate) fn telling(mut self, tell: impl FnOnce(Fate, usize) + Send + 'static) -> Self {
         self.tell = Some(Box::new(tell));

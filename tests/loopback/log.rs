@@ -98,14 +98,15 @@ impl Inner {
         }
     }
 
-    /// How often the thing of this key was asked for before.
-    pub(crate) fn tries(&mut self, key: String) -> u32 {
+    /// Whether the call of this key has failed as often as it should. Its count then begins anew.
+    pub(crate) fn turn(&mut self, key: String, times: u32) -> bool {
         if self.failures.len() >= MOST_KEYS {
             self.failures.clear();
         }
-        let tries = self.failures.entry(key).or_default();
-        *tries += 1;
-        *tries - 1
+        let failed = self.failures.entry(key).or_default();
+        let enough = *failed >= times;
+        *failed = if enough { 0 } else { *failed + 1 };
+        enough
     }
 
     /// Whether a prompt's prefix was seen before.
@@ -134,11 +135,11 @@ impl Inner {
     }
 
     pub(crate) fn requests_json(&self) -> String {
-        Value::from_iter(self.requests.iter().cloned()).to_string()
+        self.requests.iter().cloned().collect::<Value>().to_string()
     }
 
     pub(crate) fn providers_json(&self) -> String {
-        Value::from_iter(self.providers.iter().cloned()).to_string()
+        self.providers.iter().cloned().collect::<Value>().to_string()
     }
 
     pub(crate) fn summary(&self) -> Value {
