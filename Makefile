@@ -101,3 +101,36 @@ lint: build ## formats, lints and types
 	npm run lint --prefix bindings-node --silent
 	$(PY) tests/corpus/check.py
 .PHONY: lint
+
+# ---- release ------------------------------------------------------------------------------------------------------
+
+$(STAMPS)/bench: tests/bench/requirements.txt tests/bench/package-lock.json
+	@mkdir -p $(STAMPS)
+	test -x .work/venv-bench/bin/python || $(PYTHON) -m venv .work/venv-bench
+	.work/venv-bench/bin/python -m pip install -q -r tests/bench/requirements.txt
+	npm ci --prefix tests/bench --silent
+	@touch $@
+
+# The wheel and the npm package, optimised, for this machine's platform.
+$(STAMPS)/dist: $(STAMPS)/python bindings-node/node_modules $(RUST_SOURCES) $(NODE_SOURCES) $(shell find bindings-python/python -type f -not -name '*.pyc' -not -name '*.so')
+	@mkdir -p $(STAMPS)
+	rm -rf dist && mkdir dist
+	cd bindings-python && $(ROOT)/.venv/bin/maturin build -q --release --locked --out $(ROOT)/dist
+	npm run build --prefix bindings-node --silent -- --release
+	cd bindings-node && npm pack --silent --pack-destination $(ROOT)/dist
+	@touch $@
+
+dist: $(STAMPS)/dist $(STAMPS)/rust ## a wheel and an npm package, installed and tried in empty environments
+	@ls -l dist
+	@$(PY) tests/dist.py
+.PHONY: dist
+
+bench: $(STAMPS)/bench $(STAMPS)/dist ## what llmtrail costs the caller, beside its peers, in one run
+	cargo build -q --release --locked -p llmtrail-tests --bin loopback
+	.work/venv-bench/bin/python -m pip install -q --force-reinstall --no-deps dist/*.whl
+	@( .work/venv-bench/bin/python tests/bench/caller.py && node tests/bench/caller.mjs ) | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
+.PHONY: bench
+
+prices: $(STAMPS)/python ## build the price table from its sources
+	$(PY) core/data/build_catalogue.py
+.PHONY: prices

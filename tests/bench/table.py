@@ -1,0 +1,53 @@
+"""Prints what the bench programs measured as a table; with --write also into docs/performance.md."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PEER = {"python": "posthog.ai", "node": "@posthog/ai"}
+
+
+def main() -> None:
+    rows, imports = [], {}
+    for line in sys.stdin:
+        found = json.loads(line)
+        if "imports_ms" in found:
+            imports[found["language"]] = found["imports_ms"]
+        else:
+            rows.append(found)
+    out = ["| caller's thread, extra µs a call (median, p99; CPU) | bare call | llmtrail | peer | ratio |", "|---|---|---|---|---|"]
+    for row in rows:
+        ours, peer = row["result"]["llmtrail"], row["result"][PEER[row["language"]]]
+
+        def cell(r: dict) -> str:
+            return f"{r['median_us']:.1f} ({r['p99_us']:.0f}; {r['cpu_us']:.0f})"
+
+        ratio = peer["median_us"] / max(ours["median_us"], 0.1)
+        bare = row["result"]["bare"]["median_us"]
+        out.append(f"| {row['language']}, {row['case']} | {bare:.0f} | {cell(ours)} | {cell(peer)} | {ratio:.1f} × |")
+    out += ["", "| import, ms over the bare interpreter | |", "|---|---|"]
+    for language, times in imports.items():
+        out += [f"| {language}: {name} | {time:.1f} |" for name, time in times.items()]
+    print("\n".join(out))
+    if "--write" in sys.argv:
+        write("\n".join(out))
+
+
+def write(table: str) -> None:
+    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    about = f"{date.today()}, {os.cpu_count()} cores ({model}), {platform.system()} {platform.release()}, Python {platform.python_version()}, Node {node}"
+    page = ROOT / "docs/performance.md"
+    text = page.read_text()
+    head, _, rest = text.partition("<!-- bench -->")
+    _, _, tail = rest.partition("<!-- /bench -->")
+    page.write_text(f"{head}<!-- bench -->\nMeasured {about}.\n\n{table}\n<!-- /bench -->{tail}")
+
+
+if __name__ == "__main__":
+    main()
