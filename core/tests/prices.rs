@@ -119,7 +119,20 @@ fn every_first_party_model_has_the_maintained_list_s_price() {
 
 #[test]
 fn nonsense_and_near_misses_have_no_price() {
-    let providers = ["", "openai", "anthropic", "gemini", "openrouter", "azure", "bedrock", "vertex", "mistral", "xai", "groq", "gateway"];
+    let providers = [
+        "",
+        "openai",
+        "anthropic",
+        "gemini",
+        "openrouter",
+        "azure",
+        "bedrock",
+        "vertex",
+        "mistral",
+        "xai",
+        "groq",
+        "gateway",
+    ];
     let mut wrong = Vec::new();
     for name in shared("nonsense.txt").lines() {
         for provider in providers {

@@ -1,21 +1,230 @@
-//! The local store: events in a SQLite file.
+//! The local store: events in a SQLite file, written by many processes at once.
+//!
+//! What reads want in lists is in columns; messages are kept apart from that, each once (`schema` has the tables, `body`
+//! takes an event apart). An event that is read back is, to the byte, the JSON that was written.
 
-use std::path::Path;
+mod body;
+mod json;
+mod row;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::WireEvent;
 
+/// The file's name in its folder.
+pub(crate) const FILE: &str = "llmtrail.db";
+
+/// How long SQLite itself waits for another process's lock.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// How long a write is tried in all. Beyond this something holds the file that is not one of ours at work.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The store in a folder, open for writing.
-pub(crate) struct Store {}
+pub(crate) struct Store {
+    db: Connection,
+    path: PathBuf,
+}
 
 impl Store {
-    /// Opens the store in a folder; makes both when they are not there.
-    pub(crate) fn open(_dir: &Path) -> Result<Self> {
-        Err(Error::new(ErrorKind::Store, "the local store is not built yet"))
+    /// Opens the store in a folder; makes both, for the user's eyes only, when they are not there.
+    ///
+    /// # Errors
+    /// A store error: no place to write, a file that is damaged, or one that a newer version made.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        make_private(dir, &path).map_err(|error| {
+            let why = format!("the local store {} cannot be made: {error}", path.display());
+            Error::new(ErrorKind::Store, why).with_source(error)
+        })?;
+        let fail = |error| trouble(&path, "cannot be opened", error);
+        let db = patiently(|| prepare(&path)).map_err(fail)?;
+        let version = schema::version(&db).map_err(fail)?;
+        if version > schema::newest() {
+            return Err(too_new(&path, version));
+        }
+        Ok(Self { db, path })
     }
 
-    /// Writes events in one transaction. An event that is already there stays as it is.
-    pub(crate) fn write(&mut self, _events: &[WireEvent]) -> Result<()> {
-        Ok(())
+    /// Writes events in one transaction: all of them, or none and an error. An event that is already there stays as
+    /// it is. Waits for other processes, at most about ten seconds.
+    pub(crate) fn write(&mut self, events: &[WireEvent]) -> Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let db = &mut self.db;
+        patiently(|| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for event in events {
+                insert(&tx, event)?;
+            }
+            tx.commit()
+        })
+        .map_err(|error| trouble(&self.path, "cannot be written", error))
     }
+}
+
+/// A folder and file that only the user can read. What is already there keeps its permissions.
+fn make_private(dir: &Path, path: &Path) -> std::io::Result<()> {
+    let mut folder = std::fs::DirBuilder::new();
+    let mut file = std::fs::OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        folder.mode(0o700);
+        file.mode(0o600);
+    }
+    if !dir.is_dir() {
+        folder.recursive(true).create(dir)?;
+    }
+    // Made here and not by SQLite, which asks for no mode; its other files take over the mode of this one.
+    match file.write(true).create_new(true).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn prepare(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY)?;
+    // Has to come before the first table; later it changes nothing.
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // With a write-ahead log this loses nothing when the process dies; when the machine does, the last moments.
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    db.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    db.set_prepared_statement_cache_capacity(32);
+    schema::migrate(&mut db, schema::STEPS)?;
+    Ok(db)
+}
+
+fn insert(tx: &Transaction<'_>, event: &WireEvent) -> rusqlite::Result<()> {
+    let text = String::from_utf8_lossy(&event.json);
+    let (body, pieces) = body::split(&text);
+    let mut row = tx.prepare_cached(&INSERT_EVENT)?;
+    if row.execute(rusqlite::params_from_iter(row::cells(event, &body, &pieces)))? == 0 {
+        return Ok(());
+    }
+    let id = tx.last_insert_rowid();
+    tx.prepare_cached("INSERT INTO bodies (event_id, json) VALUES (?1, ?2)")?.execute((id, body::pack(&body)))?;
+    for piece in pieces {
+        let name = name_id(tx, piece.property)?;
+        let content = content_id(tx, piece.json)?;
+        tx.prepare_cached(
+            "INSERT INTO event_contents (event_id, name_id, position, content_id) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((id, name, piece.position, content))?;
+    }
+    Ok(())
+}
+
+static INSERT_EVENT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+    let places = vec!["?"; row::COLUMNS.len()].join(", ");
+    let columns = row::COLUMNS.join(", ");
+    format!("INSERT INTO events ({columns}) VALUES ({places}) ON CONFLICT (uuid) DO NOTHING")
+});
+
+fn name_id(tx: &Transaction<'_>, property: &str) -> rusqlite::Result<i64> {
+    let mut find = tx.prepare_cached("SELECT id FROM content_names WHERE property = ?1")?;
+    if let Some(id) = find.query_row([property], |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    tx.prepare_cached("INSERT INTO content_names (property) VALUES (?1)")?.execute([property])?;
+    Ok(tx.last_insert_rowid())
+}
+
+fn content_id(tx: &Transaction<'_>, json: &str) -> rusqlite::Result<i64> {
+    let hash = body::hash(json);
+    let mut find = tx.prepare_cached("SELECT id FROM contents WHERE hash = ?1")?;
+    if let Some(id) = find.query_row([&hash[..]], |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    let size = i64::try_from(json.len()).unwrap_or(i64::MAX);
+    tx.prepare_cached("INSERT INTO contents (hash, size, json) VALUES (?1, ?2, ?3)")?.execute((
+        &hash[..],
+        size,
+        body::pack(json),
+    ))?;
+    Ok(tx.last_insert_rowid())
+}
+
+/// The JSON of an event as it was written; `None` when there is no such event.
+pub(super) fn read_json(db: &Connection, event_id: i64) -> rusqlite::Result<Option<String>> {
+    let mut find = db.prepare_cached("SELECT json FROM bodies WHERE event_id = ?1")?;
+    let Some(packed) = find.query_row([event_id], |row| row.get(0)).optional()? else { return Ok(None) };
+    let mut find = db.prepare_cached(
+        "SELECT property, position, json FROM event_contents
+         JOIN content_names ON content_names.id = name_id JOIN contents ON contents.id = content_id
+         WHERE event_id = ?1 ORDER BY name_id, position",
+    )?;
+    let rows = find.query_map([event_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut pieces = Vec::new();
+    for piece in rows {
+        let (property, position, packed) = piece?;
+        pieces.push((property, position, body::unpack(packed).ok_or_else(damaged)?));
+    }
+    let body = body::unpack(packed).ok_or_else(damaged)?;
+    body::join(&body, &pieces).ok_or_else(damaged).map(Some)
+}
+
+fn damaged() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), None)
+}
+
+/// Tries until no other process is in the way. SQLite waits by itself for most locks, but not while a file becomes a
+/// WAL file, nor while another process recovers its log.
+fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let begin = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && begin.elapsed() < PATIENCE => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// The trouble in words: what failed, on what, what to do.
+fn trouble(path: &Path, failed: &str, error: rusqlite::Error) -> Error {
+    let why = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "it may only be read: set LLMTRAIL_DIR to a folder that can be written".to_owned()
+        }
+        Some(ErrorCode::CannotOpen) => {
+            "the file or its folder cannot be opened: check their permissions, or set LLMTRAIL_DIR".to_owned()
+        }
+        Some(ErrorCode::NotADatabase) => "the file is not a SQLite database: move it away".to_owned(),
+        Some(ErrorCode::DatabaseCorrupt) => "the file is damaged: move it away, or repair it with sqlite3".to_owned(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program keeps it locked".to_owned(),
+        _ => error.to_string(),
+    };
+    Error::new(ErrorKind::Store, format!("the local store {} {failed}: {why}", path.display())).with_source(error)
+}
+
+fn too_new(path: &Path, version: i64) -> Error {
+    let newest = schema::newest();
+    Error::new(
+        ErrorKind::Store,
+        format!(
+            "the local store {} was made by a newer llmtrail (schema {version}, this one knows {newest}): upgrade \
+             llmtrail, or set LLMTRAIL_DIR to another folder",
+            path.display()
+        ),
+    )
 }
