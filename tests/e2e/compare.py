@@ -1,0 +1,44 @@
+"""Compares the events of the same calls from two languages: `compare.py A.json B.json`."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+RULES = json.loads((Path(__file__).parent.parent / "corpus/normalise.json").read_text())
+# Costs count here: both languages have the same price table.
+LEAVE_OUT = set(RULES["volatile"]) - {"$process_person_profile", "$geoip_disable", "$lib", "$ai_lib"}
+SERVER = re.compile(r"http://(127\.0\.0\.1|localhost):\d+")
+
+
+def normal(event: dict) -> dict:
+    """An event without its ids and times and without the port of the server it was made against."""
+    kept = {key: value for key, value in event["properties"].items() if key not in LEAVE_OUT}
+    flat = {"event": event["event"], "distinct_id": event["distinct_id"], **kept}
+    return json.loads(SERVER.sub("http://loopback", json.dumps(flat)))
+
+
+def differences(ours: dict, theirs: dict) -> list[str]:
+    """One line for each property of each call that differs."""
+    lines = []
+    for name in sorted(ours.keys() | theirs.keys()):
+        if name not in ours or name not in theirs:
+            lines.append(f"{name}: only on the {'second' if name not in ours else 'first'} side")
+            continue
+        left, right = normal(ours[name]), normal(theirs[name])
+        for key in sorted(left.keys() | right.keys()):
+            if key not in left or key not in right or left[key] != right[key]:
+                show = [json.dumps(side.get(key, "(absent)"), ensure_ascii=False)[:300] for side in (left, right)]
+                lines.append(f"{name}: {key}\n    {show[0]}\n    {show[1]}")
+    return lines
+
+
+def main() -> int:
+    first, second = (json.loads(Path(path).read_text()) for path in sys.argv[1:3])
+    found = differences(first, second)
+    print("\n".join(found) if found else f"{len(first)} calls: the events of both languages are equal")
+    return 1 if found or not first else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
