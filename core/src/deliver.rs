@@ -1,14 +1,29 @@
 //! Delivery: the bounded queue, the one worker thread, batches, retries.
+//!
+//! Callers put inputs into the queue and go on. The worker (one thread, started at the first input) runs them through a
+//! [`Stage`], puts the events that come out into lanes, and sends batches to the sink. What to do about the sink's
+//! answers is decided in `lane`, which is pure.
+
+mod lane;
+mod notice;
+mod queue;
+mod retry;
+mod shorten;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::event::WireEvent;
+use crate::sink::{self, Sink};
+use queue::{Flush, Life, Shared};
 
 /// What was sent, what is pending and what was dropped, by reason, at the end of a flush. All counts are of events
-/// since the client began, so that captured = delivered + pending + dropped.
+/// since the client began, so that captured = delivered + pending + dropped. What was handed over and is not decoded
+/// yet counts as one event; it may turn out to be none (an attempt that was repeated) or several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Everything that was handed over.
@@ -17,7 +32,8 @@ pub struct Report {
     pub delivered: u64,
     /// Still on the way.
     pub pending: u64,
-    /// Lost, by named reason: `overflow`, `too_big`, `rejected`, `expired`, `corrupt`, `hook`, `panic`.
+    /// Lost, by named reason: `overflow`, `too_big`, `rejected`, `expired`, `corrupt`, `hook`, `panic`, and `shutdown`
+    /// for what was left at, or came after, a shutdown.
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -52,37 +68,165 @@ pub(crate) trait Stage: Send + 'static {
     fn held(&self) -> usize;
 }
 
+/// How long the last handle's `Drop` may block.
+const DROP_DEADLINE: Duration = Duration::from_secs(2);
+/// A thread that could not be started is tried again after this.
+const START_AGAIN: Duration = Duration::from_secs(1);
+
 /// A client's delivery in one process. The worker thread starts at the first [`Delivery::offer`].
 pub(crate) struct Delivery<S: Stage> {
-    _stage: std::marker::PhantomData<fn(S)>,
+    shared: Arc<Shared<S>>,
+    pid: u32,
 }
 
 impl<S: Stage> Delivery<S> {
-    pub(crate) fn new(_config: Arc<Config>, _stage: S) -> Self {
-        Self { _stage: std::marker::PhantomData }
+    pub(crate) fn new(config: Arc<Config>, stage: S) -> Self {
+        Self::build(config, stage, None)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_sink(config: Arc<Config>, stage: S, sink: impl Sink + 'static) -> Self {
+        Self::build(config, stage, Some(Box::new(sink)))
+    }
+
+    fn build(config: Arc<Config>, stage: S, sink: Option<Box<dyn Sink>>) -> Self {
+        Self { shared: Arc::new(Shared::new(config, stage, sink)), pid: std::process::id() }
     }
 
     /// Hands over an input of a size in bytes. Never blocks on anything slow; false when it was refused and counted.
-    pub(crate) fn offer(&self, _input: S::Input, _size: usize) -> bool {
-        false
-    }
-
-    /// Waits until everything offered so far went through the stage, at most this long. True when it did.
-    pub(crate) fn settle(&self, _timeout: Duration) -> bool {
+    pub(crate) fn offer(&self, input: S::Input, size: usize) -> bool {
+        let mut state = self.shared.state();
+        if state.closing.is_some() || state.life == Life::Ended {
+            state.books.refuse("shutdown");
+            // A refused input may be large: it is freed outside the lock.
+            drop(state);
+            return false;
+        }
+        if !state.books.offer(size, self.shared.config.max_memory) {
+            drop(state);
+            return false;
+        }
+        // The worker empties the queue before it sleeps, so only the first input has to wake it.
+        let wake = state.inputs.is_empty();
+        state.inputs.push_back((input, size));
+        state.offered += 1;
+        let unborn = state.life == Life::Unborn;
+        drop(state);
+        if unborn {
+            self.start();
+        } else if wake {
+            self.shared.wake.notify_one();
+        }
         true
     }
 
+    /// Starts the worker. Where no thread can be had, inputs wait (and are counted when there is no more room), and it
+    /// is tried again with a later one.
+    fn start(&self) {
+        let mut state = self.shared.state();
+        if state.life != Life::Unborn || state.start_after.is_some_and(|after| Instant::now() < after) {
+            return;
+        }
+        state.life = Life::Running;
+        drop(state);
+        let shared = Arc::clone(&self.shared);
+        // Never joined: after a fork a handle looks alive, and joining it hangs or panics.
+        let started = std::thread::Builder::new().name("llmtrail".to_owned()).spawn(move || worker::live(&shared));
+        if let Err(error) = started {
+            let mut state = self.shared.state();
+            state.life = Life::Unborn;
+            let first = state.start_after.replace(Instant::now() + START_AGAIN).is_none();
+            state.last_error = Some(format!("the worker thread cannot be started: {error}"));
+            drop(state);
+            if first {
+                notice::line(&format!("nothing is sent yet: the worker thread cannot be started: {error}"));
+            }
+        }
+    }
+
+    /// Waits until everything offered so far went through the stage, at most this long. True when it did.
+    pub(crate) fn settle(&self, timeout: Duration) -> bool {
+        let offered = self.shared.state().offered;
+        self.shared.wait(deadline(timeout), |state| state.processed >= offered || state.life != Life::Running)
+            && self.shared.state().processed >= offered
+    }
+
     /// Sends everything there is, at most this long.
-    pub(crate) fn flush(&self, _timeout: Duration) -> Report {
-        Report::default()
+    pub(crate) fn flush(&self, timeout: Duration) -> Report {
+        let deadline = deadline(timeout);
+        let done = Arc::new(AtomicBool::new(false));
+        let mut state = self.shared.state();
+        if state.life == Life::Unborn && !state.inputs.is_empty() {
+            drop(state);
+            self.start();
+            state = self.shared.state();
+        }
+        if state.life == Life::Running {
+            let offered = state.offered;
+            state.flushes.push(Flush { offered, deadline, done: Arc::clone(&done) });
+            drop(state);
+            self.shared.wake.notify_one();
+            self.shared.wait(deadline, |state| done.load(Ordering::Acquire) || state.life == Life::Ended);
+            state = self.shared.state();
+        }
+        state.books.report()
     }
 
     /// Flushes and ends the worker. Later offers are refused and counted.
-    pub(crate) fn shutdown(&self, _timeout: Duration) -> Report {
-        Report::default()
+    pub(crate) fn shutdown(&self, timeout: Duration) -> Report {
+        let until = deadline(timeout);
+        let mut state = self.shared.state();
+        let offered = state.offered;
+        state.closing.get_or_insert(until);
+        match state.life {
+            Life::Running => {
+                let done = Arc::default();
+                state.flushes.push(Flush { offered, deadline: until, done });
+                drop(state);
+                self.shared.wake.notify_one();
+                self.shared.wait(until, |state| state.life == Life::Ended);
+                state = self.shared.state();
+            }
+            Life::Unborn => {
+                state.life = Life::Ended;
+                state.books.give_up_all("shutdown");
+                let inputs = std::mem::take(&mut state.inputs);
+                drop(state);
+                drop(inputs);
+                state = self.shared.state();
+            }
+            Life::Ended => {}
+        }
+        state.books.report()
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        Stats::default()
+        let state = self.shared.state();
+        Stats {
+            report: state.books.report(),
+            queued_bytes: state.books.bytes as u64,
+            sink: sink::place(&self.shared.config),
+            last_error: state.last_error.clone(),
+            notes: BTreeMap::new(),
+        }
     }
 }
+
+impl<S: Stage> Drop for Delivery<S> {
+    fn drop(&mut self) {
+        // In a forked child neither the thread nor the holders of the locks exist.
+        if self.pid == std::process::id() {
+            self.shutdown(DROP_DEADLINE);
+        }
+    }
+}
+
+/// A far future instead of an overflow.
+fn deadline(timeout: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    Instant::now() + timeout.min(FAR)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests;
