@@ -18,8 +18,8 @@ import re
 import struct
 import sys
 from collections import defaultdict
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from importlib.metadata import version
@@ -38,6 +38,7 @@ from genai_prices.types import (
     ModelPrice,
     StartDateConstraint,
     TieredPrices,
+    TimeOfDateConstraint,
 )
 
 HERE = Path(__file__).parent
@@ -72,6 +73,7 @@ GENAI_RATES = {
 MODES = ["standard", "batch", "flex", "priority", "fast", "ultrafast", "turbo", "highspeed", "free"]
 SOURCES = ["openrouter", "manual", "correction"]
 OTHER_UNIT = 1 << 15
+AT_HOURS = 1 << 7
 
 QUANTIZATION = {"fp4", "fp8", "fp16", "bf16", "int4", "int8", "mxfp4", "nvfp4"}
 REGION = re.compile(
@@ -147,13 +149,26 @@ class Prices:
 FREE = Prices.of({"in": 0, "out": 0})
 
 
+Hours = tuple[int, int]  # minutes of the day in UTC: from, until (not included); may cross midnight
+
+
+@dataclass(frozen=True)
+class Step:
+    """Prices from a day on (`None`: always so), perhaps only at some hours. Of the steps that apply the last one counts."""
+
+    start: date | None
+    prices: Prices
+    source: str
+    hours: Hours | None = None
+
+
 @dataclass
 class Row:
     """A model's prices at one provider, region and mode, over time."""
 
     model: str
     shown_as: str
-    timeline: list[tuple[date | None, Prices, str]] = field(default_factory=list)
+    timeline: list[Step] = field(default_factory=list)
 
 
 Key = tuple[str, str, str]  # provider, region, mode
@@ -204,7 +219,10 @@ def prices_of(cells: dict) -> Prices:
     def rates(values: dict) -> dict[str, int]:
         return {k: atto(Decimal(v), PER[k]) for k, v in values.items() if k != "over"}
 
-    return Prices.of(rates(cells), {int(n): rates(t) for n, t in cells.get("over", {}).items()})
+    own = rates(cells)
+    if own.get("think") == own.get("out"):
+        own.pop("think", None)  # reasoning is output, in every tier
+    return Prices.of(own, {int(n): rates(t) for n, t in cells.get("over", {}).items()})
 
 
 def corrected(model: str, shown: str, cells: dict, correction: dict) -> tuple[str, dict, str]:
@@ -243,19 +261,27 @@ def genai_prices(price: ModelPrice) -> Prices:
     return Prices.of(rates, tiers, other and "in" not in rates and "out" not in rates)
 
 
-def genai_timeline(model: ModelInfo) -> list[tuple[date | None, Prices, str]]:
+def minutes(moment: time) -> int:
+    assert moment.tzinfo in (None, UTC) or moment.utcoffset() == timedelta(0), moment
+    return moment.hour * 60 + moment.minute
+
+
+def genai_timeline(model: ModelInfo) -> list[Step]:
     if isinstance(model.prices, ModelPrice):
-        return [(None, genai_prices(model.prices), "manual")]
-    out: list[tuple[date | None, Prices, str]] = []
+        return [Step(None, genai_prices(model.prices), "manual")]
+    out: list[Step] = []
     for conditional in model.prices:
         assert isinstance(conditional, ConditionalPrice)
-        if conditional.constraint is None:
-            out.append((None, genai_prices(conditional.prices), "manual"))
-        elif isinstance(conditional.constraint, StartDateConstraint):
-            out.append((conditional.constraint.start_date, genai_prices(conditional.prices), "manual"))
-        # Prices by the hour of day are not carried: the standard price stands (see SOURCES.md).
-    if out and out[0][0] is not None:
-        out[0] = (None, out[0][1], out[0][2])  # genai-prices: before its first date the first price applies
+        start, hours = None, None
+        if isinstance(conditional.constraint, StartDateConstraint):
+            start = conditional.constraint.start_date
+        elif isinstance(conditional.constraint, TimeOfDateConstraint):
+            # genai-prices gives its hours no date: they came with the newest dated price before them.
+            start = max((s.start for s in out if s.start), default=None)
+            hours = (minutes(conditional.constraint.start_time), minutes(conditional.constraint.end_time))
+        out.append(Step(start, genai_prices(conditional.prices), "manual", hours))
+    if out and out[0].start is not None:
+        out[0] = replace(out[0], start=None)  # genai-prices: before its first date the first price applies
     return out
 
 
@@ -361,7 +387,7 @@ class Catalogue:
                 if old is not None:
                     if plain[name, key] and variant:
                         continue
-                    old_rates, new_rates = dict(old.timeline[0][1].rates), dict(prices.rates)
+                    old_rates, new_rates = dict(old.timeline[0].prices.rates), dict(prices.rates)
                     if not variant and not plain[name, key]:
                         self.loose.discard((name, key))
                     elif old_rates != new_rates:
@@ -369,7 +395,7 @@ class Catalogue:
                         if old_rates["in"] + old_rates["out"] <= new_rates["in"] + new_rates["out"]:
                             continue
                 plain[name, key] = not variant
-                self.rows[name][key] = Row(model, shown, [(None, prices, source)])
+                self.rows[name][key] = Row(model, shown, [Step(None, prices, source)])
         for correction in corrections:
             missing = set(correction["models"]) - correction.get("corrected", set())
             assert not missing, f"a correction of what is not there: {missing} {correction['rows']}"
@@ -397,7 +423,7 @@ class Catalogue:
             folded = folded_model(name)
         for mode, timeline in [
             (mode_of_name, genai_timeline(model)),
-            *((m, [(None, p, "manual")]) for m, p in sorted(genai_modes(model).items())),
+            *((m, [Step(None, p, "manual")]) for m, p in sorted(genai_modes(model).items())),
         ]:
             key = (provider, region, mode)
             if seen.get((folded, key), model.id) != model.id and name == model.id and provider != "openrouter":
@@ -413,10 +439,11 @@ class Catalogue:
 
     def merge(self, name: str, key: Key, row: Row, timeline: list) -> list:
         """OpenRouter's price now, with what its row lacks, and the other source's history before and after it."""
-        _, mine, source = row.timeline[0]
-        known = [t for t in timeline if t[0] is None or t[0] <= self.snapshot]
-        later = [t for t in timeline if t[0] is not None and t[0] > self.snapshot]
-        start, theirs, _ = known[-1]
+        mine, source = row.timeline[0].prices, row.timeline[0].source
+        dated = [s for s in timeline if s.hours is None]
+        known = [s for s in dated if s.start is None or s.start <= self.snapshot]
+        later = [s for s in timeline if s not in known]
+        start, theirs = known[-1].start, known[-1].prices
         rates, other = dict(mine.rates), dict(theirs.rates)
         tiers = {n: dict(t) for n, t in theirs.tiers}
         for rate, value in other.items():
@@ -430,16 +457,32 @@ class Catalogue:
                 )
                 for tier in tiers.values():
                     tier.pop(rate, None)
+        for tier in tiers.values():
+            # A modality at the text price is at the text price above the threshold too.
+            for rate, text in (("audio", "in"), ("image", "in"), ("audio_read", "read")):
+                if text in tier and rate in rates and rates[rate] == rates.get(text):
+                    tier.setdefault(rate, tier[text])
         merged = Prices.of(rates, tiers)
         # Until a later price is known to differ from the snapshot's, the snapshot stands.
-        return [*known[:-1], (start, merged, source), *(t for t in later if dict(t[1].rates) != other)]
+        return [*known[:-1], Step(start, merged, source), *(s for s in later if dict(s.prices.rates) != other)]
 
     def add_manual(self) -> None:
         for model, cost in load("manual.json").items():
             for provider, cells in cost.items():
-                self.rows[folded_model(model)].setdefault(
-                    (provider, "", "standard"), Row(model, provider, [(None, prices_of(cells), "manual")])
-                )
+                rows, key = self.rows[folded_model(model)], (provider, "", "standard")
+                if "instead" in cells:  # of what genai-prices says, with the reason
+                    steps = [
+                        Step(
+                            date.fromisoformat(step["from"]) if "from" in step else None,
+                            prices_of(step["prices"]),
+                            "correction",
+                            tuple(minutes(time.fromisoformat(t)) for t in step["hours"]) if "hours" in step else None,
+                        )
+                        for step in cells["history"]
+                    ]
+                    rows[key] = Row(model, provider, steps)
+                else:
+                    rows.setdefault(key, Row(model, provider, [Step(None, prices_of(cells), "manual")]))
 
     def add_short_names(self) -> None:
         """`claude-sonnet-4` for `claude-sonnet-4-20250514`, where no other price has that name."""
@@ -453,7 +496,7 @@ class Catalogue:
         for short, keys in wanted.items():
             taken = {key[0] for key in self.rows.get(short, {})}
             for key, rows in keys.items():
-                if key[0] in taken or any(r.timeline[-1][1] != rows[0].timeline[-1][1] for r in rows):
+                if key[0] in taken or any(r.timeline[-1].prices != rows[0].timeline[-1].prices for r in rows):
                     continue
                 self.rows[short][key] = rows[0]
 
@@ -534,9 +577,12 @@ def encode(catalogue: Catalogue) -> tuple[bytes, dict[str, int]]:
 
     def encoded_row(row: Row) -> bytes:
         body = struct.pack("<HHB", strings.add(row.model), strings.add(row.shown_as), len(row.timeline))
-        for start, prices, source in row.timeline:
-            day = 0 if start is None else (start - EPOCH).days
-            body += struct.pack("<HHB", day, sets.add(encoded_set(prices)), SOURCES.index(source))
+        for step in row.timeline:
+            day = 0 if step.start is None else (step.start - EPOCH).days
+            flags = SOURCES.index(step.source) | (AT_HOURS if step.hours else 0)
+            body += struct.pack("<HHB", day, sets.add(encoded_set(step.prices)), flags)
+            if step.hours:
+                body += struct.pack("<HH", *step.hours)
         return body
 
     in_use = {key[0] for rows_ in catalogue.rows.values() for key in rows_}

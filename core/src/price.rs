@@ -171,6 +171,86 @@ pub fn canonical_provider(name: &str) -> Cow<'_, str> {
     Cow::Borrowed(name)
 }
 
+/// The prices that a call would go by, for people to read: row, source, rates, tiers, assumptions.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// The model as the price list names it.
+    pub model: String,
+    /// The provider row as the price list names it.
+    pub provider: String,
+    /// Where the prices are from.
+    pub source: Source,
+    /// How the model was found.
+    pub matched: Match,
+    /// How the call is charged.
+    pub mode: Mode,
+    /// The price of one unit each.
+    pub rates: Rates,
+    /// Other prices in requests of more than so many input tokens, the largest first.
+    pub tiers: Vec<(u64, Rates)>,
+    /// What had to be assumed.
+    pub assumptions: Vec<&'static str>,
+}
+
+impl Description {
+    /// The same as JSON: prices in USD per million tokens, or per request and search, as decimal strings.
+    pub fn to_value(&self) -> serde_json::Value {
+        let rates = |rates: &Rates| -> serde_json::Value {
+            rates.iter().map(|(rate, price)| (rate.name(), price.per(rate.power()).to_string())).collect()
+        };
+        let over: serde_json::Map<_, _> = self.tiers.iter().map(|(over, r)| (over.to_string(), rates(r))).collect();
+        serde_json::json!({
+            "model": self.model,
+            "provider": self.provider,
+            "source": self.source.as_str(),
+            "match": self.matched.as_str(),
+            "mode": self.mode.name(),
+            "prices": rates(&self.rates),
+            "over": over,
+            "assumptions": self.assumptions,
+            "catalogue": catalogue_sources(),
+        })
+    }
+}
+
+/// The prices that a call would go by; its usage counts only for tiers.
+pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reason> {
+    let (terms, rates) = terms(book, query)?;
+    let mut tiers = Vec::new();
+    if let Some(row) = terms.row_number {
+        let mut input = u64::MAX;
+        let prices = |input| match book.sheet() {
+            Some(sheet) => sheet.prices(row, query.at_unix_ms, input),
+            None => CATALOGUE.prices(row, query.at_unix_ms, input),
+        };
+        loop {
+            let found = prices(input);
+            let Some(threshold) = found.tier else { break };
+            tiers.push((threshold, found.rates));
+            input = threshold;
+        }
+    }
+    Ok(Description {
+        model: terms.model.as_str().to_owned(),
+        provider: terms.row.as_str().to_owned(),
+        source: terms.source,
+        matched: terms.matched,
+        mode: terms.mode,
+        rates,
+        tiers,
+        assumptions: terms.assumptions.sentences().collect(),
+    })
+}
+
+/// Every model name of the built-in table (folded: lower case, dashes) with its providers, for listings.
+pub fn catalogue_names() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    CATALOGUE.names().map(|(name, rows)| {
+        let mut providers: Vec<_> = rows.map(|row| CATALOGUE.provider_name(row.provider)).collect();
+        providers.dedup();
+        (name, providers)
+    })
+}
+
 /// The sources of the table and their dates.
 pub fn catalogue_sources() -> &'static str {
     CATALOGUE.about()
@@ -178,38 +258,49 @@ pub fn catalogue_sources() -> &'static str {
 
 fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
     let usage = query.usage;
-    let input = usage.input_total();
-    if input.is_none() && usage.output_total().is_none() && usage.requests.is_none() && usage.web_searches.is_none() {
+    let nothing = usage.input_total().is_none()
+        && usage.output_total().is_none()
+        && usage.requests.is_none()
+        && usage.web_searches.is_none();
+    if nothing {
         return Err(Reason::NoUsage);
     }
-    let input = input.unwrap_or_default();
+    let (terms, rates) = terms(book, query)?;
+    terms.apply(&rates, usage)
+}
+
+/// The rates for a call, and everything else about them.
+fn terms(book: &PriceBook, query: &Query<'_>) -> Result<(Terms, Rates), Reason> {
+    let input = query.usage.input_total().unwrap_or_default();
     let catalogue = &*CATALOGUE;
     let folded = Folded::new(query.provider);
     let folded = folded.as_ref().map_or("", Folded::as_str);
     let provider = Provider::read(catalogue, folded);
     let anthropic = provider.is_some_and(|p| catalogue.provider_name(p.number) == "anthropic")
         || contains_ignore_case(query.model, "claude");
+    let given = |source, model, row| Terms {
+        source,
+        model,
+        row,
+        mode: Mode::Standard,
+        tier: None,
+        matched: Match::Given,
+        assumptions: Assumptions::default(),
+        anthropic,
+        row_number: None,
+    };
 
     if let Some(overrides) = query.overrides.filter(|o| o.complete()) {
         let custom = Name::Static("custom");
-        let terms = Terms::given(Source::Custom, custom.clone(), custom);
-        return terms.apply(&overrides.rates, usage, anthropic);
+        return Ok((given(Source::Custom, custom.clone(), custom), overrides.rates));
     }
     let mut factor = None;
     if !book.is_empty() {
         let name = provider.map_or_else(|| query.provider.trim(), |p| catalogue.provider_name(p.number));
         match book.find(name, query.model, query.at_unix_ms, input) {
-            Some(Answer::Rates { rates, tier, model, row, matched, mode }) => {
-                let terms = Terms {
-                    source: Source::Custom,
-                    model,
-                    row,
-                    mode,
-                    tier,
-                    matched,
-                    assumptions: Assumptions::default(),
-                };
-                return terms.apply(&rates, usage, anthropic);
+            Some(Answer::Rates { rates, tier, model, row, matched }) => {
+                let terms = given(Source::Custom, model, row);
+                return Ok((Terms { tier, matched, ..terms }, rates));
             }
             Some(Answer::Multiplied { factor: by, row }) => factor = Some((by, row)),
             None => {}
@@ -219,8 +310,7 @@ fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
         let row = provider.map_or("local", |p| catalogue.provider_name(p.number));
         let mut rates = Rates::default();
         Rate::ALL.into_iter().filter(|r| *r != Rate::Request).for_each(|r| rates.set(r, Amount::ZERO));
-        let terms = Terms::given(Source::Local, Name::Static("local"), Name::Static(row));
-        return terms.apply(&rates, usage, anthropic);
+        return Ok((given(Source::Local, Name::Static("local"), Name::Static(row)), rates));
     }
     if query.model.trim().is_empty() {
         return Err(Reason::NoModel);
@@ -230,14 +320,27 @@ fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
         Some(sheet) => look_up(sheet, query, Provider::read(sheet, folded), &model, input),
         None => look_up(catalogue, query, provider, &model, input),
     }?;
+    let source = match found.origin {
+        Origin::OpenRouter => Source::OpenRouter,
+        Origin::Manual => Source::Manual,
+        Origin::Correction => Source::Correction,
+    };
+    let mut terms = Terms {
+        mode: choice.mode,
+        tier: found.tier,
+        matched: choice.matched,
+        assumptions: choice.assumptions,
+        row_number: Some(choice.row),
+        ..given(source, found.model, found.row)
+    };
     let mut rates = found.rates;
-    let mut terms = Terms::of(&found, &choice);
     if let Some((factor, row)) = factor {
         rates = book::multiplied(&rates, factor);
         terms.source = Source::Custom;
         terms.row = row;
+        terms.row_number = None;
     }
-    terms.apply(&rates, usage, anthropic)
+    Ok((terms, rates))
 }
 
 fn look_up(
@@ -261,32 +364,15 @@ struct Terms {
     tier: Option<u64>,
     matched: Match,
     assumptions: Assumptions,
+    /// The model's cache is priced by Anthropic's scheme where a price is missing.
+    anthropic: bool,
+    /// The row of the table, where the rates are a table's.
+    row_number: Option<usize>,
 }
 
 impl Terms {
-    fn given(source: Source, model: Name, row: Name) -> Self {
-        let assumptions = Assumptions::default();
-        Self { source, model, row, mode: Mode::Standard, tier: None, matched: Match::Given, assumptions }
-    }
-
-    fn of(found: &Found, choice: &Choice) -> Self {
-        Self {
-            source: match found.origin {
-                Origin::OpenRouter => Source::OpenRouter,
-                Origin::Manual => Source::Manual,
-                Origin::Correction => Source::Correction,
-            },
-            model: found.model.clone(),
-            row: found.row.clone(),
-            mode: choice.mode,
-            tier: found.tier,
-            matched: choice.matched,
-            assumptions: choice.assumptions,
-        }
-    }
-
-    fn apply(self, rates: &Rates, usage: &Usage, anthropic: bool) -> Result<Priced, Reason> {
-        let mut bill = rates::bill(rates, usage, anthropic).map_err(Reason::Unpriced)?;
+    fn apply(self, rates: &Rates, usage: &Usage) -> Result<Priced, Reason> {
+        let mut bill = rates::bill(rates, usage, self.anthropic).map_err(Reason::Unpriced)?;
         bill.assumptions.extend(self.assumptions);
         let zero = Some(Amount::ZERO);
         Ok(Priced {

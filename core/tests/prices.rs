@@ -144,3 +144,123 @@ fn nonsense_and_near_misses_have_no_price() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn rows_worked_by_hand_come_out_exactly() {
+    let mut wrong = Vec::new();
+    for line in shared("worked.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        let cost = case::run(&case, &Value::Null, "");
+        for (name, ours, expected) in case::differences(&case, &Value::Null, "") {
+            wrong.push(format!("{}: {name} {ours} and not {expected} {}", case["id"], cost.details()));
+        }
+        let source = case["expected"]["source"].as_str();
+        if source.is_some_and(|s| s != cost.source().as_str()) {
+            wrong.push(format!("{}: from {}", case["id"], cost.source().as_str()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn book_error(text: &str) -> String {
+    PriceBook::new().load_str(text).expect_err(text).to_string()
+}
+
+#[test]
+fn a_price_file_is_read_or_says_where_it_is_wrong() {
+    let mut book = PriceBook::new();
+    book.load_str(
+        r#"
+[[price]]
+provider = "oai"
+model = "gpt-5-mini*"
+input = "0.20"
+output = 1.60
+over.200000.input = "0.40"
+
+[[price]]
+model = "in-house"
+valid_from = "2026-01-01"
+input = 1
+output = 2
+
+[[price]]
+model = "in-house"
+valid_from = 2026-11-01
+input = 3
+output = 4
+
+[[price]]
+provider = "anthropic"
+model = "*"
+multiplier = "0.85"
+"#,
+    )
+    .expect("a price file");
+    let total = |provider: &str, model: &str, input: u64, at: i64| {
+        let mut usage = Usage::default();
+        usage.input_text = Some(input);
+        let cost = price(&book, &Query::new(provider, model, &usage, at));
+        (cost.total().map(|a| a.to_string()), cost.source().as_str())
+    };
+    let (october, november) = (1_791_000_000_000, 1_795_000_000_000);
+    let custom = |total: &str| (Some(total.to_owned()), "custom");
+    assert_eq!(total("openai", "gpt-5-mini-2025-08-07", 1_000_000, november), custom("0.4"));
+    assert_eq!(total("openai", "GPT-5-mini", 200_000, november), custom("0.04"));
+    assert_eq!(total("azure", "gpt-5-mini", 1_000_000, november), (Some("0.25".to_owned()), "openrouter"));
+    assert_eq!(total("local", "in-house", 1_000_000, october), custom("1"));
+    assert_eq!(total("local", "in-house", 1_000_000, november), custom("3"));
+    assert_eq!(total("anthropic", "claude-sonnet-4-5", 1000, november), custom("0.00255"));
+
+    for (text, error) in [
+        ("price = 1", "line 1, column 1: prices are in [[price]] tables, with two brackets"),
+        ("[[price]]\ninput = 1", "line 1, column 1: this price has no `model`"),
+        ("[[price]]\nmodel = \"m\"", "line 1, column 1: this price has neither a price nor a `multiplier`"),
+        (
+            "[[price]]\nmodel = \"m\"\ninput = \"cheap\"",
+            "line 3, column 9: `input` must be a decimal number of at least 0, not `cheap`",
+        ),
+        (
+            "[[price]]\nmodel = \"m\"\ninput = -1",
+            "line 3, column 9: `input` must be a decimal number of at least 0, not `-1`",
+        ),
+        ("[[price]]\nmodel = 7", "line 2, column 9: `model` must be a string that is not empty"),
+        (
+            "[[price]]\nmodel = \"m\"\nvalid_from = \"soon\"",
+            "line 3, column 14: `valid_from` must be a day (2026-10-01), not `soon`",
+        ),
+        ("[[prices]]\nmodel = \"m\"", "line 1, column 3: unknown table `prices`; prices are in [[price]] tables"),
+    ] {
+        assert_eq!(book_error(text), error);
+    }
+    assert!(
+        book_error("[[price]]\nmodel = \"m\"\ninpt = 1")
+            .starts_with("line 3, column 1: unknown key `inpt`; a price has")
+    );
+    assert!(book_error("[[price]\nmodel").starts_with("line 1, column "));
+}
+
+#[test]
+fn a_reported_cost_is_kept_beside_the_catalogue_s() {
+    let mut usage = Usage::default();
+    usage.input_text = Some(1000);
+    usage.output_text = Some(100);
+    let mut query = Query::new("openrouter", "openai/gpt-4o", &usage, 1_795_000_000_000);
+    query.reported_usd = Some("0.0034");
+    let cost = price(&PriceBook::new(), &query);
+    assert_eq!(cost.source().as_str(), "reported");
+    assert_eq!(cost.total(), Amount::parse("0.0034"));
+    let details = cost.details();
+    assert_eq!(details["catalogue_total"], "0.0035");
+    assert_eq!(details["difference"], "-0.0001");
+}
+
+#[test]
+fn a_free_call_carries_zero_prices() {
+    let mut properties = Map::new();
+    cost("ollama", "llama3.2").properties(&mut properties);
+    assert_eq!(properties["$ai_input_token_price"], 0);
+    assert_eq!(properties["$ai_output_token_price"], 0);
+    assert_eq!(properties["$ai_total_cost_usd"], 0.0);
+    assert_eq!(properties["$ai_cost_model_source"], "local");
+}

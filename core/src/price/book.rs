@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::amount::Amount;
-use super::catalogue::Mode;
 use super::cost::{Match, Name};
 use super::rates::{Rate, Rates};
 use super::sheet::Sheet;
@@ -89,9 +88,10 @@ impl CustomPrice {
 }
 
 /// What the book says about a call.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for a moment; a box would be an allocation")]
 pub(crate) enum Answer {
     /// These rates.
-    Rates { rates: Rates, tier: Option<u64>, model: Name, row: Name, matched: Match, mode: Mode },
+    Rates { rates: Rates, tier: Option<u64>, model: Name, row: Name, matched: Match },
     /// The catalogue's rates times this.
     Multiplied { factor: Amount, row: Name },
 }
@@ -184,7 +184,7 @@ impl PriceBook {
         }
         let matched = if price.model.exact { Match::Exact } else { Match::Pattern };
         let model = Name::Shared(Arc::clone(&price.shown_as));
-        Some(Answer::Rates { rates, tier, model, row, matched, mode: Mode::Standard })
+        Some(Answer::Rates { rates, tier, model, row, matched })
     }
 }
 

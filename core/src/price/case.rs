@@ -23,6 +23,9 @@ const GENAI: [(&str, Rate, i32); 13] = [
     ("web_searches_kcount", Rate::WebSearch, 3),
 ];
 
+/// When a case with no timestamp happens: after every price change, at noon (2100-01-01).
+const UNDATED: i64 = 4_102_488_000_000;
+
 /// The cost of a case. `catalogues` are the tables that a case may name; `reading` picks the prices of a case that
 /// gives them per reading (`posthog` or `genai_prices`).
 pub fn run(case: &Value, catalogues: &Value, reading: &str) -> Cost {
@@ -65,7 +68,7 @@ pub fn run(case: &Value, catalogues: &Value, reading: &str) -> Cost {
         .get("timestamp")
         .and_then(Value::as_str)
         .and_then(|t| t.parse::<jiff::Timestamp>().ok())
-        .map_or(i64::MAX, jiff::Timestamp::as_millisecond);
+        .map_or(UNDATED, jiff::Timestamp::as_millisecond);
     let mut query = Query::new(provider, model, &usage, at);
     query.service_tier = tier;
     query.reported_usd = total.as_deref();
@@ -74,8 +77,11 @@ pub fn run(case: &Value, catalogues: &Value, reading: &str) -> Cost {
     price(&book(prices, catalogues), &query)
 }
 
+/// The name of an amount in `expected` and in `Cost`.
+type Part = (&'static str, fn(&Cost) -> Option<Amount>);
+
 /// The amounts of a case, by the names that its `expected` object has.
-const AMOUNTS: [(&str, fn(&Cost) -> Option<Amount>); 5] = [
+const AMOUNTS: [Part; 5] = [
     ("input_cost", Cost::input),
     ("output_cost", Cost::output),
     ("request_cost", Cost::request),
@@ -108,6 +114,9 @@ pub fn differences(case: &Value, catalogues: &Value, reading: &str) -> Vec<(&'st
 }
 
 fn book(prices: &Value, catalogues: &Value) -> PriceBook {
+    if prices == "built-in" {
+        return PriceBook::new();
+    }
     if let Some(name) = prices.get("catalogue").and_then(Value::as_str) {
         return PriceBook::with_table(catalogues.get(name).unwrap_or(&Value::Null));
     }

@@ -113,6 +113,8 @@ pub(crate) struct Found {
 /// 2020-01-01 in days since 1970: the first day of the table's calendar.
 const EPOCH_DAY: i64 = 18_262;
 const OTHER_UNIT: u16 = 1 << 15;
+/// The step holds only at some hours of the day, which follow it.
+const AT_HOURS: u8 = 1 << 7;
 
 /// The sections, in order. A pair is offsets and bytes.
 #[derive(Debug, Clone, Copy)]
@@ -223,7 +225,7 @@ impl Catalogue {
         (0..count).any(|n| self.text(Section::RegionOffsets, Section::Regions, n) == region)
     }
 
-    fn entries<'t>(&'t self, place: usize) -> impl Iterator<Item = Entry<'t>> + Clone + use<'t> {
+    fn entries(&self, place: usize) -> impl Iterator<Item = Entry<'_>> + Clone + use<'_> {
         const SIZE: usize = 6;
         let count = usize::from(self.byte(Section::Lists, place));
         let bytes = self.section(Section::Lists).get(place + 1..place + 1 + count * SIZE).unwrap_or_default();
@@ -260,7 +262,7 @@ impl Catalogue {
         Amount::from_atto(i128::from(value))
     }
 
-    /// Every listed name that is not a shorter form's twin, with its rows, for `llmtrail prices list` and the tests.
+    /// Every listed name that is not a shorter form's twin, with its rows.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, impl Iterator<Item = Entry<'_>>)> {
         let count = self.section(Section::NameLists).len() / 2;
         (0..count).map(|number| {
@@ -320,17 +322,24 @@ impl Table for Catalogue {
         const STEP: usize = 5;
         let rows = self.section(Section::Rows);
         let day = at_unix_ms.div_euclid(86_400_000) - EPOCH_DAY;
-        let steps = usize::from(self.byte(Section::Rows, row + 4));
+        let minute = at_unix_ms.div_euclid(60_000).rem_euclid(24 * 60);
+        let steps = self.byte(Section::Rows, row + 4);
         let mut step = row + HEAD;
-        for next in (1..steps).map(|n| row + HEAD + n * STEP) {
-            if i64::from(half(rows, next)) <= day {
+        let mut next = step;
+        for _ in 0..steps {
+            let at_hours = self.byte(Section::Rows, next + 4) & AT_HOURS != 0;
+            let (from, until) = (i64::from(half(rows, next + 5)), i64::from(half(rows, next + 7)));
+            let in_hours =
+                if from <= until { (from..until).contains(&minute) } else { minute >= from || minute < until };
+            if i64::from(half(rows, next)) <= day && (!at_hours || in_hours) {
                 step = next;
             }
+            next += if at_hours { STEP + 4 } else { STEP };
         }
         let set = usize::from(half(rows, step + 2));
         let mut found = Found {
             rates: Rates::default(),
-            origin: match self.byte(Section::Rows, step + 4) {
+            origin: match self.byte(Section::Rows, step + 4) & !AT_HOURS {
                 0 => Origin::OpenRouter,
                 1 => Origin::Manual,
                 _ => Origin::Correction,

@@ -163,7 +163,7 @@ impl Wanted<'_> {
         if rows.clone().next().is_none() {
             return Err(Reason::NotAtProvider);
         }
-        let in_mode = |mode: Mode| self.in_region(table, rows.clone().filter(move |e| e.mode == mode));
+        let in_mode = |mode: Mode| self.in_region(table, &rows.clone().filter(move |e| e.mode == mode));
         // Two names for one thing: OpenAI reports `priority` where its own tools also say `fast`.
         let also = match self.mode {
             Mode::Fast => Some(Mode::Priority),
@@ -184,7 +184,7 @@ impl Wanted<'_> {
     fn in_region<'t>(
         &self,
         table: &impl Table,
-        rows: impl Iterator<Item = Entry<'t>> + Clone,
+        rows: &(impl Iterator<Item = Entry<'t>> + Clone),
     ) -> Option<(Entry<'t>, Assumptions)> {
         let mut assumptions = Assumptions::default();
         let exact = |name: &str| rows.clone().find(|e| e.region.eq_ignore_ascii_case(name));
@@ -207,13 +207,12 @@ impl Wanted<'_> {
             let entry = rows.clone().reduce(|best, next| if total(&next) < total(&best) { next } else { best })?;
             Some((entry, Assumption::RegionCheapest))
         };
-        let entry = match entry {
-            Some(entry) => entry,
-            None => {
-                let (entry, assumption) = global().or_else(cheapest)?;
-                assumptions.add(assumption);
-                entry
-            }
+        let entry = if let Some(entry) = entry {
+            entry
+        } else {
+            let (entry, assumption) = global().or_else(cheapest)?;
+            assumptions.add(assumption);
+            entry
         };
         if entry.cheapest_variant {
             assumptions.add(Assumption::VariantCheapest);

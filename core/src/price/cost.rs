@@ -124,7 +124,7 @@ impl Default for Name {
 }
 
 impl Name {
-    fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Static(name) => name,
             Self::Shared(name) => name,

@@ -22,7 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<CustomPrice>, PriceFileError> {
         let DeValue::Array(tables) = value.get_ref() else {
             return Err(reader.error(key.span().start, "prices are in [[price]] tables, with two brackets".into()));
         };
-        for table in tables.iter() {
+        for table in tables {
             prices.push(reader.price(table)?);
         }
     }
