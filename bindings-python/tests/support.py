@@ -1,0 +1,88 @@
+"""What tests share: the loopback server, and clients that send there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+CORPUS = ROOT / "tests/corpus"
+RULES = json.loads((CORPUS / "normalise.json").read_text())
+
+
+class Loopback:
+    """The server that plays the providers and PostHog's ingestion, as a process of its own."""
+
+    def __init__(self) -> None:
+        program = Path(os.environ.get("LLMTRAIL_LOOPBACK", ROOT / "target/debug/loopback"))
+        if not program.exists():
+            build = ["cargo", "build", "-q", "-p", "llmtrail-tests", "--bin", "loopback"]
+            subprocess.run(build, cwd=ROOT, check=True)
+        self.process = subprocess.Popen(
+            [str(program), "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on "), line
+        self.url = line.split()[-1]
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)
+        request.add_header("content-type", "application/json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text.strip() else None
+
+    def reset(self) -> None:
+        self.ask("/_control", "DELETE")
+
+    def case(self, name: str, knobs: str = "") -> str:
+        """The address that plays a case, without the `v1` that OpenAI's SDK wants."""
+        return f"{self.url}/{f'knobs/{knobs}/' if knobs else ''}case/{name}"
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every event that the ingestion took, in order."""
+        answer = self.ask("/_control/events")
+        events = answer if isinstance(answer, list) else answer["events"]
+        return [event.get("event") if isinstance(event.get("event"), dict) else event for event in events]
+
+    def providers(self) -> list[dict[str, Any]]:
+        answer = self.ask("/_control/providers")
+        return answer if isinstance(answer, list) else answer["providers"]
+
+
+def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == name]
+
+
+def generations(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] in ("$ai_generation", "$ai_embedding")]
+
+
+def cases(*formats: str) -> list[str]:
+    """The names of the cases of the corpus, `format/case`."""
+    found = [path.parent for path in CORPUS.glob("*/*/case.json")]
+    return sorted(f"{path.parent.name}/{path.name}" for path in found if not formats or path.parent.name in formats)
+
+
+def read_case(name: str) -> dict[str, Any]:
+    """A case's `case.json`, with `request` and `response` bytes and the `expected` event."""
+    folder = CORPUS / name
+    case: dict[str, Any] = json.loads((folder / "case.json").read_bytes())
+    case["request"] = (folder / "request.json").read_bytes()
+    bodies = [path for path in folder.iterdir() if path.name.startswith("response.")]
+    case["response"] = bodies[0].read_bytes() if bodies else None
+    case["expected"] = json.loads((folder / "expected.json").read_bytes())
+    return case
