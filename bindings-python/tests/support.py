@@ -74,7 +74,9 @@ def generations(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def cases(*formats: str) -> list[str]:
     """The names of the cases of the corpus, `format/case`."""
     found = [path.parent for path in CORPUS.glob("*/*/case.json")]
-    return sorted(f"{path.parent.name}/{path.name}" for path in found if not formats or path.parent.name in formats)
+    return sorted(
+        f"{path.parent.name}/{path.name}" for path in found if not formats or path.parent.name in formats
+    )
 
 
 def read_case(name: str) -> dict[str, Any]:

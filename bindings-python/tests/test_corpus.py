@@ -18,7 +18,7 @@ def corpus_events(server: Loopback, tmp_path_factory: pytest.TempPathFactory) ->
     client = llmtrail.Client(api_key="phc_test", host=server.url, dir=tmp_path_factory.mktemp("corpus"))
     for name in cases():
         case = read_case(name)
-        with client.options(properties={"case": name}) as scope:
+        with client.trace("case", properties={"case": name}) as scope:
             body = case["response"]
             client._core.observe(
                 case["url"],
@@ -27,7 +27,9 @@ def corpus_events(server: Loopback, tmp_path_factory: pytest.TempPathFactory) ->
                 request_body=case["request"],
                 status=case.get("status"),
                 response_headers=list(case.get("response_headers", {}).items()),
-                chunks=[] if body is None else [(body[at : at + 1000], 0.1) for at in range(0, len(body), 1000)],
+                chunks=[]
+                if body is None
+                else [(body[at : at + 1000], 0.1) for at in range(0, len(body), 1000)],
                 end=case.get("end", "complete"),
                 error=case.get("error"),
                 provider=case.get("provider"),
@@ -35,7 +37,7 @@ def corpus_events(server: Loopback, tmp_path_factory: pytest.TempPathFactory) ->
                 scope=scope._core,
             )
     report = client.shutdown(30)
-    assert report.captured == report.delivered == len(cases()), report
+    assert report.captured == report.delivered == 2 * len(cases()), report
     return {event["properties"].pop("case"): event for event in generations(server.events())}
 
 

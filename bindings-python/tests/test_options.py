@@ -47,7 +47,11 @@ def test_bad_environment_does_not_stop_a_program(monkeypatch: pytest.MonkeyPatch
 
 
 def test_capture_names_its_mistakes(trail: llmtrail.Client) -> None:
-    for arguments in ({"event": " "}, {"event": "e", "uuid": "no"}, {"event": "e", "timestamp": float("inf")}):
+    for arguments in (
+        {"event": " "},
+        {"event": "e", "uuid": "no"},
+        {"event": "e", "timestamp": float("inf")},
+    ):
         with pytest.raises(llmtrail.LlmtrailError) as caught:
             trail.capture(**arguments)  # type: ignore[arg-type]
         assert caught.value.code == "usage"

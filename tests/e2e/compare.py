@@ -28,7 +28,9 @@ def differences(ours: dict, theirs: dict) -> list[str]:
         left, right = normal(ours[name]), normal(theirs[name])
         for key in sorted(left.keys() | right.keys()):
             if key not in left or key not in right or left[key] != right[key]:
-                show = [json.dumps(side.get(key, "(absent)"), ensure_ascii=False)[:300] for side in (left, right)]
+                show = [
+                    json.dumps(side.get(key, "(absent)"), ensure_ascii=False)[:300] for side in (left, right)
+                ]
                 lines.append(f"{name}: {key}\n    {show[0]}\n    {show[1]}")
     return lines
 

@@ -75,7 +75,7 @@ class Observer:
 
 
 def observe(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
-    """Observes the requests of an HTTP client. Once: a second time only a provider's name or client that is new counts."""
+    """Observes the requests of an HTTP client. Once: a second time only a new provider or client counts."""
     transports = _transports(http)
     asynchronous = isinstance(http, package.AsyncClient)
     name = "handle_async_request" if asynchronous else "handle_request"
@@ -113,7 +113,7 @@ def twin(http: Any, package: ModuleType, provider: str | None, trail: Callable[[
     transports = {id(transport): _shared(transport, package) for transport in _transports(http)}
     # SDKs close their own kind of HTTP client when it is dropped; the connections are not the twin's to close.
     kind = next(kind for kind in type(http).__mro__ if not hasattr(kind, "__del__"))
-    copy = object.__new__(kind)
+    copy: Any = object.__new__(kind)
     copy.__dict__.update(http.__dict__)
     copy._transport = transports[id(http._transport)]
     copy._mounts = {key: value and transports[id(value)] for key, value in http._mounts.items()}
@@ -145,15 +145,15 @@ def _shared(transport: Any, package: ModuleType) -> Any:
 
 def _hook(transport: Any, name: str, asynchronous: bool, observer: Observer) -> Any:
     begin, answered = observer.begin, observer.answered
-    replaced = transport.__dict__.get(name) if hasattr(transport, "__dict__") else None
+    # Set on the instance by somebody else, or made up by a `__getattr__`.
+    replaced = (
+        None if _of_class(transport, name) and name not in transport.__dict__ else getattr(transport, name)
+    )
     alive = ref(transport)  # no cycle: what the client drops is closed at once, as without us
 
     def original() -> Callable[[Any], Any]:
-        if replaced is not None:
-            return replaced  # type: ignore[no-any-return]
-        transport: Any = alive()
         # Looked up at each call: mocks replace methods of the class for a while.
-        return getattr(type(transport), name).__get__(transport)  # type: ignore[no-any-return]
+        return replaced or _of_class(alive(), name)  # type: ignore[return-value]
 
     if asynchronous:
 
@@ -187,6 +187,17 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: Observer) -> 
         hook = handle_request
     hook.llmtrail = observer
     return hook
+
+
+def _of_class(owner: Any, name: str) -> Callable[[Any], Any] | None:
+    """A method as its class has it, whatever the instance says."""
+    kind = type(owner)
+    for base in kind.__mro__:
+        found = base.__dict__.get(name)
+        if found is not None:
+            bind = getattr(type(found), "__get__", None)
+            return found if bind is None else bind(found, owner, kind)  # type: ignore[no-any-return]
+    return None
 
 
 def _body(request: Any) -> bytes | None:
