@@ -136,7 +136,11 @@ impl Call {
         let Some(exchange) = &mut self.exchange else { return };
         let mut rest = Bytes::copy_from_slice(bytes);
         for mark in marks.chunks_exact(2) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length of a JavaScript array")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a length of a JavaScript array"
+            )]
             let length = (mark[0] as usize).min(rest.len());
             exchange.chunks.push(Chunk { bytes: rest.split_to(length), at: millis(mark[1]) });
         }

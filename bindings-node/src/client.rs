@@ -76,9 +76,8 @@ impl Client {
         let at = timestamp
             .map(|ms| convert::time(ms).ok_or_else(|| usage(format!("timestamp: {ms} is no time since 1970"))))
             .transpose()?;
-        let uuid = uuid
-            .map(|text| text.parse().map_err(|_| usage(format!("uuid: {text:?} is not a UUID"))))
-            .transpose()?;
+        let uuid =
+            uuid.map(|text| text.parse().map_err(|_| usage(format!("uuid: {text:?} is not a UUID")))).transpose()?;
         self.0
             .capture(&event, distinct_id.as_deref(), convert::object(&properties)?, at, uuid)
             .map(|uuid| uuid.to_string())

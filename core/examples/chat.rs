@@ -14,6 +14,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let base = std::env::var("OPENAI_BASE_URL").unwrap_or_else(|_| "https://api.openai.com/v1".to_owned());
     let key = std::env::var("OPENAI_API_KEY").unwrap_or_default();
 
+    // This build of reqwest brings no TLS provider of its own; one with default features does, and needs no such line.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
     let trail = llmtrail::Client::from_env()?;
     let http = trail.wrap(reqwest::Client::new());
 
