@@ -70,8 +70,6 @@ pub(crate) trait Stage: Send + 'static {
 
 /// How long the last handle's `Drop` may block.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
-/// A thread that could not be started is tried again after this.
-const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// A client's delivery in one process. The worker thread starts at the first [`Delivery::offer`].
 pub(crate) struct Delivery<S: Stage> {
@@ -97,7 +95,8 @@ impl<S: Stage> Delivery<S> {
     pub(crate) fn offer(&self, input: S::Input, size: usize) -> bool {
         let mut state = self.shared.state();
         if state.closing.is_some() || state.life == Life::Ended {
-            state.books.refuse("shutdown");
+            let reason = if state.closing.is_some() { "shutdown" } else { "panic" };
+            state.books.refuse(reason);
             // A refused input may be large: it is freed outside the lock.
             drop(state);
             return false;
@@ -120,8 +119,7 @@ impl<S: Stage> Delivery<S> {
         true
     }
 
-    /// Starts the worker. Where no thread can be had, inputs wait (and are counted when there is no more room), and it
-    /// is tried again with a later one.
+    /// Starts the worker, unless that failed a moment ago.
     fn start(&self) {
         let mut state = self.shared.state();
         if state.life != Life::Unborn || state.start_after.is_some_and(|after| Instant::now() < after) {
@@ -133,14 +131,7 @@ impl<S: Stage> Delivery<S> {
         // Never joined: after a fork a handle looks alive, and joining it hangs or panics.
         let started = std::thread::Builder::new().name("llmtrail".to_owned()).spawn(move || worker::live(&shared));
         if let Err(error) = started {
-            let mut state = self.shared.state();
-            state.life = Life::Unborn;
-            let first = state.start_after.replace(Instant::now() + START_AGAIN).is_none();
-            state.last_error = Some(format!("the worker thread cannot be started: {error}"));
-            drop(state);
-            if first {
-                notice::line(&format!("nothing is sent yet: the worker thread cannot be started: {error}"));
-            }
+            self.shared.not_started(&error);
         }
     }
 
@@ -166,7 +157,7 @@ impl<S: Stage> Delivery<S> {
             state.flushes.push(Flush { offered, deadline, done: Arc::clone(&done) });
             drop(state);
             self.shared.wake.notify_one();
-            self.shared.wait(deadline, |state| done.load(Ordering::Acquire) || state.life == Life::Ended);
+            self.shared.wait(deadline, |state| done.load(Ordering::Acquire) || state.life != Life::Running);
             state = self.shared.state();
         }
         state.books.report()
@@ -184,7 +175,7 @@ impl<S: Stage> Delivery<S> {
                 state.flushes.push(Flush { offered, deadline: until, done });
                 drop(state);
                 self.shared.wake.notify_one();
-                self.shared.wait(until, |state| state.life == Life::Ended);
+                self.shared.wait(until, |state| state.life != Life::Running);
                 state = self.shared.state();
             }
             Life::Unborn => {

@@ -499,3 +499,7 @@ fn fitting<'a>(items: impl Iterator<Item = &'a Item>, bytes: usize, most: usize)
     });
     fits.count().max(1)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests;

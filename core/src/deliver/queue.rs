@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -76,6 +76,23 @@ impl<S: Stage> Shared<S> {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker could not be started. Inputs wait (and are counted when there is no more room), and it is tried again
+    /// with a later one.
+    pub(crate) fn not_started(&self, error: &std::io::Error) {
+        const AGAIN: Duration = Duration::from_secs(1);
+        let why = format!("the worker cannot be started: {error}");
+        let mut state = self.state();
+        state.life = Life::Unborn;
+        let first = state.start_after.replace(Instant::now() + AGAIN).is_none();
+        let line = format!("nothing is sent yet: {why}");
+        state.last_error = Some(why);
+        drop(state);
+        self.changed.notify_all();
+        if first {
+            super::notice::line(&line);
+        }
     }
 
     /// Waits until something holds, at most until then. Says whether it holds.

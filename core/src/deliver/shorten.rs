@@ -4,6 +4,7 @@
 //! byte: a number that is read and written again may change.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -46,7 +47,7 @@ pub(crate) fn shorten(json: &Bytes, limit: usize) -> Option<Bytes> {
         }
         let (head, tail) = halves(&text[string.span.clone()], keep);
         out.push_str(&text[from..string.span.start + head]);
-        out.push_str(&format!("...[{} bytes cut]...", tail - head));
+        let _ = write!(out, "...[{} bytes cut]...", tail - head);
         from = string.span.start + tail;
     }
     if !listed {
@@ -161,9 +162,8 @@ fn halves(raw: &str, keep: usize) -> (usize, usize) {
                     matches!(bytes.get(at + 2..at + 4), Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'b' | b'A'..=b'B']));
                 if high && bytes.get(at + 6..at + 8) == Some(br"\u") { 12 } else { 6 }
             }
-            b'\\' => 2,
+            b'\\' | 0x80..=0xdf => 2,
             0..=0x7f => 1,
-            0x80..=0xdf => 2,
             0xe0..=0xef => 3,
             0xf0.. => 4,
         };

@@ -100,8 +100,8 @@ fn assert_report(report: &Report, delivered: u64, pending: u64, dropped: &[(&'st
     assert_eq!((report.delivered, report.pending, &report.dropped), (delivered, pending, &expected));
 }
 
-fn later() -> Option<Outcome> {
-    Some(Outcome::Later { after: None, why: "status 503".to_owned() })
+fn later() -> Outcome {
+    Outcome::Later { after: None, why: "status 503".to_owned() }
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn the_lanes_do_not_wait_for_each_other() {
 
 #[test]
 fn a_failure_is_tried_again_until_the_lane_is_parked_and_a_flush_probes_once() {
-    let (delivery, memory) = scripted(vec![later(); 5]);
+    let (delivery, memory) = scripted(vec![Some(later()); 5]);
     delivery.offer(emit(3), 100);
     let report = delivery.flush(LONG);
     assert_report(&report, 0, 3, &[]);

@@ -27,21 +27,28 @@ const CLOSING: Duration = Duration::from_millis(20);
 /// The thread's whole life.
 pub(crate) fn live<S: Stage>(shared: &Arc<Shared<S>>) {
     let lived = catch_unwind(AssertUnwindSafe(|| {
-        let Some((stage, sink)) = shared.state().luggage.take() else { return };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build();
         match runtime {
             Ok(runtime) => {
+                let Some((stage, sink)) = shared.state().luggage.take() else { return true };
                 let sink = sink.unwrap_or_else(|| sink::of(&shared.config));
                 let mut worker = Worker::new(Arc::clone(shared), stage, sink);
                 runtime.block_on(worker.run());
                 worker.finish();
                 // A name lookup that hangs has a thread of its own, which is not waited for.
                 runtime.shutdown_background();
+                true
             }
-            Err(error) => super::notice::line(&format!("nothing is sent: the worker cannot start: {error}")),
+            Err(error) => {
+                shared.not_started(&error);
+                false
+            }
         }
     }));
+    if matches!(lived, Ok(false)) {
+        return;
+    }
     let mut state = shared.state();
     state.books.give_up_all(if lived.is_ok() { "shutdown" } else { "panic" });
     state.life = Life::Ended;
@@ -184,9 +191,14 @@ impl<S: Stage> Worker<S> {
         catch_unwind(AssertUnwindSafe(|| self.stage.held())).unwrap_or(0)
     }
 
+    /// How long until something that is held back is due.
+    fn held_for(&self) -> Option<Duration> {
+        catch_unwind(AssertUnwindSafe(|| self.stage.wakes_in())).unwrap_or(None)
+    }
+
     /// Lets the stage give out what it held back long enough.
     fn tick(&mut self) {
-        if self.stage.wakes_in().is_some_and(|wait| wait.is_zero()) {
+        if self.held_for().is_some_and(|wait| wait.is_zero()) {
             self.give_out(S::tick);
         }
     }
@@ -327,7 +339,8 @@ impl<S: Stage> Worker<S> {
     /// When something is due, if nobody calls before.
     fn next_due(&self) -> Duration {
         let lanes = self.lanes.iter().filter_map(|lane| lane.wakes_at(self.hurried(lane)));
-        let held = self.stage.wakes_in().map(|wait| self.now() + wait);
+        // Not at once, should the stage have left something that is due: the worker never spins.
+        let held = self.held_for().map(|wait| self.now() + wait.max(SLICE));
         let flushes = self.flushing.iter().map(|(flush, _)| self.at(flush.deadline));
         let closing = self.shared.state().closing.map(|deadline| self.at(deadline).saturating_sub(CLOSING));
         lanes.chain(held).chain(flushes).chain(closing).min().unwrap_or(Duration::MAX)
@@ -392,7 +405,8 @@ impl<S: Stage> Worker<S> {
         drop(state);
         if !rest.is_empty() {
             let why = last_error.map(|why| format!(" ({why})")).unwrap_or_default();
-            self.notices.warn(Topic::Lost, &format!("{} events were not delivered before the end{why}", rest.len()));
+            let count = if rest.len() == 1 { "1 event was".to_owned() } else { format!("{} events were", rest.len()) };
+            self.notices.warn(Topic::Lost, &format!("{count} not delivered before the end{why}"));
         }
     }
 }

@@ -119,10 +119,9 @@ async fn exchange(request: reqwest::RequestBuilder, key: &Secret) -> Outcome {
     while body.len() < ANSWER_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
             // An acknowledgement that is cut off is none: the same events go again, and the server knows them by id.
             Err(error) if status < 300 => return failed(error),
-            Err(_) => break,
+            Ok(None) | Err(_) => break,
         }
     }
     judge(status, html, &body, after, key)
