@@ -43,22 +43,18 @@ impl Sink for Memory {
     fn send(&mut self, events: &[WireEvent], route: Route, deadline: Duration) -> Sending {
         self.look(|inner| {
             inner.sent.push((route, events.to_vec()));
-            match inner.script.pop_front().unwrap_or(Some(Outcome::Accepted)) {
-                Some(outcome) => {
-                    if outcome == Outcome::Accepted {
-                        inner.events.extend_from_slice(events);
-                    }
-                    Sending::done(outcome)
-                }
-                None => {
-                    let late = Outcome::Later { after: None, why: "timed out".to_owned() };
-                    let answer = Box::pin(async move {
-                        tokio::time::sleep(deadline).await;
-                        late
-                    });
-                    Sending { answer, bytes: 0 }
-                }
+            let Some(outcome) = inner.script.pop_front().unwrap_or(Some(Outcome::Accepted)) else {
+                let late = Outcome::Later { after: None, why: "timed out".to_owned() };
+                let answer = Box::pin(async move {
+                    tokio::time::sleep(deadline).await;
+                    late
+                });
+                return Sending { answer, bytes: 0 };
+            };
+            if outcome == Outcome::Accepted {
+                inner.events.extend_from_slice(events);
             }
+            Sending::done(outcome)
         })
     }
 }
