@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// Sets a price of one's own. It counts for calls that are decoded from now on, before the catalogue's.
-    pub fn set_price(&self, price: CustomPrice) {
+    pub fn set_price(&self, price: &CustomPrice) {
         self.0.prices.rcu(|book| {
             let mut book = PriceBook::clone(book);
             book.set_price(price.clone());

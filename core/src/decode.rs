@@ -374,12 +374,12 @@ fn http_error(status: u16, body: &[u8]) -> CallError {
     };
     // Some gateways send a list with one object.
     let object = parsed.get(0).unwrap_or(&parsed);
+    let flat = object.get("message").is_some_and(Value::is_string);
     match object.get("error").filter(|error| is_error(error)) {
         // `{"error": "text", "message": ...}` and `{"error": "text"}` are both in use.
-        Some(Value::String(_)) if object.get("message").is_some_and(Value::is_string) => provider_error(object),
-        Some(error) => provider_error(error),
-        None if object.get("message").is_some_and(Value::is_string) => provider_error(object),
-        None => match json::text(object.get("detail")) {
+        Some(error) if !(flat && error.is_string()) => provider_error(error),
+        _ if flat => provider_error(object),
+        _ => match json::text(object.get("detail")) {
             Some(detail) => CallError { message: detail, ..provider_error(object) },
             None => CallError { kind: None, message: excerpt(status, body) },
         },

@@ -74,8 +74,8 @@ impl Filter {
             let found = headers.iter().find(|(here, _)| here.eq_ignore_ascii_case(name));
             found.map_or("", |(_, value)| value.trim())
         };
-        let mut filter = Self::default();
-        filter.off = status >= 400 || !header("content-type").starts_with("text/event-stream");
+        let off = status >= 400 || !header("content-type").starts_with("text/event-stream");
+        let mut filter = Self { off, ..Self::default() };
         match header("content-encoding").to_ascii_lowercase().as_str() {
             _ if decoded => {}
             "" | "identity" => {}

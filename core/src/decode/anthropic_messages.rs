@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
-use super::json::{append, count, is_something, merge, pick, slot, text};
+use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
 use super::{Fold, Folded};
 
 const PARAMETERS: &[&str] = &[
@@ -99,7 +99,7 @@ fn usage(raw: &Value, call: &mut Call) {
 #[derive(Default)]
 pub(super) struct MessagesFold {
     message: Map<String, Value>,
-    blocks: Vec<(u64, Map<String, Value>)>,
+    blocks: Slots,
     /// Pieces of a block's input, which are JSON only when they are together.
     inputs: Vec<(u64, String)>,
     stopped: bool,

@@ -60,9 +60,12 @@ pub(crate) fn append(object: &mut Map<String, Value>, name: &str, piece: &str) {
     }
 }
 
+/// Objects by a provider's index.
+pub(crate) type Slots = Vec<(u64, Map<String, Value>)>;
+
 /// A list's slot by a provider's index, made when it is not there. Indices come from outside, so they are looked up
 /// rather than trusted: a stream that says index 4,000,000,000 costs one slot.
-pub(crate) fn slot(slots: &mut Vec<(u64, Map<String, Value>)>, index: u64) -> &mut Map<String, Value> {
+pub(crate) fn slot(slots: &mut Slots, index: u64) -> &mut Map<String, Value> {
     let at = slots.iter().position(|(here, _)| *here == index).unwrap_or_else(|| {
         slots.push((index, Map::new()));
         slots.len() - 1

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
-use super::json::{append, count, is_something, merge, pick, slot, text};
+use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
 use super::{Fold, Folded};
 
 const PARAMETERS: &[&str] = &[
@@ -171,8 +171,8 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
 pub(super) struct ChatFold {
     body: Map<String, Value>,
     /// Messages by choice index; tool calls are kept apart until the end.
-    choices: Vec<(u64, Map<String, Value>)>,
-    tool_calls: Vec<(u64, Vec<(u64, Map<String, Value>)>)>,
+    choices: Slots,
+    tool_calls: Vec<(u64, Slots)>,
     finish: Vec<(u64, Value)>,
     usage: Value,
     done: bool,
@@ -235,16 +235,19 @@ impl ChatFold {
                     let message = slot(&mut self.choices, index);
                     let all = message.entry(name.clone()).or_insert_with(|| Value::Array(Vec::new()));
                     if let Value::Array(all) = all {
-                        items.iter().for_each(|item| join_detail(all, item));
+                        for item in items {
+                            join_detail(all, item);
+                        }
                     }
                 }
-                (_, Value::Array(items)) => match slot(&mut self.choices, index).get_mut(name) {
-                    Some(Value::Array(all)) => all.extend(items.iter().cloned()),
-                    _ => {
-                        content |= name == "content";
+                (_, Value::Array(items)) => {
+                    content |= name == "content";
+                    if let Some(Value::Array(all)) = slot(&mut self.choices, index).get_mut(name) {
+                        all.extend(items.iter().cloned());
+                    } else {
                         slot(&mut self.choices, index).insert(name.clone(), value.clone());
                     }
-                },
+                }
                 _ => {
                     slot(&mut self.choices, index).insert(name.clone(), value.clone());
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
-use super::json::{append, count, is_something, merge, pick, slot, text};
+use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
 use super::{Fold, Folded};
 
 const PARAMETERS: &[&str] = &[
@@ -171,7 +171,7 @@ fn usage(raw: &Value, call: &mut Call) {
 #[derive(Default)]
 pub(super) struct ResponsesFold {
     response: Value,
-    items: Vec<(u64, Map<String, Value>)>,
+    items: Slots,
     finished: bool,
     error: Option<CallError>,
     first_content_at: Option<Duration>,

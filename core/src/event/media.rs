@@ -185,7 +185,7 @@ fn data_url_head(text: &str, mark: usize) -> Option<(usize, &str)> {
     const LONGEST: usize = 300;
     let bytes = text.as_bytes();
     let floor = mark.saturating_sub(LONGEST);
-    let start = (floor..mark.checked_sub(5)? + 1).rev().find(|at| bytes[*at..at + 5].eq_ignore_ascii_case(b"data:"))?;
+    let start = (floor..=mark.checked_sub(5)?).rev().find(|at| bytes[*at..at + 5].eq_ignore_ascii_case(b"data:"))?;
     let head = text.get(start + 5..mark)?;
     // Between `data:` and `base64,` there is a type and `;`-parameters, and nothing that ends a URL.
     if head.bytes().any(|byte| byte.is_ascii_whitespace() || b",<>()".contains(&byte)) || !head.ends_with(';') {
