@@ -157,7 +157,7 @@ pub(crate) fn split(bytes: &Bytes, size: usize) -> Vec<Bytes> {
 
 /// Compresses pieces one by one, with a flush after each, so that each can be read as soon as it is there. A body
 /// that is cut has no trailer.
-pub(crate) fn gzip(pieces: &[Bytes], whole: bool) -> Vec<Bytes> {
+pub fn gzip(pieces: &[Bytes], whole: bool) -> Vec<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let mut out = Vec::new();
     for piece in pieces {

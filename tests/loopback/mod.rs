@@ -40,6 +40,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::corpus::Case;
+pub use body::gzip;
 use body::{Ending, Fate, PATIENCE, Paced};
 use faults::Fault;
 use knobs::Knobs;

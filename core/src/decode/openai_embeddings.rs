@@ -13,7 +13,7 @@ const PARAMETERS: &[&str] = &["dimensions", "encoding_format"];
 pub(super) fn request(body: &Value, call: &mut Call) {
     call.embedding = true;
     call.model_requested = text(body.get("model"));
-    call.input = body.get("input").cloned();
+    call.input = body.get("input").filter(|input| !input.is_null()).cloned();
     call.parameters = pick(body, PARAMETERS);
 }
 
