@@ -245,7 +245,7 @@ pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reas
 /// Every model name of the built-in table (folded: lower case, dashes) with its providers, for listings.
 pub fn catalogue_names() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     CATALOGUE.names().map(|(name, rows)| {
-        let mut providers: Vec<_> = rows.map(|row| CATALOGUE.provider_name(row.provider)).collect();
+        let mut providers: Vec<_> = rows.map(|provider| CATALOGUE.provider_name(provider)).collect();
         providers.dedup();
         (name, providers)
     })
@@ -276,8 +276,7 @@ fn terms(book: &PriceBook, query: &Query<'_>) -> Result<(Terms, Rates), Reason> 
     let folded = Folded::new(query.provider);
     let folded = folded.as_ref().map_or("", Folded::as_str);
     let provider = Provider::read(catalogue, folded);
-    let anthropic = provider.is_some_and(|p| catalogue.provider_name(p.number) == "anthropic")
-        || contains_ignore_case(query.model, "claude");
+    let anthropic = provider.is_some_and(|p| p.number == catalogue.anthropic()) || is_claude(query.model);
     let given = |source, model, row| Terms {
         source,
         model,
@@ -388,6 +387,13 @@ impl Terms {
     }
 }
 
-fn contains_ignore_case(text: &str, part: &str) -> bool {
-    text.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part.as_bytes()))
+fn is_claude(model: &str) -> bool {
+    let mut rest = model.as_bytes();
+    while let Some(at) = rest.iter().position(|b| b.eq_ignore_ascii_case(&b'c')) {
+        rest = &rest[at + 1..];
+        if rest.len() >= 5 && rest[..5].eq_ignore_ascii_case(b"laude") {
+            return true;
+        }
+    }
+    false
 }

@@ -77,8 +77,7 @@ pub enum Origin {
 /// A model's price at one provider, region and mode.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry<'t> {
-    pub provider: u16,
-    pub region: &'t str,
+    pub region: &'t [u8],
     pub mode: Mode,
     /// The provider lists several variants, and this is the cheapest.
     pub cheapest_variant: bool,
@@ -89,8 +88,12 @@ pub(crate) struct Entry<'t> {
 pub(crate) trait Table {
     /// The provider of a folded name or alias.
     fn provider(&self, folded: &str) -> Option<u16>;
-    /// The rows of a folded model name.
-    fn list<'t>(&'t self, name: &str) -> Option<impl Iterator<Item = Entry<'t>> + Clone>;
+    /// The list of rows of a folded model name.
+    fn list(&self, name: &str) -> Option<usize>;
+    /// The providers of a list's rows.
+    fn providers(&self, list: usize) -> impl Iterator<Item = u16> + Clone;
+    /// The rows of a provider in a list.
+    fn rows(&self, list: usize, provider: u16) -> impl Iterator<Item = Entry<'_>> + Clone;
     /// The prices of a row at a time, for a number of input tokens.
     fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found;
 }
@@ -154,6 +157,7 @@ pub(crate) struct Catalogue {
     sections: [&'static [u8]; SECTIONS],
     about: &'static str,
     openrouter: u16,
+    anthropic: u16,
 }
 
 /// The one table of this build.
@@ -170,8 +174,9 @@ impl Catalogue {
             let end = if number + 1 < SECTIONS { word(16 + 4 * number) } else { BYTES.len() };
             *section = BYTES.get(word(12 + 4 * number)..end).unwrap_or_default();
         }
-        let mut catalogue = Self { sections, about: "", openrouter: u16::MAX };
+        let mut catalogue = Self { sections, about: "", openrouter: u16::MAX, anthropic: u16::MAX };
         catalogue.about = str::from_utf8(catalogue.section(Section::About)).unwrap_or_default();
+        catalogue.anthropic = catalogue.provider("anthropic").unwrap_or(u16::MAX);
         catalogue.openrouter = catalogue.provider("openrouter").unwrap_or(u16::MAX);
         catalogue
     }
@@ -184,6 +189,11 @@ impl Catalogue {
     /// The provider whose rows are OpenRouter's own choice of a provider.
     pub fn openrouter(&self) -> u16 {
         self.openrouter
+    }
+
+    /// The provider whose scheme of cache prices stands in where one is missing.
+    pub fn anthropic(&self) -> u16 {
+        self.anthropic
     }
 
     /// The canonical name of a provider.
@@ -225,18 +235,11 @@ impl Catalogue {
         (0..count).any(|n| self.text(Section::RegionOffsets, Section::Regions, n) == region)
     }
 
-    fn entries(&self, place: usize) -> impl Iterator<Item = Entry<'_>> + Clone + use<'_> {
+    /// The cells of a list: provider, region, mode, variant, place of the row.
+    fn cells(&self, list: usize) -> std::slice::ChunksExact<'static, u8> {
         const SIZE: usize = 6;
-        let count = usize::from(self.byte(Section::Lists, place));
-        let bytes = self.section(Section::Lists).get(place + 1..place + 1 + count * SIZE).unwrap_or_default();
-        let regions = (self.section(Section::RegionOffsets), self.section(Section::Regions));
-        bytes.chunks_exact(SIZE).map(move |cell| Entry {
-            provider: u16::from(cell[0]),
-            region: text_of(regions.0, regions.1, usize::from(cell[1])),
-            mode: Mode::ALL.get(usize::from(cell[2])).map_or(Mode::Standard, |m| m.0),
-            cheapest_variant: cell[3] != 0,
-            row: usize::from(u16::from_le_bytes([cell[4], cell[5]])),
-        })
+        let count = usize::from(self.byte(Section::Lists, list));
+        self.section(Section::Lists).get(list + 1..list + 1 + count * SIZE).unwrap_or_default().chunks_exact(SIZE)
     }
 
     /// Adds the rates at a place of the sets; the place after them.
@@ -262,12 +265,12 @@ impl Catalogue {
         Amount::from_atto(i128::from(value))
     }
 
-    /// Every listed name that is not a shorter form's twin, with its rows.
-    pub fn names(&self) -> impl Iterator<Item = (&'static str, impl Iterator<Item = Entry<'_>>)> {
+    /// Every listed name that is not a shorter form's twin, with its providers.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, impl Iterator<Item = u16>)> {
         let count = self.section(Section::NameLists).len() / 2;
         (0..count).map(|number| {
             let name = self.text(Section::NameOffsets, Section::Names, number);
-            (name, self.entries(usize::from(self.half(Section::NameLists, 2 * number))))
+            (name, self.providers(usize::from(self.half(Section::NameLists, 2 * number))))
         })
     }
 
@@ -312,9 +315,23 @@ impl Table for Catalogue {
         Some(self.half(Section::AliasProviders, 2 * at))
     }
 
-    fn list<'t>(&'t self, name: &str) -> Option<impl Iterator<Item = Entry<'t>> + Clone> {
+    fn list(&self, name: &str) -> Option<usize> {
         let number = self.find(Section::NameIndex, Section::NameOffsets, Section::Names, name)?;
-        Some(self.entries(usize::from(self.half(Section::NameLists, 2 * number))))
+        Some(usize::from(self.half(Section::NameLists, 2 * number)))
+    }
+
+    fn providers(&self, list: usize) -> impl Iterator<Item = u16> + Clone {
+        self.cells(list).map(|cell| u16::from(cell[0]))
+    }
+
+    fn rows(&self, list: usize, provider: u16) -> impl Iterator<Item = Entry<'_>> + Clone {
+        let regions = (self.section(Section::RegionOffsets), self.section(Section::Regions));
+        self.cells(list).filter(move |cell| u16::from(cell[0]) == provider).map(move |cell| Entry {
+            region: slice_of(regions.0, regions.1, usize::from(cell[1])),
+            mode: Mode::ALL.get(usize::from(cell[2])).map_or(Mode::Standard, |m| m.0),
+            cheapest_variant: cell[3] != 0,
+            row: usize::from(u16::from_le_bytes([cell[4], cell[5]])),
+        })
     }
 
     fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found {
@@ -344,8 +361,8 @@ impl Table for Catalogue {
                 1 => Origin::Manual,
                 _ => Origin::Correction,
             },
-            model: Name::Static(self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row)))),
-            row: Name::Static(self.text(Section::StringOffsets, Section::Strings, usize::from(half(rows, row + 2)))),
+            model: Name::Table(self.slice(Section::StringOffsets, Section::Strings, usize::from(half(rows, row)))),
+            row: Name::Table(self.slice(Section::StringOffsets, Section::Strings, usize::from(half(rows, row + 2)))),
             tier: None,
             other_unit: half(self.section(Section::Sets), set) & OTHER_UNIT != 0,
         };

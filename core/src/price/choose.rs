@@ -94,7 +94,7 @@ pub(crate) fn choose(
         }),
         None => wanted
             .choose(table, model, |name| {
-                model.vendor.and_then(|v| CATALOGUE.maker(v)).or_else(|| sole_maker(table.list(name)?))
+                model.vendor.and_then(|v| CATALOGUE.maker(v)).or_else(|| sole_maker(table.providers(table.list(name)?)))
             })
             .map(|choice| choice.assuming(Assumption::Maker)),
     };
@@ -110,11 +110,11 @@ impl Choice {
 }
 
 /// The one maker that sells the model; none when several do.
-fn sole_maker<'t>(list: impl Iterator<Item = Entry<'t>> + Clone) -> Option<u16> {
-    let mut makers = list.clone().map(|e| e.provider).filter(|p| CATALOGUE.is_maker(*p));
+fn sole_maker(providers: impl Iterator<Item = u16> + Clone) -> Option<u16> {
+    let mut makers = providers.clone().filter(|p| CATALOGUE.is_maker(*p));
     match makers.next() {
         Some(first) => makers.all(|other| other == first).then_some(first),
-        None => list.map(|e| e.provider).find(|p| *p == ANY),
+        None => providers.into_iter().find(|p| *p == ANY),
     }
 }
 
@@ -153,13 +153,8 @@ impl Wanted<'_> {
     }
 
     /// The row of a provider, in the mode and region wanted or the nearest documented one.
-    fn among<'t>(
-        &self,
-        table: &impl Table,
-        list: impl Iterator<Item = Entry<'t>> + Clone,
-        provider: u16,
-    ) -> Result<(Entry<'t>, Assumptions), Reason> {
-        let rows = list.filter(move |e| e.provider == provider || e.provider == ANY);
+    fn among<'t>(&self, table: &'t impl Table, list: usize, provider: u16) -> Result<(Entry<'t>, Assumptions), Reason> {
+        let rows = table.rows(list, provider);
         if rows.clone().next().is_none() {
             return Err(Reason::NotAtProvider);
         }
@@ -187,7 +182,7 @@ impl Wanted<'_> {
         rows: &(impl Iterator<Item = Entry<'t>> + Clone),
     ) -> Option<(Entry<'t>, Assumptions)> {
         let mut assumptions = Assumptions::default();
-        let exact = |name: &str| rows.clone().find(|e| e.region.eq_ignore_ascii_case(name));
+        let exact = |name: &str| rows.clone().find(|e| e.region.eq_ignore_ascii_case(name.as_bytes()));
         let entry = match self.region {
             None => exact(""),
             Some("global") => exact("global").or_else(|| exact("")),

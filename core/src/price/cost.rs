@@ -111,8 +111,10 @@ impl Reason {
 /// A name from the table, or one that the user gave: cloning never allocates.
 #[derive(Debug, Clone)]
 pub(crate) enum Name {
-    /// From the table.
+    /// One of our own words.
     Static(&'static str),
+    /// From the table; checked to be UTF-8 only when someone reads it.
+    Table(&'static [u8]),
     /// The user's, or from a table made at run time.
     Shared(Arc<str>),
 }
@@ -127,6 +129,7 @@ impl Name {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Static(name) => name,
+            Self::Table(name) => str::from_utf8(name).unwrap_or_default(),
             Self::Shared(name) => name,
         }
     }

@@ -43,7 +43,8 @@ impl<'a> ModelName<'a> {
         if starts_with(rest, "arn:") {
             rest = name.read_arn(rest)?;
         }
-        if let Some((path, last)) = rest.rsplit_once('/') {
+        if let Some(at) = rest.bytes().rposition(|b| b == b'/') {
+            let (path, last) = (&rest[..at], &rest[at + 1..]);
             let vendor = path.rsplit('/').next().unwrap_or_default().trim_start_matches('~');
             name.vendor = Some(vendor);
             name.push(vendor)?;
@@ -52,7 +53,14 @@ impl<'a> ModelName<'a> {
             rest = last;
         }
         rest = rest.trim_start_matches('~');
-        if starts_with(rest, "ft:") {
+        let (mut has_colon, mut has_dot) = (false, false);
+        for byte in rest.bytes() {
+            has_colon |= byte == b':';
+            has_dot |= byte == b'.';
+        }
+        if !has_colon && !has_dot {
+            // Most names are plain.
+        } else if starts_with(rest, "ft:") {
             // ft:gpt-4o-mini-2024-07-18:organisation:name:id
             name.fine_tune = true;
             rest = rest[3..].split(':').next().unwrap_or_default();
@@ -84,12 +92,8 @@ impl<'a> ModelName<'a> {
     }
 
     fn push(&mut self, text: &str) -> Option<()> {
-        let end = self.length + text.len();
-        let target = self.buffer.get_mut(self.length..end)?;
-        for (to, from) in target.iter_mut().zip(text.bytes()) {
-            *to = fold(from)?;
-        }
-        self.length = end;
+        fold_into(self.buffer.get_mut(self.length..)?, text)?;
+        self.length += text.len();
         Some(())
     }
 
@@ -162,14 +166,30 @@ fn starts_with(text: &str, prefix: &str) -> bool {
     text.as_bytes().get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
-/// Lower case, and one separator for all; `None` for what no name contains.
-fn fold(byte: u8) -> Option<u8> {
-    match byte {
-        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'+' | b'~' | b'(' | b')' => Some(byte),
-        b'A'..=b'Z' => Some(byte.to_ascii_lowercase()),
-        b'.' | b'_' | b':' | b'@' | b'/' | b' ' | b'#' => Some(b'-'),
-        _ => None,
+/// Lower case, and one separator for all; 0 for what no name contains.
+static FOLD: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'+' | b'~' | b'(' | b')' => byte,
+            b'A'..=b'Z' => byte.to_ascii_lowercase(),
+            b'.' | b'_' | b':' | b'@' | b'/' | b' ' | b'#' => b'-',
+            _ => 0,
+        };
+        byte += 1;
     }
+    table
+};
+
+/// Folds `text` into the start of `target`; `None` when it has what no name has, or does not fit.
+fn fold_into(target: &mut [u8], text: &str) -> Option<()> {
+    let mut all_valid = true;
+    for (to, from) in target.get_mut(..text.len())?.iter_mut().zip(text.bytes()) {
+        *to = FOLD[usize::from(from)];
+        all_valid &= *to != 0;
+    }
+    all_valid.then_some(())
 }
 
 /// A name folded on the stack, for providers; `None` when no provider has such a name.
@@ -182,10 +202,7 @@ impl Folded {
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         let mut folded = Self { buffer: [0; 64], length: text.len() };
-        let target = folded.buffer.get_mut(..text.len())?;
-        for (to, from) in target.iter_mut().zip(text.bytes()) {
-            *to = fold(from)?;
-        }
+        fold_into(&mut folded.buffer, text)?;
         Some(folded)
     }
 

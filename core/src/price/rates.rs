@@ -321,19 +321,23 @@ impl Line {
 /// The lines of a bill, by bucket.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bill {
-    lines: [Option<Line>; Bucket::ALL.len()],
+    reported: u16,
     pub(crate) assumptions: Assumptions,
+    units: [u64; Bucket::ALL.len()],
+    unit_prices: [Amount; Bucket::ALL.len()],
 }
 
 impl Bill {
     /// The line of a bucket; `None` when the bucket was not reported.
     pub fn line(&self, bucket: Bucket) -> Option<Line> {
-        self.lines[bucket as usize]
+        let at = bucket as usize;
+        (self.reported & (1 << at) != 0).then(|| Line { units: self.units[at], unit_price: self.unit_prices[at] })
     }
 
     pub(crate) fn sum(&self, buckets: std::ops::RangeInclusive<Bucket>) -> Amount {
         let (from, to) = (*buckets.start() as usize, *buckets.end() as usize);
-        self.lines[from..=to].iter().flatten().map(Line::amount).sum()
+        // What was not reported is zero units.
+        (from..=to).map(|at| self.unit_prices[at].times(self.units[at])).sum()
     }
 }
 
@@ -359,7 +363,10 @@ pub(crate) fn bill(rates: &Rates, usage: &Usage, anthropic: bool) -> Result<Bill
         if let (Some(assumption), true) = (assumption, units > 0) {
             bill.assumptions.add(assumption);
         }
-        bill.lines[bucket as usize] = Some(Line { units, unit_price });
+        let at = bucket as usize;
+        bill.reported |= 1 << at;
+        bill.units[at] = units;
+        bill.unit_prices[at] = unit_price;
     }
     Ok(bill)
 }

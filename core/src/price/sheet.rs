@@ -19,7 +19,9 @@ pub(crate) struct Sheet {
     /// Providers that the built-in table does not know; numbered after its own.
     providers: Vec<String>,
     rows: Vec<Row>,
-    lists: HashMap<String, Vec<Listed>>,
+    /// By folded name: a place in `entries`.
+    lists: HashMap<String, usize>,
+    entries: Vec<Vec<Listed>>,
 }
 
 #[derive(Debug)]
@@ -83,10 +85,8 @@ impl Sheet {
         let names: Vec<String> = self.lists.keys().cloned().collect();
         for name in &names {
             for short in undated_forms(name) {
-                if !self.lists.contains_key(short) {
-                    let list = self.lists[name].clone();
-                    self.lists.insert(short.to_owned(), list);
-                }
+                let list = self.lists[name];
+                self.lists.entry(short.to_owned()).or_insert(list);
             }
         }
     }
@@ -106,9 +106,12 @@ impl Sheet {
             };
             let (provider, region, mode) = self.place(shown_as, origin);
             let rates = read_rates(cells);
-            let list = self.lists.entry(name.as_str().to_owned()).or_default();
+            let list = *self.lists.entry(name.as_str().to_owned()).or_insert_with(|| {
+                self.entries.push(Vec::new());
+                self.entries.len() - 1
+            });
             if let Some(over) = over {
-                for listed in list.iter().filter(|l| l.provider == provider) {
+                for listed in self.entries[list].iter().filter(|l| l.provider == provider) {
                     self.rows[listed.row].tiers.push((over, rates));
                 }
                 continue;
@@ -121,7 +124,12 @@ impl Sheet {
                 .filter_map(|t| Some((t.get("min_input_tokens")?.as_u64()?, read_rates(t.as_object()?))))
                 .collect();
             tiers.sort_by_key(|(threshold, _)| *threshold);
-            list.push(Listed { provider, region, mode: mode_of_name.unwrap_or(mode), row: self.rows.len() });
+            self.entries[list].push(Listed {
+                provider,
+                region,
+                mode: mode_of_name.unwrap_or(mode),
+                row: self.rows.len(),
+            });
             self.rows.push(Row { model: id.to_owned(), shown_as: shown_as.clone(), origin, rates, tiers });
         }
     }
@@ -144,6 +152,12 @@ impl Sheet {
     }
 }
 
+impl Sheet {
+    fn listed(&self, list: usize) -> &[Listed] {
+        self.entries.get(list).map_or(&[], Vec::as_slice)
+    }
+}
+
 impl Table for Sheet {
     fn provider(&self, folded: &str) -> Option<u16> {
         CATALOGUE.provider(folded).or_else(|| {
@@ -153,14 +167,22 @@ impl Table for Sheet {
         })
     }
 
-    fn list<'t>(&'t self, name: &str) -> Option<impl Iterator<Item = Entry<'t>> + Clone> {
-        Some(self.lists.get(name)?.iter().map(|listed| Entry {
-            provider: listed.provider,
-            region: &listed.region,
+    fn list(&self, name: &str) -> Option<usize> {
+        self.lists.get(name).copied()
+    }
+
+    fn providers(&self, list: usize) -> impl Iterator<Item = u16> + Clone {
+        self.listed(list).iter().map(|l| l.provider)
+    }
+
+    fn rows(&self, list: usize, provider: u16) -> impl Iterator<Item = Entry<'_>> + Clone {
+        let fits = move |l: &&Listed| l.provider == provider || l.provider == ANY;
+        self.listed(list).iter().filter(fits).map(|listed| Entry {
+            region: listed.region.as_bytes(),
             mode: listed.mode,
             cheapest_variant: false,
             row: listed.row,
-        }))
+        })
     }
 
     fn prices(&self, row: usize, _at_unix_ms: i64, input_tokens: u64) -> Found {
