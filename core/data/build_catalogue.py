@@ -535,11 +535,14 @@ class Heap:
         return len(self.places)
 
 
-def fnv(text: bytes) -> int:
-    value = 0x811C9DC5
-    for byte in text:
-        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return value
+def name_hash(text: bytes) -> int:
+    """As in core/src/price/catalogue.rs."""
+    value = len(text)
+    for at in range(0, len(text), 8):
+        word = int.from_bytes(text[at : at + 8], "little")
+        value = ((value ^ word) * 0x9E3779B97F4A7C15) & 0xFFFF_FFFF_FFFF_FFFF
+        value ^= value >> 32
+    return value & 0xFFFF_FFFF
 
 
 def hash_index(names: list[bytes]) -> list[int]:
@@ -548,7 +551,7 @@ def hash_index(names: list[bytes]) -> list[int]:
         size *= 2
     slots = [0] * size
     for number, name in enumerate(names):
-        at = (fnv(name) ^ (fnv(name) >> 15)) & (size - 1)
+        at = name_hash(name) & (size - 1)
         while slots[at]:
             at = (at + 1) & (size - 1)
         slots[at] = number + 1

@@ -38,7 +38,7 @@ pub use rates::{Assumption, Assumptions, Bill, Bucket, Line, Rate, Rates};
 use crate::event::usage::Usage;
 use book::Answer;
 use catalogue::{CATALOGUE, Found, Origin, Table};
-use choose::{Choice, Provider, choose};
+use choose::{Provider, choose};
 use cost::{Name, Priced, ReportedAmounts};
 use name::{Folded, ModelName};
 
@@ -156,7 +156,9 @@ pub fn price(book: &PriceBook, query: &Query<'_>) -> Cost {
         web_search: parse(parts.web_search_usd),
         total: parse(query.reported_usd),
     };
-    Cost { priced: priced(book, query), reported }
+    let mut cost = Cost { priced: Priced::default(), reason: None, reported };
+    cost.reason = fill(book, query, &mut cost.priced).err();
+    cost
 }
 
 /// The canonical name of a provider (`gemini` and `google` are `google-ai-studio`); an unknown one is lower-cased.
@@ -215,7 +217,8 @@ impl Description {
 
 /// The prices that a call would go by; its usage counts only for tiers.
 pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reason> {
-    let (terms, rates) = terms(book, query)?;
+    let (mut terms, mut rates) = (Priced::default(), Rates::default());
+    find_rates(book, query, &mut terms, &mut rates)?;
     let mut tiers = Vec::new();
     if let Some(row) = terms.row_number {
         let mut input = u64::MAX;
@@ -238,7 +241,7 @@ pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reas
         mode: terms.mode,
         rates,
         tiers,
-        assumptions: terms.assumptions.sentences().collect(),
+        assumptions: terms.bill.assumptions.sentences().collect(),
     })
 }
 
@@ -256,7 +259,8 @@ pub fn catalogue_sources() -> &'static str {
     CATALOGUE.about()
 }
 
-fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
+/// Fills in place: a bill is large, and would be copied at each return.
+fn fill(book: &PriceBook, query: &Query<'_>, priced: &mut Priced) -> Result<(), Reason> {
     let usage = query.usage;
     let nothing = usage.input_total().is_none()
         && usage.output_total().is_none()
@@ -265,41 +269,37 @@ fn priced(book: &PriceBook, query: &Query<'_>) -> Result<Priced, Reason> {
     if nothing {
         return Err(Reason::NoUsage);
     }
-    let (terms, rates) = terms(book, query)?;
-    terms.apply(&rates, usage)
+    let mut rates = Rates::default();
+    find_rates(book, query, priced, &mut rates)?;
+    rates::bill(&rates, usage, priced.anthropic, &mut priced.bill).map_err(Reason::Unpriced)?;
+    let zero = Some(Amount::ZERO);
+    priced.zero_price = rates.get(Rate::Input) == zero && rates.get(Rate::Output) == zero;
+    Ok(())
 }
 
 /// The rates for a call, and everything else about them.
-fn terms(book: &PriceBook, query: &Query<'_>) -> Result<(Terms, Rates), Reason> {
+fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, rates: &mut Rates) -> Result<(), Reason> {
     let input = query.usage.input_total().unwrap_or_default();
     let catalogue = &*CATALOGUE;
     let folded = Folded::new(query.provider);
     let folded = folded.as_ref().map_or("", Folded::as_str);
     let provider = Provider::read(catalogue, folded);
-    let anthropic = provider.is_some_and(|p| p.number == catalogue.anthropic()) || is_claude(query.model);
-    let given = |source, model, row| Terms {
-        source,
-        model,
-        row,
-        mode: Mode::Standard,
-        tier: None,
-        matched: Match::Given,
-        assumptions: Assumptions::default(),
-        anthropic,
-        row_number: None,
-    };
+    priced.anthropic = provider.is_some_and(|p| p.number == catalogue.anthropic()) || is_claude(query.model);
 
     if let Some(overrides) = query.overrides.filter(|o| o.complete()) {
-        let custom = Name::Static("custom");
-        return Ok((given(Source::Custom, custom.clone(), custom), overrides.rates));
+        (priced.source, priced.model, priced.row) = (Source::Custom, Name::Static("custom"), Name::Static("custom"));
+        *rates = overrides.rates;
+        return Ok(());
     }
     let mut factor = None;
     if !book.is_empty() {
         let name = provider.map_or_else(|| query.provider.trim(), |p| catalogue.provider_name(p.number));
         match book.find(name, query.model, query.at_unix_ms, input) {
-            Some(Answer::Rates { rates, tier, model, row, matched }) => {
-                let terms = given(Source::Custom, model, row);
-                return Ok((Terms { tier, matched, ..terms }, rates));
+            Some(Answer::Rates { rates: found, tier, model, row, matched }) => {
+                (priced.source, priced.model, priced.row) = (Source::Custom, model, row);
+                (priced.tier, priced.matched) = (tier, matched);
+                *rates = found;
+                return Ok(());
             }
             Some(Answer::Multiplied { factor: by, row }) => factor = Some((by, row)),
             None => {}
@@ -307,39 +307,24 @@ fn terms(book: &PriceBook, query: &Query<'_>) -> Result<(Terms, Rates), Reason> 
     }
     if query.local || provider.is_some_and(|p| catalogue.is_local(p.number)) {
         let row = provider.map_or("local", |p| catalogue.provider_name(p.number));
-        let mut rates = Rates::default();
+        (priced.source, priced.model, priced.row) = (Source::Local, Name::Static("local"), Name::Static(row));
         Rate::ALL.into_iter().filter(|r| *r != Rate::Request).for_each(|r| rates.set(r, Amount::ZERO));
-        return Ok((given(Source::Local, Name::Static("local"), Name::Static(row)), rates));
+        return Ok(());
     }
     if query.model.trim().is_empty() {
         return Err(Reason::NoModel);
     }
     let model = ModelName::read(query.model).ok_or(Reason::UnknownModel)?;
-    let (found, choice) = match book.sheet() {
-        Some(sheet) => look_up(sheet, query, Provider::read(sheet, folded), &model, input),
-        None => look_up(catalogue, query, provider, &model, input),
+    let found = match book.sheet() {
+        Some(sheet) => look_up(sheet, query, Provider::read(sheet, folded), &model, input, priced),
+        None => look_up(catalogue, query, provider, &model, input, priced),
     }?;
-    let source = match found.origin {
-        Origin::OpenRouter => Source::OpenRouter,
-        Origin::Manual => Source::Manual,
-        Origin::Correction => Source::Correction,
-    };
-    let mut terms = Terms {
-        mode: choice.mode,
-        tier: found.tier,
-        matched: choice.matched,
-        assumptions: choice.assumptions,
-        row_number: Some(choice.row),
-        ..given(source, found.model, found.row)
-    };
-    let mut rates = found.rates;
+    *rates = found.rates;
     if let Some((factor, row)) = factor {
-        rates = book::multiplied(&rates, factor);
-        terms.source = Source::Custom;
-        terms.row = row;
-        terms.row_number = None;
+        *rates = book::multiplied(rates, factor);
+        (priced.source, priced.row, priced.row_number) = (Source::Custom, row, None);
     }
-    Ok((terms, rates))
+    Ok(())
 }
 
 fn look_up(
@@ -348,43 +333,23 @@ fn look_up(
     provider: Option<Provider<'_>>,
     model: &ModelName<'_>,
     input: u64,
-) -> Result<(Found, Choice), Reason> {
+    priced: &mut Priced,
+) -> Result<Found, Reason> {
     let choice = choose(table, query, provider, model)?;
     let found = table.prices(choice.row, query.at_unix_ms, input);
-    if found.other_unit { Err(Reason::OtherUnit) } else { Ok((found, choice)) }
-}
-
-/// Everything about a price but the rates.
-struct Terms {
-    source: Source,
-    model: Name,
-    row: Name,
-    mode: Mode,
-    tier: Option<u64>,
-    matched: Match,
-    assumptions: Assumptions,
-    /// The model's cache is priced by Anthropic's scheme where a price is missing.
-    anthropic: bool,
-    /// The row of the table, where the rates are a table's.
-    row_number: Option<usize>,
-}
-
-impl Terms {
-    fn apply(self, rates: &Rates, usage: &Usage) -> Result<Priced, Reason> {
-        let mut bill = rates::bill(rates, usage, self.anthropic).map_err(Reason::Unpriced)?;
-        bill.assumptions.extend(self.assumptions);
-        let zero = Some(Amount::ZERO);
-        Ok(Priced {
-            source: self.source,
-            model: self.model,
-            row: self.row,
-            mode: self.mode,
-            tier: self.tier,
-            matched: self.matched,
-            bill,
-            zero_price: rates.get(Rate::Input) == zero && rates.get(Rate::Output) == zero,
-        })
+    if found.other_unit {
+        return Err(Reason::OtherUnit);
     }
+    priced.source = match found.origin {
+        Origin::OpenRouter => Source::OpenRouter,
+        Origin::Manual => Source::Manual,
+        Origin::Correction => Source::Correction,
+    };
+    (priced.model, priced.row) = (found.model.clone(), found.row.clone());
+    (priced.mode, priced.matched, priced.tier) = (choice.mode, choice.matched, found.tier);
+    priced.bill.assumptions = choice.assumptions;
+    priced.row_number = Some(choice.row);
+    Ok(found)
 }
 
 fn is_claude(model: &str) -> bool {

@@ -133,9 +133,12 @@ impl Wanted<'_> {
         provider_of: impl Fn(&str) -> Option<u16>,
     ) -> Result<Choice, Option<Reason>> {
         let mut reason = None;
-        let whole = model.vendor.is_some().then(|| model.with_vendor());
-        let forms = whole.map(|name| (0, name)).into_iter().chain(shorter_forms(model.as_str()).enumerate());
-        for (step, name) in forms {
+        // A few models are listed with their vendor; then the name itself, then shorter forms of it.
+        let name = model.as_str();
+        let whole = model.vendor.map(|_| (0, model.with_vendor()));
+        let shorter = std::iter::once_with(|| shorter_forms(name).skip(1)).flatten();
+        let shorter = shorter.map(|short| (1, short));
+        for (step, name) in whole.into_iter().chain([(0, name)]).chain(shorter) {
             let Some(list) = table.list(name) else {
                 continue;
             };

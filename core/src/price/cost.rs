@@ -10,7 +10,7 @@ use super::catalogue::{CATALOGUE, Mode};
 use super::rates::{Assumptions, Bill, Bucket};
 
 /// Where a cost is from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
     /// The provider (or the caller) gave the cost.
@@ -26,6 +26,7 @@ pub enum Source {
     /// The maintained fallback list.
     Manual,
     /// No price: there is no cost, and a reason.
+    #[default]
     Unknown,
 }
 
@@ -45,7 +46,7 @@ impl Source {
 }
 
 /// How the model was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Match {
     /// Under its own name or a listed alias, at the provider that served the call.
@@ -55,6 +56,7 @@ pub enum Match {
     /// By the pattern of a custom price.
     Pattern,
     /// No match was needed (the call brought its prices, or is local).
+    #[default]
     Given,
 }
 
@@ -136,7 +138,7 @@ impl Name {
 }
 
 /// A price list's answer: which row, which rates, what it comes to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Priced {
     pub source: Source,
     pub model: Name,
@@ -146,6 +148,10 @@ pub(crate) struct Priced {
     pub matched: Match,
     pub bill: Bill,
     pub zero_price: bool,
+    /// The model's cache is priced by Anthropic's scheme where a price is missing.
+    pub anthropic: bool,
+    /// The row of the table, where the rates are a table's.
+    pub row_number: Option<usize>,
 }
 
 impl Priced {
@@ -189,11 +195,17 @@ impl ReportedAmounts {
 /// What a call cost: exact amounts, or none and the reason.
 #[derive(Debug, Clone)]
 pub struct Cost {
-    pub(crate) priced: Result<Priced, Reason>,
+    /// Says nothing when there is a reason.
+    pub(crate) priced: Priced,
+    pub(crate) reason: Option<Reason>,
     pub(crate) reported: ReportedAmounts,
 }
 
 impl Cost {
+    fn priced(&self) -> Option<&Priced> {
+        self.reason.is_none().then_some(&self.priced)
+    }
+
     /// All input: text, cache reads and writes, audio, images.
     pub fn input(&self) -> Option<Amount> {
         self.reported.input.or_else(|| self.split(Priced::input))
@@ -225,41 +237,40 @@ impl Cost {
 
     /// Where the total is from.
     pub fn source(&self) -> Source {
-        match &self.priced {
-            _ if self.reported.any() => Source::Reported,
-            Ok(priced) => priced.source,
-            Err(_) => Source::Unknown,
+        if self.reported.any() {
+            return Source::Reported;
         }
+        self.priced().map_or(Source::Unknown, |p| p.source)
     }
 
     /// The model as the price list names it.
     pub fn model(&self) -> Option<&str> {
-        self.priced.as_ref().ok().map(|p| p.model.as_str())
+        self.priced().map(|p| p.model.as_str())
     }
 
     /// The provider row as the price list names it (`openai`, `amazon-bedrock-us-east-1`; `default` is OpenRouter's).
     pub fn provider(&self) -> Option<&str> {
-        self.priced.as_ref().ok().map(|p| p.row.as_str())
+        self.priced().map(|p| p.row.as_str())
     }
 
     /// Why no price was found.
     pub fn reason(&self) -> Option<Reason> {
-        self.priced.as_ref().err().copied()
+        self.reason
     }
 
     /// How the model was found.
     pub fn matched(&self) -> Option<Match> {
-        self.priced.as_ref().ok().map(|p| p.matched)
+        self.priced().map(|p| p.matched)
     }
 
     /// What had to be assumed.
     pub fn assumptions(&self) -> Assumptions {
-        self.priced.as_ref().map_or_else(|_| Assumptions::default(), |p| p.bill.assumptions)
+        self.priced().map_or_else(Assumptions::default, |p| p.bill.assumptions)
     }
 
     /// What the price list says, beside a reported cost.
     pub fn catalogue_total(&self) -> Option<Amount> {
-        self.priced.as_ref().ok().map(Priced::total)
+        self.priced().map(Priced::total)
     }
 
     /// With input and output both given, the rest of a bill is not ours to guess.
@@ -267,16 +278,18 @@ impl Cost {
         if self.reported.input.is_some() && self.reported.output.is_some() {
             return None;
         }
-        self.priced.as_ref().ok().map(part)
+        self.priced().map(part)
     }
 
     /// `$ai_cost_details`: per bucket units, unit price and amount as decimal strings, and where they are from.
     pub fn details(&self) -> Value {
         let mut details = Map::new();
-        let mut put = |key: &str, value: Value| details.insert(key.to_owned(), value);
+        let mut put = |key: &str, value: Value| {
+            details.insert(key.to_owned(), value);
+        };
         put("source", self.source().as_str().into());
-        match &self.priced {
-            Ok(priced) => {
+        match self.priced() {
+            Some(priced) => {
                 put("model", priced.model.as_str().into());
                 put("provider", priced.row.as_str().into());
                 put("match", priced.matched.as_str().into());
@@ -313,9 +326,7 @@ impl Cost {
                     }
                 }
             }
-            Err(reason) => {
-                put("reason", reason.sentence().into());
-            }
+            None => put("reason", self.reason.map_or_else(Cow::default, Reason::sentence).into()),
         }
         if let Some(total) = self.total() {
             put("total", total.to_string().into());
@@ -341,7 +352,7 @@ impl Cost {
             }
         }
         put("$ai_cost_model_source", self.source().as_str().into());
-        if let Ok(priced) = &self.priced {
+        if let Some(priced) = self.priced() {
             put("$ai_model_cost_used", priced.model.as_str().into());
             put("$ai_cost_model_provider", priced.row.as_str().into());
             if priced.zero_price && self.total() == Some(Amount::ZERO) {

@@ -341,11 +341,10 @@ impl Bill {
     }
 }
 
-/// Prices each bucket of `usage`; the bucket that has units and no price when there is one.
+/// Prices each bucket of `usage` into an empty `bill`; the bucket that has units and no price when there is one.
 ///
 /// `anthropic`: the model's cache is priced by Anthropic's scheme where a price is missing.
-pub(crate) fn bill(rates: &Rates, usage: &Usage, anthropic: bool) -> Result<Bill, Bucket> {
-    let mut bill = Bill::default();
+pub(crate) fn bill(rates: &Rates, usage: &Usage, anthropic: bool, bill: &mut Bill) -> Result<(), Bucket> {
     for bucket in Bucket::ALL {
         let Some(units) = bucket.units(usage).or_else(|| implied_requests(bucket, rates)) else {
             continue;
@@ -368,7 +367,7 @@ pub(crate) fn bill(rates: &Rates, usage: &Usage, anthropic: bool) -> Result<Bill
         bill.units[at] = units;
         bill.unit_prices[at] = unit_price;
     }
-    Ok(bill)
+    Ok(())
 }
 
 fn implied_requests(bucket: Bucket, rates: &Rates) -> Option<u64> {
