@@ -33,7 +33,7 @@ const openai = wrap(new OpenAI())
 const claude = wrap(new Anthropic())
 
 const retrieve = (question) =>
-  span('retrieve', { spanType: 'retrieval', input: question }, async (s) => {
+  span('retrieve', { type: 'retrieval', input: question }, async (s) => {
     const input = [question, ...Object.values(ARTICLES)]
     const reply = await openai.embeddings.create({ model: 'text-embedding-3-small', input, dimensions: 256 })
     const [asked, ...articles] = reply.data.map((item) => item.embedding)
@@ -67,7 +67,7 @@ const order = (question) =>
     const messages = [{ role: 'user', content: question }]
     const first = await openai.chat.completions.create({ model: 'gpt-5-mini', messages, tools: TOOLS })
     for (const call of first.choices[0].message.tool_calls ?? []) {
-      const result = await span(call.function.name, { spanType: 'tool', input: call.function.arguments }, (s) => {
+      const result = await span(call.function.name, { type: 'tool', input: call.function.arguments }, (s) => {
         s.output = { status: 'on its way', arrives: 'tomorrow' }
         return s.output
       })
@@ -78,7 +78,7 @@ const order = (question) =>
       })
     }
     try {
-      await openai.chat.completions.create({ model: 'error-404', messages }, { maxRetries: 0 })
+      await openai.chat.completions.create({ model: 'no-such-model', messages }, { maxRetries: 0 })
     } catch (error) {
       if (!(error instanceof OpenAI.APIError)) throw error
       // The event has it; a real application would now use its fallback model, as we do.

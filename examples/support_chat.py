@@ -41,7 +41,7 @@ claude = llmtrail.wrap(Anthropic())
 
 
 def retrieve(question: str) -> list[str]:
-    with llmtrail.span("retrieve", span_type="retrieval", input=question) as span:
+    with llmtrail.span("retrieve", type="retrieval", input=question) as span:
         texts = [question, *ARTICLES.values()]
         reply = openai.embeddings.create(model="text-embedding-3-small", input=texts, dimensions=256)
         asked, *articles = [item.embedding for item in reply.data]
@@ -71,14 +71,14 @@ def order(question: str) -> str:
         messages = [{"role": "user", "content": question}]
         first = openai.chat.completions.create(model="gpt-5-mini", messages=messages, tools=TOOLS)
         for call in first.choices[0].message.tool_calls or []:
-            with llmtrail.span(call.function.name, span_type="tool", input=call.function.arguments) as span:
+            with llmtrail.span(call.function.name, type="tool", input=call.function.arguments) as span:
                 span.output = {"status": "on its way", "arrives": "tomorrow"}
             messages += [
                 first.choices[0].message.to_dict(),
                 {"role": "tool", "tool_call_id": call.id, "content": json.dumps(span.output)},
             ]
         try:
-            openai.with_options(max_retries=0).chat.completions.create(model="error-404", messages=messages)
+            openai.with_options(max_retries=0).chat.completions.create(model="no-such-model", messages=messages)
         except OpenAIError:
             pass  # The event has it; a real application would now use its fallback model, as we do.
         second = openai.chat.completions.create(model="gpt-5-mini", messages=messages, tools=TOOLS)
