@@ -133,6 +133,7 @@ fn check(route: Route, batch: &Value) -> Result<(), Refusal> {
 
 fn record(log: &Log, number: u64, route: Route, events: Option<&Vec<Value>>) {
     let mut log = log.lock();
+    let number = log.number(number);
     for event in events.into_iter().flatten() {
         let mut event = event.clone();
         if event.is_object() {

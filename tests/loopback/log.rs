@@ -19,9 +19,12 @@ pub(crate) struct Log(Arc<Mutex<Inner>>);
 
 pub(crate) struct Inner {
     started: Instant,
-    next: u64,
-    requests: VecDeque<Value>,
-    providers: VecDeque<Value>,
+    /// Requests so far, those that were forgotten too: an answer still on its way must not be noted at another's place.
+    serial: u64,
+    /// Requests that were forgotten by [`clear`](Self::clear).
+    forgotten: u64,
+    requests: VecDeque<Record>,
+    providers: VecDeque<Record>,
     /// Events as JSON texts: a burst of tens of thousands must fit.
     events: VecDeque<String>,
     event_bytes: usize,
@@ -31,9 +34,14 @@ pub(crate) struct Inner {
     prefixes: HashSet<String>,
 }
 
+struct Record {
+    serial: u64,
+    shown: Value,
+}
+
 impl Log {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Inner::new())))
+        Self(Arc::new(Mutex::new(Inner::new(0))))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -42,10 +50,11 @@ impl Log {
 }
 
 impl Inner {
-    fn new() -> Self {
+    fn new(serial: u64) -> Self {
         Self {
             started: Instant::now(),
-            next: 1,
+            serial,
+            forgotten: serial,
             requests: VecDeque::new(),
             providers: VecDeque::new(),
             events: VecDeque::new(),
@@ -58,31 +67,38 @@ impl Inner {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::new();
+        *self = Self::new(self.serial);
     }
 
-    /// Notes a request and gives its number.
-    pub(crate) fn request(&mut self, mut record: Value) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        record["number"] = number.into();
-        record["at_ms"] = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
-        push(&mut self.requests, record);
-        number
+    /// Notes a request and gives what it goes by.
+    pub(crate) fn request(&mut self, mut shown: Value) -> u64 {
+        self.serial += 1;
+        shown["number"] = self.number(self.serial).into();
+        shown["at_ms"] = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
+        push(&mut self.requests, Record { serial: self.serial, shown });
+        self.serial
     }
 
-    /// Notes a call to a provider; `number` is its request's.
-    pub(crate) fn provider(&mut self, number: u64, mut record: Value) {
-        record["number"] = number.into();
-        push(&mut self.providers, record);
+    /// The number that a request is shown under.
+    pub(crate) fn number(&self, serial: u64) -> u64 {
+        serial.saturating_sub(self.forgotten)
+    }
+
+    /// Notes a call to a provider.
+    pub(crate) fn provider(&mut self, serial: u64, mut shown: Value) {
+        shown["number"] = self.number(serial).into();
+        push(&mut self.providers, Record { serial, shown });
     }
 
     /// Adds what became known later to a request and, if it was one, to its provider call.
-    pub(crate) fn amend(&mut self, number: u64, members: &Value) {
-        let lists = [&mut self.requests, &mut self.providers];
-        for record in lists.into_iter().filter_map(|list| list.iter_mut().rev().find(|one| one["number"] == number)) {
-            for (key, value) in members.as_object().into_iter().flatten() {
-                record[key] = value.clone();
+    pub(crate) fn amend(&mut self, serial: u64, members: &Value) {
+        for list in [&mut self.requests, &mut self.providers] {
+            // Provider calls that arrive together may be a little out of order.
+            let at = list.partition_point(|record| record.serial + 64 < serial);
+            if let Some(record) = list.range_mut(at..).find(|record| record.serial == serial) {
+                for (key, value) in members.as_object().into_iter().flatten() {
+                    record.shown[key] = value.clone();
+                }
             }
         }
     }
@@ -135,16 +151,16 @@ impl Inner {
     }
 
     pub(crate) fn requests_json(&self) -> String {
-        self.requests.iter().cloned().collect::<Value>().to_string()
+        self.requests.iter().map(|record| record.shown.clone()).collect::<Value>().to_string()
     }
 
     pub(crate) fn providers_json(&self) -> String {
-        self.providers.iter().cloned().collect::<Value>().to_string()
+        self.providers.iter().map(|record| record.shown.clone()).collect::<Value>().to_string()
     }
 
     pub(crate) fn summary(&self) -> Value {
         json!({
-            "requests": self.next - 1,
+            "requests": self.number(self.serial),
             "providers": self.providers.len(),
             "events": self.events_seen,
             "events_kept": self.events.len(),
@@ -153,7 +169,7 @@ impl Inner {
     }
 }
 
-fn push(list: &mut VecDeque<Value>, record: Value) {
+fn push(list: &mut VecDeque<Record>, record: Record) {
     if list.len() >= MOST_REQUESTS {
         list.pop_front();
     }
