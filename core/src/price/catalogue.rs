@@ -399,12 +399,46 @@ fn text_of(offsets: &'static [u8], texts: &'static [u8], number: usize) -> &'sta
 /// Eight bytes at a time; the catalogue program does the same.
 fn hash(bytes: &[u8]) -> usize {
     const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = bytes.len() as u64;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(PRIME);
-        hash ^= hash >> 32;
-    }
+    let mix = |hash: u64, word: u64| {
+        let mixed = (hash ^ word).wrapping_mul(PRIME);
+        mixed ^ (mixed >> 32)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let tail = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let hash = if rest.is_empty() { hash } else { mix(hash, tail) };
     (hash & 0xffff_ffff) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_whole() {
+        assert!(BYTES.len() <= 200 * 1024, "{} bytes", BYTES.len());
+        let mut rows = 0;
+        for (name, _) in CATALOGUE.names() {
+            let list = CATALOGUE.list(name).expect(name);
+            for provider in CATALOGUE.providers(list) {
+                assert!(!CATALOGUE.provider_name(provider).is_empty(), "{name}");
+                for entry in CATALOGUE.rows(list, provider) {
+                    let found = CATALOGUE.prices(entry.row, i64::MAX, 0);
+                    assert!(!found.rates.is_empty() || found.other_unit, "{name} {provider}");
+                    assert!(!found.model.as_str().is_empty() && !found.row.as_str().is_empty(), "{name}");
+                    rows += 1;
+                }
+            }
+        }
+        assert!(rows > 3000, "{rows} rows");
+        assert!(CATALOGUE.about().starts_with("openrouter 20"), "{}", CATALOGUE.about());
+    }
+
+    #[test]
+    fn aliases_lead_to_the_provider() {
+        for (alias, name) in [("gemini", "google-ai-studio"), ("vertex", "google-vertex"), ("oai", "openai")] {
+            assert_eq!(CATALOGUE.provider(alias).map(|p| CATALOGUE.provider_name(p)), Some(name));
+        }
+        assert_eq!(CATALOGUE.provider("nobody"), None);
+    }
 }

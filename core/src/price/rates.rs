@@ -287,10 +287,6 @@ impl Assumptions {
         self.0 |= 1 << assumption as u8;
     }
 
-    pub(crate) fn extend(&mut self, others: Self) {
-        self.0 |= others.0;
-    }
-
     /// Whether this was assumed.
     pub fn contains(self, assumption: Assumption) -> bool {
         self.0 & (1 << assumption as u8) != 0
