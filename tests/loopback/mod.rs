@@ -270,6 +270,8 @@ async fn respond(
     }
     match reply {
         Reply::Silence => {
+            // The whole of this future is dropped when the client leaves.
+            let _note = Left { log, number };
             tokio::time::sleep(PATIENCE).await;
             Err(HangUp)
         }
@@ -278,6 +280,18 @@ async fn respond(
             Err(HangUp)
         }
         reply => finish(reply, &knobs, log, Some(number)),
+    }
+}
+
+/// Notes that a client left before it had an answer.
+struct Left<'a> {
+    log: &'a Log,
+    number: u64,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.log.lock().amend(self.number, &json!({"ended": "client_left", "pieces": 0}));
     }
 }
 

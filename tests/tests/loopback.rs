@@ -208,9 +208,15 @@ fn the_log_says_how_a_response_fared() {
     ask(&server, "POST", &path, &[("x-loopback-delay-ms", "200")], &sent(&case), 1);
     let plain = Case::find(&folder(), "openai_chat", "plain").unwrap();
     post(&server, &path_of(&plain), &[], &plain.request);
+    let silent = Case::find(&folder(), "openai_embeddings", "timeout").unwrap();
+    let mut leaver = TcpStream::connect(server.address()).unwrap();
+    let head = format!("POST {} HTTP/1.1\r\nhost: loopback\r\ncontent-length: 2\r\n\r\n{{}}", path_of(&silent));
+    leaver.write_all(head.as_bytes()).unwrap();
+    until("the request is there", || server.providers().len() == 5);
+    drop(leaver);
     let ends = || server.providers().iter().map(|one| one["ended"].clone()).collect::<Vec<_>>();
-    until("all four ended", || !ends().contains(&Value::Null));
-    assert_eq!(ends(), ["sent", "cut", "client_left", "sent"]);
+    until("all five ended", || !ends().contains(&Value::Null));
+    assert_eq!(ends(), ["sent", "cut", "client_left", "sent", "client_left"]);
     let records = server.providers();
     assert_eq!(records[0]["case"], "openai_chat/n_two_stream");
     assert_eq!((&records[0]["as_recorded"], &records[1]["as_recorded"]), (&json!(true), &json!(false)));
