@@ -232,6 +232,8 @@ class Client(_Surface):
         _lifecycle.register(self._core)
 
     def _resolve(self) -> _core.Client:
+        if not _lifecycle.armed:
+            _lifecycle.arm()
         return self._core
 
     def __repr__(self) -> str:
@@ -252,7 +254,7 @@ class _Default(_Surface):
         if client is None:
             # `setdefault` is atomic: two threads that are first at once get the same one.
             client = self._clients.setdefault("default", Client())
-        return client._core
+        return client._resolve()
 
     def init(self, **options: Unpack[Options]) -> Client:
         """Configures the default client, which the module's functions use. Optional: the environment is enough.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from _weakref import ref
 
-from . import _lifecycle
 from ._scopes import current
 
 TYPE_CHECKING = False
@@ -40,8 +39,6 @@ class Observer:
         try:
             observation = self.trail().begin(request.method, str(request.url), self.provider, current.get())
             if observation is not None:
-                if not _lifecycle.armed:
-                    _lifecycle.arm()
                 outgoing = observation.request(request.headers.raw, _body(request))
                 if outgoing is not None:
                     request = _with_body(self.package, request, outgoing)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEADLINE = 2.0
 
 _clients: list[ref[_core.Client]] = []
-# Whether this process will flush at its end. A fresh child of multiprocessing forgets what its parent had arranged.
+# Whether this process has arranged the flush at its end. Read before every capture, so a plain name.
 armed = False
 
 
@@ -24,18 +24,17 @@ def register(client: _core.Client) -> None:
     global _clients
     _clients = [known for known in _clients if known() is not None]
     _clients.append(ref(client))
-    if not armed:
-        arm()
 
 
 def arm() -> None:
-    """Arranges the flush at exit; called at the first capture in a process."""
+    """Arranges the flush at exit; called before the first capture in a process."""
     global armed
     armed = True
-    # Children of multiprocessing end without atexit but run their own finalizers.
+    # Children of multiprocessing end without atexit but run its finalizers, after having forgotten those of before.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.Finalize(None, _at_exit, exitpriority=0)
+        util.Finalize(None, _at_exit, exitpriority=-100)
+        util.register_after_fork(_at_exit, _disarm)
 
 
 def _at_exit() -> None:
@@ -49,11 +48,11 @@ def _at_exit() -> None:
                 continue
 
 
-def _forked() -> None:
+def _disarm(_: object = None) -> None:
     global armed
     armed = False
 
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=_disarm)

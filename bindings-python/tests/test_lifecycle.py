@@ -1,0 +1,154 @@
+"""Exit and fork: what was captured arrives, once, within the deadline."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import Loopback
+
+START = """
+import os, sys, time, warnings
+import llmtrail
+llmtrail.init(api_key="phc_test", host={host!r}, dir={dir!r}, flush_interval=3600)
+def capture(count, name):
+    for n in range(count):
+        llmtrail.capture(name, "user", {{"n": n}})
+"""
+
+
+def run(loopback: Loopback, folder: Path, code: str, host: str | None = None) -> float:
+    begun = time.monotonic()
+    program = START.format(host=host or loopback.url, dir=str(folder)) + code
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return time.monotonic() - begun
+
+
+def names(loopback: Loopback) -> dict[str, int]:
+    events = loopback.events()
+    assert len({event["uuid"] for event in events}) == len(events)
+    counts: dict[str, int] = {}
+    for event in events:
+        counts[event["event"]] = counts.get(event["event"], 0) + 1
+    return counts
+
+
+def test_exit_sends_what_is_left(loopback: Loopback, tmp_path: Path) -> None:
+    run(loopback, tmp_path, "capture(250, 'exit')")
+    assert names(loopback) == {"exit": 250}
+
+
+def test_exit_by_an_exception(loopback: Loopback, tmp_path: Path) -> None:
+    run(loopback, tmp_path, "capture(3, 'exit')\nsys.exit(0)")
+    assert names(loopback) == {"exit": 3}
+
+
+def test_exit_keeps_its_deadline(loopback: Loopback, tmp_path: Path) -> None:
+    loopback.ask("/_control/faults", "POST", {"delay_ms": 30_000})
+    try:
+        assert run(loopback, tmp_path, "capture(10, 'exit')") < 6
+    finally:
+        loopback.ask("/_control/faults", "DELETE")
+
+
+FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@FORK
+def test_a_forked_child_sends_its_own_and_nothing_twice(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+capture(20, "parent")
+warnings.simplefilter("ignore")
+for child in range(3):
+    if os.fork() == 0:
+        capture(10, "child")
+        sys.exit(0)
+for _ in range(3):
+    os.wait()
+capture(5, "parent")
+"""
+    run(loopback, tmp_path, code)
+    assert names(loopback) == {"parent": 25, "child": 30}
+
+
+@FORK
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_children_of_multiprocessing(method: str, loopback: Loopback, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    code = f"""
+import multiprocessing
+def work(n):
+    capture(10, "child")
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    context = multiprocessing.get_context({method!r})
+    capture(5, "parent")
+    children = [context.Process(target=work, args=(n,)) for n in range(5)]
+    for child in children: child.start()
+    for child in children: child.join()
+    assert all(child.exitcode == 0 for child in children)
+"""
+    program.write_text(START.format(host=loopback.url, dir=str(tmp_path / "dir")) + code)
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert names(loopback) == {"parent": 5, "child": 50}
+
+
+@FORK
+def test_a_fork_while_threads_capture(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+import threading
+warnings.simplefilter("ignore")
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        llmtrail.capture("busy", "user")
+        time.sleep(0.001)
+threads = [threading.Thread(target=busy) for _ in range(4)]
+for thread in threads: thread.start()
+children = []
+for n in range(20):
+    child = os.fork()
+    if child == 0:
+        capture(2, "child")
+        os._exit(0 if llmtrail.flush(20).pending == 0 else 1)
+    children.append(child)
+    time.sleep(0.01)
+codes = [os.waitpid(child, 0)[1] for child in children]
+stop.set()
+for thread in threads: thread.join()
+assert codes == [0] * 20, codes
+"""
+    run(loopback, tmp_path, code)
+    assert names(loopback)["child"] == 40
+
+
+def test_no_key_means_the_local_store_and_one_line(tmp_path: Path) -> None:
+    code = "import llmtrail\nfor _ in range(3): llmtrail.capture('e', 'u')\nprint(llmtrail.flush(5))"
+    environment = {**os.environ, "LLMTRAIL_DIR": str(tmp_path / "data")}
+    environment = {key: value for key, value in environment.items() if not key.startswith("POSTHOG")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "delivered=3" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("llmtrail: ")
+    assert str(tmp_path / "data") in line
+
+
+def test_switched_off_by_the_environment(tmp_path: Path) -> None:
+    code = "import llmtrail\nllmtrail.capture('e', 'u')\nprint(llmtrail.flush(5).captured)"
+    environment = {**os.environ, "LLMTRAIL_DIR": str(tmp_path / "data"), "LLMTRAIL_ENABLED": "false"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("0", "")
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_command_line() -> None:
+    command = [sys.executable, "-m", "llmtrail._cli", "--no-such-option"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
