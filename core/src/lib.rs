@@ -34,6 +34,8 @@ pub use deliver::{Report, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::{Chunk, End, Exchange};
 pub use observation::Observation;
+#[cfg(feature = "store")]
+pub use sink::store::read as store;
 
 /// The README's Rust example is compiled.
 #[cfg(all(doctest, feature = "middleware"))]

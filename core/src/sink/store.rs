@@ -5,10 +5,12 @@
 
 mod body;
 mod json;
+pub mod read;
 mod row;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -157,7 +159,7 @@ fn content_id(tx: &Transaction<'_>, json: &str) -> rusqlite::Result<i64> {
 }
 
 /// The JSON of an event as it was written; `None` when there is no such event.
-pub(super) fn read_json(db: &Connection, event_id: i64) -> rusqlite::Result<Option<String>> {
+fn read_json(db: &Connection, event_id: i64) -> rusqlite::Result<Option<String>> {
     let mut find = db.prepare_cached("SELECT json FROM bodies WHERE event_id = ?1")?;
     let Some(packed) = find.query_row([event_id], |row| row.get(0)).optional()? else { return Ok(None) };
     let mut find = db.prepare_cached(

@@ -38,6 +38,17 @@ fn event(properties: &Value) -> WireEvent {
     .encode()
 }
 
+/// A row as read back from a store.
+pub(super) fn row(event: &str, id: &str, parent: Option<&str>) -> read::Row {
+    read::Row {
+        event: event.to_owned(),
+        uuid: format!("uuid of {id}"),
+        span_id: (event != "$ai_trace").then(|| id.to_owned()),
+        parent_id: parent.map(str::to_owned),
+        ..read::Row::default()
+    }
+}
+
 fn wire(uuid: uuid::Uuid, json: &str) -> WireEvent {
     WireEvent { uuid, lane: crate::event::Lane::Ai, json: bytes::Bytes::copy_from_slice(json.as_bytes()) }
 }

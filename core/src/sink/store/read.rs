@@ -1,0 +1,475 @@
+//! Reading the local store: recent traces, one trace as a tree, one event whole, totals.
+//!
+//! Nothing here writes, and lists never touch messages. The schema is documented where it is made
+//! (`core/src/sink/store/schema.rs`), so that other programs can read the file as well.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use serde::Serialize;
+
+use super::{BUSY, FILE, patiently, read_json, row, schema, too_new, trouble};
+use crate::error::Result;
+use crate::price::Amount;
+
+pub use super::tree::{Node, Trace, tree};
+
+/// Events that are calls: what tokens and costs are summed over.
+pub(super) const CALLS: [&str; 2] = ["$ai_generation", "$ai_embedding"];
+
+/// A true or false that SQLite keeps as a number.
+struct Switch(bool);
+
+impl FromSql for Switch {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(|number| Self(number != 0))
+    }
+}
+
+macro_rules! rows {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty),* $(,)?) => {
+        /// An event as lists show it: everything but messages and details. `None` is what the event does not say.
+        /// Names are those of the event's properties without `$ai_`.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+        #[non_exhaustive]
+        pub struct Row {
+            $($(#[$doc])* pub $name: $kind,)*
+            /// What it cost, exactly.
+            #[serde(serialize_with = "as_text")]
+            pub total_cost_usd_exact: Option<Amount>,
+            /// Whether it failed.
+            pub is_error: bool,
+            /// Whether it was a stream.
+            pub stream: Option<bool>,
+        }
+
+        impl Row {
+            const COLUMNS: &'static str = concat!($(stringify!($name), ", ",)* "cost_nano, cost_atto, is_error, stream");
+
+            fn read(from: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+                let (nano, atto): (Option<i64>, Option<i64>) = (from.get("cost_nano")?, from.get("cost_atto")?);
+                Ok(Self {
+                    $($name: from.get(stringify!($name))?,)*
+                    total_cost_usd_exact: nano.zip(atto).map(|(nano, atto)| row::amount(nano, atto)),
+                    is_error: from.get::<_, Switch>("is_error")?.0,
+                    stream: from.get::<_, Option<Switch>>("stream")?.map(|switch| switch.0),
+                })
+            }
+        }
+    };
+}
+
+rows! {
+    /// The event's id.
+    uuid: String,
+    /// Its kind, such as `$ai_generation`.
+    event: String,
+    /// When it began: milliseconds since 1970.
+    timestamp_ms: i64,
+    /// Who it was for.
+    distinct_id: String,
+    /// The trace that it belongs to.
+    trace_id: Option<String>,
+    /// The session that it belongs to.
+    session_id: Option<String>,
+    /// Its own id in the tree.
+    span_id: Option<String>,
+    /// The id of the span or trace that it is in.
+    parent_id: Option<String>,
+    /// Of a trace, span, call or metric.
+    name: Option<String>,
+    /// `tool`, `retrieval`, `agent`...
+    span_type: Option<String>,
+    /// Who served the call.
+    provider: Option<String>,
+    /// The model that answered.
+    model: Option<String>,
+    /// The last attempt's.
+    http_status: Option<i64>,
+    /// The provider's type or code.
+    error_type: Option<String>,
+    /// The first 300 characters of the provider's message.
+    error: Option<String>,
+    /// `complete`, `abandoned`, `error` or `timeout`.
+    stream_status: Option<String>,
+    /// As the provider says it.
+    stop_reason: Option<String>,
+    /// Attempts before this one.
+    retries: Option<i64>,
+    /// Seconds; of a trace, from its start to its end.
+    latency: Option<f64>,
+    /// Seconds.
+    time_to_first_token: Option<f64>,
+    /// As the provider counts.
+    input_tokens: Option<i64>,
+    /// All input, cached or not.
+    total_input_tokens: Option<i64>,
+    /// As the provider counts.
+    output_tokens: Option<i64>,
+    /// Input that came from the provider's cache.
+    cache_read_input_tokens: Option<i64>,
+    /// Input that went into the provider's cache.
+    cache_creation_input_tokens: Option<i64>,
+    /// Output spent on thinking.
+    reasoning_tokens: Option<i64>,
+    /// As a double.
+    input_cost_usd: Option<f64>,
+    /// As a double.
+    output_cost_usd: Option<f64>,
+    /// As a double.
+    total_cost_usd: Option<f64>,
+    /// Where the cost is from: `reported`, `custom`, `openrouter`...
+    cost_source: Option<String>,
+    /// Of a metric or feedback.
+    value: Option<String>,
+    /// The language of the application.
+    lib_language: Option<String>,
+    /// The application's own properties, as JSON.
+    properties: Option<String>,
+}
+
+#[expect(clippy::ref_option, reason = "serde asks for this signature")]
+fn as_text<S: serde::Serializer>(amount: &Option<Amount>, to: S) -> std::result::Result<S::Ok, S::Error> {
+    amount.map(|amount| amount.to_string()).serialize(to)
+}
+
+impl Row {
+    /// Whether it is a call, with tokens and a cost.
+    pub fn is_call(&self) -> bool {
+        CALLS.contains(&self.event.as_str())
+    }
+
+    /// Its id in the tree of its trace.
+    pub fn node_id(&self) -> &str {
+        self.span_id.as_deref().unwrap_or(&self.uuid)
+    }
+
+    /// The trace that it belongs to; an event without one is a trace of its own.
+    pub fn trace(&self) -> &str {
+        self.trace_id.as_deref().unwrap_or(&self.uuid)
+    }
+}
+
+/// Sums over calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Generations and embeddings.
+    pub calls: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// All input tokens, cached or not.
+    pub total_input_tokens: u64,
+    /// Those that came from a provider's cache.
+    pub cache_read_input_tokens: u64,
+    /// Those that went into a provider's cache.
+    pub cache_creation_input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Those spent on thinking.
+    pub reasoning_tokens: u64,
+    /// What the priced calls cost, exactly.
+    pub cost: Amount,
+    /// Calls whose cost is not known; one that failed and used nothing is not among them.
+    pub unpriced: u64,
+}
+
+impl Totals {
+    /// Adds a call; other events change nothing.
+    pub fn add(&mut self, row: &Row) {
+        if !row.is_call() {
+            return;
+        }
+        self.calls += 1;
+        self.errors += u64::from(row.is_error);
+        for (sum, count) in [
+            (&mut self.total_input_tokens, row.total_input_tokens),
+            (&mut self.cache_read_input_tokens, row.cache_read_input_tokens),
+            (&mut self.cache_creation_input_tokens, row.cache_creation_input_tokens),
+            (&mut self.output_tokens, row.output_tokens),
+            (&mut self.reasoning_tokens, row.reasoning_tokens),
+        ] {
+            *sum = sum.saturating_add(u64::try_from(count.unwrap_or(0)).unwrap_or(0));
+        }
+        match row.total_cost_usd_exact {
+            Some(cost) => self.cost = self.cost + cost,
+            None => {
+                let used = row.input_tokens.or(row.output_tokens).is_some();
+                self.unpriced += u64::from(used || !row.is_error);
+            }
+        }
+    }
+
+    /// Adds other sums.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.calls, other.calls),
+            (&mut self.errors, other.errors),
+            (&mut self.total_input_tokens, other.total_input_tokens),
+            (&mut self.cache_read_input_tokens, other.cache_read_input_tokens),
+            (&mut self.cache_creation_input_tokens, other.cache_creation_input_tokens),
+            (&mut self.output_tokens, other.output_tokens),
+            (&mut self.reasoning_tokens, other.reasoning_tokens),
+            (&mut self.unpriced, other.unpriced),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.cost = self.cost + other.cost;
+    }
+}
+
+/// What totals are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The model that answered.
+    Model,
+    /// Who served the call.
+    Provider,
+    /// `distinct_id`.
+    User,
+    /// `session_id`.
+    Session,
+    /// Quarters of an hour since 1970, of which every time zone's days are made. The key is their number.
+    QuarterHour,
+}
+
+/// What an id, or a part of one, stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// A trace, by its id.
+    Trace(String),
+    /// One event.
+    Event(Box<Row>),
+    /// More than one thing; some of their ids.
+    Several(Vec<String>),
+    /// Nothing.
+    Nothing,
+}
+
+/// A store, open for reading. Other processes may write to it meanwhile.
+pub struct Reader {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the store in a folder; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// A store error: the file cannot be read, is damaged, or was made by a newer version.
+    pub fn open(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join(FILE);
+        match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            _ => {}
+        }
+        let fail = |error| trouble(&path, "cannot be read", error);
+        let mut db = patiently(|| read_only(&path)).map_err(fail)?;
+        let mut version = schema::version(&db).map_err(fail)?;
+        if version == 0 {
+            // Another process is about to make it.
+            return Ok(None);
+        }
+        if version < schema::newest() {
+            drop(super::Store::open(dir)?);
+            db = patiently(|| read_only(&path)).map_err(fail)?;
+            version = schema::version(&db).map_err(fail)?;
+        }
+        if version > schema::newest() {
+            return Err(too_new(&path, version));
+        }
+        Ok(Some(Self { db, path }))
+    }
+
+    /// The traces with the latest events, oldest first.
+    pub fn recent_traces(&self, limit: usize) -> Result<Vec<Trace>> {
+        let ids = self.asked(|db| {
+            let mut find = db.prepare_cached(
+                "SELECT coalesce(trace_id, uuid) FROM events WHERE event LIKE '$ai\\_%' ESCAPE '\\'
+                 ORDER BY timestamp_ms DESC, id DESC",
+            )?;
+            let mut rows = find.query([])?;
+            let (mut ids, mut seen) = (Vec::new(), HashSet::new());
+            while ids.len() < limit
+                && let Some(row) = rows.next()?
+            {
+                let id: String = row.get(0)?;
+                if seen.insert(id.clone()) {
+                    ids.push(id);
+                }
+            }
+            Ok(ids)
+        })?;
+        let mut traces = Vec::new();
+        for id in ids {
+            // One that was removed meanwhile is not there.
+            traces.extend(self.trace(&id)?);
+        }
+        traces.sort_by_key(|trace| trace.timestamp_ms);
+        Ok(traces)
+    }
+
+    /// A trace with everything in it.
+    pub fn trace(&self, id: &str) -> Result<Option<Trace>> {
+        let mut rows = self.rows("trace_id = ?1", id)?;
+        if rows.is_empty() {
+            rows = self.rows("uuid = ?1 AND trace_id IS NULL", id)?;
+        }
+        Ok(tree(id, rows))
+    }
+
+    /// Looks up an id of a trace, span, call or event: whole, or its beginning or end if that is unique.
+    pub fn find(&self, id: &str) -> Result<Found> {
+        const SOME: usize = 6;
+        if id.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        let pattern: String = id.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        for (column, is) in [
+            ("trace_id", None),
+            ("uuid", None),
+            ("span_id", None),
+            ("", Some(format!("{pattern}%"))),
+            ("", Some(format!("%{pattern}"))),
+        ] {
+            let columns = if is.is_none() { &[column][..] } else { &["trace_id", "span_id", "uuid"] };
+            let (mut traces, mut events, mut names) = (Vec::new(), Vec::new(), Vec::new());
+            for column in columns {
+                let test = if is.is_some() { "LIKE ?1 ESCAPE '\\'" } else { "= ?1" };
+                let sql = format!("SELECT DISTINCT {column}, uuid FROM events WHERE {column} {test} LIMIT 1000");
+                let hits: Vec<(String, String)> = self.asked(|db| {
+                    let mut find = db.prepare_cached(&sql)?;
+                    let hits = find.query_map([is.as_deref().unwrap_or(id)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    hits.collect()
+                })?;
+                for (name, uuid) in hits {
+                    let known = if *column == "trace_id" { &mut traces } else { &mut events };
+                    let what = if *column == "trace_id" { &name } else { &uuid };
+                    if !known.contains(what) {
+                        known.push(what.clone());
+                        names.push(name);
+                    }
+                }
+            }
+            match (&traces[..], &events[..]) {
+                ([], []) => {}
+                ([trace], []) => return Ok(Found::Trace(trace.clone())),
+                ([], [uuid]) => {
+                    return Ok(match self.rows("uuid = ?1", uuid)?.pop() {
+                        Some(row) => Found::Event(Box::new(row)),
+                        None => Found::Nothing,
+                    });
+                }
+                // A trace id is unique among traces; that a span or event has the same one is no doubt.
+                ([trace], _) if is.is_none() => return Ok(Found::Trace(trace.clone())),
+                _ => {
+                    names.truncate(SOME);
+                    return Ok(Found::Several(names));
+                }
+            }
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// The JSON of an event, to the byte as it was captured; `None` when there is no such event.
+    pub fn event_json(&self, uuid: &str) -> Result<Option<String>> {
+        self.asked(|db| {
+            let mut find = db.prepare_cached("SELECT id FROM events WHERE uuid = ?1")?;
+            let Some(id) = find.query_row([uuid], |row| row.get(0)).optional()? else { return Ok(None) };
+            read_json(db, id)
+        })
+    }
+
+    /// Sums over the calls that began at or after a time (milliseconds since 1970), by group. `None` is the group of
+    /// calls that do not say. In no order.
+    pub fn totals(&self, since_ms: i64, by: By) -> Result<Vec<(Option<String>, Totals)>> {
+        let key = match by {
+            By::Model => "model",
+            By::Provider => "provider",
+            By::User => "distinct_id",
+            By::Session => "session_id",
+            By::QuarterHour => "timestamp_ms / 900000",
+        };
+        self.asked(|db| {
+            let mut find = db.prepare_cached(&format!(
+                "SELECT CAST({key} AS TEXT), count(*), sum(is_error), sum(total_input_tokens),
+                    sum(cache_read_input_tokens), sum(cache_creation_input_tokens), sum(output_tokens),
+                    sum(reasoning_tokens), sum(cost_nano), sum(cost_atto), sum({UNPRICED})
+                 FROM events WHERE timestamp_ms >= ?1 AND {IS_CALL} GROUP BY 1"
+            ))?;
+            let groups = find.query_map([since_ms], |row| {
+                let sum = |at: usize| row.get::<_, Option<i64>>(at).map(|sum| sum.unwrap_or(0));
+                let count = |at: usize| sum(at).map(|sum| u64::try_from(sum).unwrap_or(0));
+                let totals = Totals {
+                    calls: count(1)?,
+                    errors: count(2)?,
+                    total_input_tokens: count(3)?,
+                    cache_read_input_tokens: count(4)?,
+                    cache_creation_input_tokens: count(5)?,
+                    output_tokens: count(6)?,
+                    reasoning_tokens: count(7)?,
+                    cost: row::amount(sum(8)?, sum(9)?),
+                    unpriced: count(10)?,
+                };
+                Ok((row.get(0)?, totals))
+            })?;
+            groups.collect()
+        })
+    }
+
+    /// Which provider's models have calls without a known cost since a time, and how many: the most frequent first.
+    pub fn unpriced(&self, since_ms: i64) -> Result<Vec<(Option<String>, Option<String>, u64)>> {
+        self.asked(|db| {
+            let mut find = db.prepare_cached(&format!(
+                "SELECT provider, model, count(*) FROM events WHERE timestamp_ms >= ?1 AND {IS_CALL} AND {UNPRICED}
+                 GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+            ))?;
+            let rows = find.query_map([since_ms], |row| {
+                let count: i64 = row.get(2)?;
+                Ok((row.get(0)?, row.get(1)?, u64::try_from(count).unwrap_or(0)))
+            })?;
+            rows.collect()
+        })
+    }
+
+    fn rows(&self, condition: &str, id: &str) -> Result<Vec<Row>> {
+        self.asked(|db| {
+            let columns = Row::COLUMNS;
+            let sql = format!("SELECT {columns} FROM events WHERE {condition} ORDER BY timestamp_ms, id");
+            let mut find = db.prepare_cached(&sql)?;
+            let rows = find.query_map([id], Row::read)?;
+            rows.collect()
+        })
+    }
+
+    fn asked<T>(&self, question: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        patiently(|| question(&self.db)).map_err(|error| trouble(&self.path, "cannot be read", error))
+    }
+}
+
+const IS_CALL: &str = "event IN ('$ai_generation', '$ai_embedding')";
+
+/// Not priced, though something was or may have been used. As in [`Totals::add`].
+const UNPRICED: &str =
+    "(cost_nano IS NULL AND (is_error = 0 OR input_tokens IS NOT NULL OR output_tokens IS NOT NULL))";
+
+fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let ready = |db: Connection| {
+        db.busy_timeout(BUSY)?;
+        schema::version(&db)?;
+        Ok(db)
+    };
+    let first = Connection::open_with_flags(path, flags).and_then(ready);
+    let Err(error) = first else { return first };
+    // In a folder that cannot be written SQLite has no place for its lock file; then nobody writes the store either.
+    let is_unwritable =
+        matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly));
+    let Some(text) = path.to_str().filter(|_| is_unwritable) else { return Err(error) };
+    let text = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Connection::open_with_flags(format!("file:{text}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)
+        .and_then(ready)
+        .map_err(|_| error)
+}
