@@ -1,8 +1,141 @@
-//! The command line, reached from all three languages.
+//! The command line, reached from all three languages: one module per command.
+
+mod cost;
+mod json;
+mod ls;
+mod messages;
+mod show;
+mod table;
+mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::Options;
+use crate::error::{Error, ErrorKind};
+use crate::store::Reader;
+use terminal::Terminal;
+
+/// See what your LLM calls said, took and cost.
+#[derive(Parser)]
+#[command(name = "llmtrail", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  llmtrail ls                      the last 20 traces
+  llmtrail show 9f3a2b1c           a trace or a call, by the id that ls shows
+  llmtrail cost --since 7d         what a week cost, by model
+  llmtrail ls --json | jq '.traces[].total_cost_usd'
+
+Reads the local store, where events go when no POSTHOG_API_KEY is set: --dir, LLMTRAIL_DIR, or the user's data folder.
+Times are in the local zone. Exit codes: 0 done, 1 it did not work, 2 the command makes no sense.";
+
+#[derive(Subcommand)]
+enum Command {
+    Ls(ls::Args),
+    Show(show::Args),
+    Cost(cost::Args),
+}
+
+/// What every command takes.
+#[derive(clap::Args)]
+struct Common {
+    /// Folder of the store [default: LLMTRAIL_DIR, or the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    /// The store, or an error that says how to make one.
+    fn reader(&self) -> Result<Reader, Failure> {
+        let dir = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => Options::default().resolve()?.dir,
+        };
+        Reader::open(&dir)?.ok_or_else(|| {
+            let message = format!(
+                "there is no store in {} yet. It is made by the first call that a wrapped client captures while \
+                 POSTHOG_API_KEY is not set. Another place: --dir or LLMTRAIL_DIR.",
+                dir.display()
+            );
+            Error::new(ErrorKind::Store, message).into()
+        })
+    }
+}
+
+/// Why a command ended early.
+enum Failure {
+    /// Whoever read the output has enough.
+    Closed,
+    /// It did not work.
+    Trouble(Error),
+    /// It makes no sense.
+    Usage(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Trouble(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Error::new(ErrorKind::Input, format!("cannot write the output: {error}")).into(),
+        }
+    }
+}
 
 /// Runs the command line with these arguments (the program's name not among them) and says the exit code.
-pub fn run(_args: impl IntoIterator<Item = OsString>) -> u8 {
-    2
+///
+/// Prints to the process's standard output and error, and never ends the process.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let (mut out, mut err) = (io::BufWriter::new(io::stdout().lock()), io::stderr().lock());
+    run_on(args, &mut Terminal::of_process(&mut out, &mut err))
+}
+
+fn run_on(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> u8 {
+    let done = dispatch(args, terminal).and_then(|()| Ok(terminal.out.flush()?));
+    let (code, message) = match done {
+        Ok(()) | Err(Failure::Closed) => return 0,
+        Err(Failure::Trouble(error)) => (1, error.to_string()),
+        Err(Failure::Usage(message)) => (2, message),
+    };
+    let _ = writeln!(terminal.err, "llmtrail: {}", terminal::line(&message));
+    code
+}
+
+fn dispatch(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let args = std::iter::once(OsString::from("llmtrail")).chain(args);
+    let matches = Args::command().try_get_matches_from(args);
+    let args = match matches.and_then(|matches| Args::from_arg_matches(&matches)) {
+        Ok(args) => args,
+        Err(error) if !error.use_stderr() => {
+            write!(terminal.out, "{}", error.render())?;
+            return Ok(());
+        }
+        Err(error) => {
+            let text = error.render().to_string();
+            return Err(Failure::Usage(text.trim_end().trim_start_matches("error: ").to_owned()));
+        }
+    };
+    match args.command {
+        Command::Ls(args) => ls::run(&args, terminal),
+        Command::Show(args) => show::run(&args, terminal),
+        Command::Cost(args) => cost::run(&args, terminal),
+    }
 }

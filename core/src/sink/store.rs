@@ -9,7 +9,7 @@ pub mod read;
 mod row;
 mod schema;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use std::path::{Path, PathBuf};

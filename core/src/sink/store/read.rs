@@ -193,12 +193,11 @@ impl Totals {
         ] {
             *sum = sum.saturating_add(u64::try_from(count.unwrap_or(0)).unwrap_or(0));
         }
-        match row.total_cost_usd_exact {
-            Some(cost) => self.cost = self.cost + cost,
-            None => {
-                let used = row.input_tokens.or(row.output_tokens).is_some();
-                self.unpriced += u64::from(used || !row.is_error);
-            }
+        if let Some(cost) = row.total_cost_usd_exact {
+            self.cost = self.cost + cost;
+        } else {
+            let used = row.input_tokens.or(row.output_tokens).is_some();
+            self.unpriced += u64::from(used || !row.is_error);
         }
     }
 
@@ -220,6 +219,18 @@ impl Totals {
     }
 }
 
+/// A model whose price is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unpriced {
+    /// Who serves it.
+    pub provider: Option<String>,
+    /// Its name.
+    pub model: Option<String>,
+    /// How many calls have no cost for that.
+    pub calls: u64,
+}
+
 /// What totals are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
@@ -227,7 +238,7 @@ pub enum By {
     Model,
     /// Who served the call.
     Provider,
-    /// `distinct_id`.
+    /// `distinct_id`; that of a call for nobody is its trace's id, and counts as none.
     User,
     /// `session_id`.
     Session,
@@ -388,7 +399,7 @@ impl Reader {
         let key = match by {
             By::Model => "model",
             By::Provider => "provider",
-            By::User => "distinct_id",
+            By::User => "nullif(distinct_id, trace_id)",
             By::Session => "session_id",
             By::QuarterHour => "timestamp_ms / 900000",
         };
@@ -419,16 +430,17 @@ impl Reader {
         })
     }
 
-    /// Which provider's models have calls without a known cost since a time, and how many: the most frequent first.
-    pub fn unpriced(&self, since_ms: i64) -> Result<Vec<(Option<String>, Option<String>, u64)>> {
+    /// Which models have calls without a known cost since a time: those with the most calls first.
+    pub fn unpriced(&self, since_ms: i64) -> Result<Vec<Unpriced>> {
         self.asked(|db| {
             let mut find = db.prepare_cached(&format!(
                 "SELECT provider, model, count(*) FROM events WHERE timestamp_ms >= ?1 AND {IS_CALL} AND {UNPRICED}
                  GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
             ))?;
             let rows = find.query_map([since_ms], |row| {
-                let count: i64 = row.get(2)?;
-                Ok((row.get(0)?, row.get(1)?, u64::try_from(count).unwrap_or(0)))
+                let calls: i64 = row.get(2)?;
+                let calls = u64::try_from(calls).unwrap_or(0);
+                Ok(Unpriced { provider: row.get(0)?, model: row.get(1)?, calls })
             })?;
             rows.collect()
         })

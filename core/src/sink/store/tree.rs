@@ -53,7 +53,9 @@ pub fn tree(id: &str, mut rows: Vec<Row>) -> Option<Trace> {
     let name = own.as_ref().and_then(|own| own.name.clone());
     let name = name.or_else(|| rows.iter().find(|row| row.event == "$ai_span").and_then(|row| row.name.clone()));
     let mut totals = Totals::default();
-    rows.iter().for_each(|row| totals.add(row));
+    for row in &rows {
+        totals.add(row);
+    }
     let timestamp_ms = first.timestamp_ms;
     Some(Trace {
         id: id.to_owned(),

@@ -1,0 +1,173 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod sample;
+
+use std::io;
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::sink::store::Store;
+use crate::sink::store::tests::Folder;
+
+/// The sample in a store of its own.
+fn filled() -> Folder {
+    let folder = Folder::new();
+    Store::open(&folder.0).unwrap().write(&sample::events()).unwrap();
+    folder
+}
+
+struct Ran {
+    code: u8,
+    out: String,
+    err: String,
+}
+
+fn run_in(dir: &Path, width: Option<usize>, colour: bool, args: &[&str]) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal {
+        out: &mut out,
+        err: &mut err,
+        width,
+        colour,
+        zone: TimeZone::UTC,
+        now: "2026-07-04T15:00:00Z".parse().unwrap(),
+    };
+    let args = args.iter().map(OsString::from).chain(["--dir".into(), dir.into()]);
+    let code = run_on(args, &mut terminal);
+    Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+/// Compares with a checked-in text that was reviewed by eye. `LLMTRAIL_ACCEPT=1` writes it: look at it then.
+fn expect(name: &str, out: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/tests").join(name);
+    if std::env::var_os("LLMTRAIL_ACCEPT").is_some() {
+        std::fs::write(&path, out).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    assert!(out == expected, "{name} is not as expected:\n{out}");
+}
+
+#[test]
+fn outputs_are_as_reviewed() {
+    let folder = filled();
+    for (name, width, args) in [
+        ("ls_120.txt", Some(120), &["ls"][..]),
+        ("ls_80.txt", Some(80), &["ls"]),
+        ("ls_pipe.txt", None, &["ls", "--limit", "3"]),
+        ("show_trace.txt", Some(100), &["show", "trace-refund"]),
+        ("show_stream.txt", Some(100), &["show", sample::STREAMED]),
+        ("show_claude.txt", Some(100), &["show", &sample::CLAUDE[30..]]),
+        ("show_failed.txt", Some(100), &["show", sample::FAILED]),
+        ("show_span.txt", Some(100), &["show", sample::SPAN]),
+        ("cost.txt", Some(100), &["cost"]),
+        ("cost_user.txt", Some(100), &["cost", "--by", "user"]),
+        ("cost_day.txt", Some(100), &["cost", "--by", "day", "--since", "7d"]),
+    ] {
+        let ran = run_in(&folder.0, width, false, args);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{name}");
+        expect(name, &ran.out);
+        if let Some(width) = width {
+            let widest = ran.out.lines().map(terminal::width).max().unwrap();
+            assert!(widest <= width, "{name}: {widest} columns");
+        }
+    }
+}
+
+#[test]
+fn json_is_as_documented() {
+    let folder = filled();
+    for (name, args) in [
+        ("ls.json", &["ls", "--json", "--limit", "1"][..]),
+        ("show.json", &["show", sample::STREAMED, "--json"]),
+        ("cost.json", &["cost", "--json", "--by", "provider"]),
+    ] {
+        let ran = run_in(&folder.0, None, false, args);
+        let shape: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        expect(name, &(serde_json::to_string_pretty(&shape).unwrap() + "\n"));
+    }
+    let ran = run_in(&folder.0, None, false, &["show", "trace-refund", "--json"]);
+    let shape: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let events = shape["trace"]["events"].as_array().unwrap();
+    let captured = sample::events();
+    let uuids: Vec<String> = captured.iter().map(|event| event.uuid.to_string()).collect();
+    assert!(events.len() > 4);
+    for event in events {
+        let at = uuids.iter().position(|uuid| event["uuid"] == uuid.as_str()).unwrap();
+        // To the byte, in the middle of the output.
+        assert!(ran.out.contains(std::str::from_utf8(&captured[at].json).unwrap()));
+    }
+}
+
+#[test]
+fn colour_changes_nothing_but_colour() {
+    let folder = filled();
+    for args in [&["ls"][..], &["show", sample::FAILED], &["cost"]] {
+        let (plain, coloured) =
+            (run_in(&folder.0, Some(90), false, args).out, run_in(&folder.0, Some(90), true, args).out);
+        assert!(coloured.contains("\x1b["));
+        let mut stripped = String::new();
+        for (at, piece) in coloured.split('\x1b').enumerate() {
+            stripped.push_str(if at == 0 { piece } else { piece.split_once('m').unwrap().1 });
+        }
+        assert_eq!(stripped, plain);
+    }
+}
+
+#[test]
+fn what_goes_wrong_is_said() {
+    let folder = filled();
+    let empty = Folder::new();
+    for (dir, args, code, says) in [
+        (&empty, &["ls"][..], 1, "there is no store in"),
+        (&folder, &["show", "nothing-like-that"], 1, "no trace, span or call has the id \"nothing-like-that\""),
+        (&folder, &["show", ""], 1, "no trace, span or call"),
+        (&folder, &["show", "trace-"], 1, "trace- fits more than one: trace-"),
+        (&folder, &["show"], 2, "required arguments were not provided"),
+        (&folder, &["ls", "--limit", "0"], 2, "invalid value '0'"),
+        (&folder, &["cost", "--since", "once"], 2, "--since \"once\": expected a date such as 2026-07-01"),
+        (&folder, &["cost", "--by", "colour"], 2, "possible values: model, provider, user, session, day"),
+        (&folder, &["paint"], 2, "unrecognized subcommand 'paint'"),
+        (&folder, &[], 2, "Usage: llmtrail"),
+    ] {
+        let ran = run_in(&dir.0, Some(100), false, args);
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(says) && ran.out.is_empty(), "{args:?}: {} {}", ran.out, ran.err);
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut say = |args: &[&str]| {
+        out.clear();
+        let mut terminal = Terminal::of_process(&mut out, &mut err);
+        assert_eq!(run_on(args.iter().map(OsString::from), &mut terminal), 0);
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    assert_eq!(say(&["--version"]), format!("llmtrail {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(say(&["--help"]).contains("Examples:\n  llmtrail ls "));
+    for command in ["ls", "show", "cost"] {
+        assert!(say(&[command, "--help"]).contains("Examples:\n  llmtrail"), "{command}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    struct Closed;
+    impl io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let folder = filled();
+    let (mut out, mut err) = (Closed, Vec::new());
+    let mut terminal = Terminal::of_process(&mut out, &mut err);
+    let args = ["ls".into(), "--dir".into(), folder.0.clone().into_os_string()];
+    assert_eq!(run_on(args, &mut terminal), 0);
+    assert!(err.is_empty());
+}
