@@ -106,7 +106,9 @@ pub(super) fn print(terminal: &mut Terminal<'_>, columns: &[Column], lines: &[Li
             let ink = cell_width(&shown) > 0;
             if ink {
                 text.push_str(&" ".repeat(owed + before));
-                shown.iter().for_each(|(style, piece)| text.push_str(&terminal.paint(*style, piece)));
+                for (style, piece) in &shown {
+                    text.push_str(&terminal.paint(*style, piece));
+                }
                 owed = after + gap;
             } else {
                 owed += widths[at] + gap;

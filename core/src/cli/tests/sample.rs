@@ -1,4 +1,5 @@
 //! A small application's day, as events: what the command line is tried on.
+#![expect(clippy::needless_pass_by_value, reason = "json! in place reads better")]
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
