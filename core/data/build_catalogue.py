@@ -352,12 +352,14 @@ class Catalogue:
         self.rows: dict[str, dict[Key, Row]] = defaultdict(dict)  # folded model name -> rows
         self.loose: set[tuple[str, Key]] = set()  # rows of which several variants exist: the cheapest was kept
         self.disagreements: list[dict] = []
+        self.primary_rows: dict[tuple[str, Key], Row] = {}  # OpenRouter's own, before anything is merged into them
 
     def build(self) -> None:
         self.openrouter = load("openrouter.json")
         self.snapshot = date.fromisoformat(self.openrouter["date"])
         self.add_openrouter()
         self.add_genai()
+        self.join_dated_names()
         self.add_manual()
         self.add_short_names()
 
@@ -396,6 +398,7 @@ class Catalogue:
                             continue
                 plain[name, key] = not variant
                 self.rows[name][key] = Row(model, shown, [Step(None, prices, source)])
+                self.primary_rows[name, key] = replace(self.rows[name][key])
         for correction in corrections:
             missing = set(correction["models"]) - correction.get("corrected", set())
             assert not missing, f"a correction of what is not there: {missing} {correction['rows']}"
@@ -433,9 +436,29 @@ class Catalogue:
             seen[folded, key] = model.id
             row = self.rows[folded].get(key)
             if row is None:
-                self.rows[folded][key] = Row(model.id, provider, timeline)
+                primary = self.primary(provider, model, key) if name != model.id else None
+                self.rows[folded][key] = primary or Row(model.id, provider, timeline)
             else:
                 row.timeline = self.merge(folded, key, row, timeline)
+
+    def primary(self, provider: str, model: ModelInfo, key: Key) -> Row | None:
+        """OpenRouter's row of the model that an alias (`gpt-5-mini-2025-08-07`) stands for; models come before aliases."""
+        name = bedrock(model.id)[1] if provider == "amazon-bedrock" else folded_model(model.id)
+        row = self.rows.get(name, {}).get(key)
+        return row if row and any(step.source != "manual" for step in row.timeline) else None
+
+    def join_dated_names(self) -> None:
+        """A dated id of genai-prices that costs what OpenRouter's undated row says is that row under another name."""
+        for name in sorted(self.rows):
+            shorter = [s for s in stripped(name)[1:] if not re.search("preview|latest|default", name[len(s) :])]
+            for key, row in self.rows[name].items():
+                short = next((s for s in shorter if (s, key) in self.primary_rows), None)
+                if short is None or (name, key) in self.primary_rows or any(s.source != "manual" for s in row.timeline):
+                    continue
+                primary = self.primary_rows[short, key]
+                mine, theirs = (dict(r.timeline[-1].prices.rates) for r in (primary, row))
+                if {"in", "out"} <= mine.keys() & theirs.keys() and all(mine[r] == theirs[r] for r in mine if r in theirs):
+                    self.rows[name][key] = replace(primary, timeline=self.merge(name, key, primary, row.timeline))
 
     def merge(self, name: str, key: Key, row: Row, timeline: list) -> list:
         """OpenRouter's price now, with what its row lacks, and the other source's history before and after it."""

@@ -35,6 +35,21 @@ fn unknown_models_have_none() {
     }
 }
 
+#[test]
+fn a_dated_name_goes_by_the_row_of_the_model() {
+    for (provider, model, listed) in [
+        ("openai", "gpt-5-mini-2025-08-07", "openai/gpt-5-mini"),
+        ("openai", "gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini-2024-07-18"),
+        ("anthropic", "claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4.5"),
+        ("bedrock", "global.anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic/claude-haiku-4.5"),
+    ] {
+        let cost = cost(provider, model);
+        assert_eq!((cost.source().as_str(), cost.model()), ("openrouter", Some(listed)), "{provider} {model}");
+    }
+    // What only genai-prices knows stays its own: other prices under a dated name.
+    assert_eq!(cost("openai", "gpt-3.5-turbo-0613").source().as_str(), "manual");
+}
+
 fn shared(name: &str) -> String {
     std::fs::read_to_string(format!("{}/../tests/prices/{name}", env!("CARGO_MANIFEST_DIR"))).expect(name)
 }

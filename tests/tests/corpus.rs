@@ -16,19 +16,6 @@ use serde_json::{Value, json};
 /// Damaged variants of each case; `CORPUS_MUTATIONS` overrides it for a long run.
 const MUTATIONS: usize = 60;
 
-/// Cases whose dated model name has a row of its own in the fallback table, which wins over OpenRouter's undated one
-/// at the same price. Which of the two it should be is not settled.
-const OTHER_ROW: [&str; 8] = [
-    "openai_chat/audio",
-    "openai_chat/multi_turn",
-    "openai_chat/plain",
-    "openai_chat/reasoning_used_up",
-    "openai_chat/service_tier_flex",
-    "openai_chat/stream_observer_asked_usage",
-    "openai_responses/plain_text",
-    "openai_responses/reasoning_summary",
-];
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::from_args();
     let volatile = Arc::new(Volatile::read(&folder())?);
@@ -47,9 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         trials.push(Trial::test(format!("{name}/damaged"), move || damaged(&one, mutations)));
         if case.cost.is_some() {
             let (one, two) = (Arc::clone(&case), Arc::clone(&case));
-            let known = OTHER_ROW.contains(&name.as_str());
             trials.push(Trial::test(format!("{name}/cost"), move || cost(&one, false)));
-            trials.push(Trial::test(format!("{name}/cost_row"), move || cost(&two, true)).with_ignored_flag(known));
+            trials.push(Trial::test(format!("{name}/cost_row"), move || cost(&two, true)));
         }
     }
     libtest_mimic::run(&arguments, trials).exit()
