@@ -1,8 +1,8 @@
-import type { ReadableStreamReadResult, UnderlyingByteSource, UnderlyingSource } from 'node:stream/web'
 import type { Client } from './client.js'
 import { native } from './native.js'
 import { Recorder } from './recorder.js'
 import { currentScope } from './scope.js'
+import { observeStream } from './stream.js'
 
 /** Anything that is called like the global `fetch`. */
 export type Fetch = typeof globalThis.fetch
@@ -32,7 +32,7 @@ export function observingOf(fetch: object): Observing | undefined {
 /** Set while an observed `fetch` calls the one below it: if that one is observed too, the call is recorded once. */
 let inside = false
 
-const headers = native.headerNames()
+const names = native.headerNames()
 
 /** A `fetch` that does what the one below it does, and has the calls to providers recorded. @internal */
 export function observe(how: Observing): Fetch {
@@ -68,7 +68,7 @@ function begin(how: Observing, input: Input, init: Init): Recorder | undefined {
     how.provider,
     currentScope()?.native,
     Date.now(),
-    picked(init?.headers ?? request?.headers, headers.request),
+    picked(init?.headers ?? request?.headers, names.request),
     typeof body === 'string' ? body : undefined,
     bytesOf(body),
   )
@@ -81,7 +81,7 @@ function outgoing(recorder: Recorder, init: Init): Init {
   const instead = body === undefined ? undefined : recorder.outgoing(body)
   if (instead === undefined) return init
   const copy = { ...init, body: instead as NonNullable<Init>['body'] & {} }
-  if (init?.headers && picked(init.headers, ['content-length']).length > 0) {
+  if (init?.headers && picked(init.headers, ['content-length']) !== '') {
     const fitting = new Headers(init.headers as ConstructorParameters<typeof Headers>[0])
     fitting.set('content-length', String(Buffer.byteLength(instead)))
     copy.headers = fitting
@@ -114,172 +114,47 @@ function attempt(
   }
   return response.then((response) => {
     try {
-      return answered(response, recorder, signal)
+      answered(response, recorder, signal, inner === globalThis.fetch)
     } catch {
-      how.client().note()
+      recorder.trouble()
       recorder.end('abandoned')
-      return response
     }
+    return response
   }, failed)
 }
 
 /** The time limit that the SDK has set: in a header in whole seconds, where a call has its own, else on its client. */
 function limitOf(how: Observing, init: Init): number | undefined {
-  const [, seconds] = picked(init?.headers, ['x-stainless-timeout'])
+  const [, seconds] = picked(init?.headers, ['x-stainless-timeout']).split('\n')
+  if (seconds) return Number(seconds) * 1000
   const own = how.limit?.()
-  if (seconds !== undefined && seconds !== '') return Number(seconds) * 1000
   return typeof own === 'number' ? own : undefined
 }
 
-/** The response as the caller gets it. */
-function answered(response: Response, recorder: Recorder, signal: AbortSignal | null | undefined): Response {
-  const expected = Number(response.headers?.get('content-length') ?? 0)
-  recorder.response(response.status, picked(response.headers, headers.response), expected)
+/** Responses that are observed: a `fetch` around an observed one gets them too, and records nothing of its own. */
+const seen = new WeakSet<Response>()
+
+/** The response's head came: its body is listened to from now on. The response itself stays as it is. */
+function answered(
+  response: Response,
+  recorder: Recorder,
+  signal: AbortSignal | null | undefined,
+  owned: boolean,
+) {
+  if (seen.has(response) && !recorder.filtered) {
+    recorder.discard()
+    return
+  }
+  seen.add(response)
+  const { status, headers } = response
+  recorder.response(status, picked(headers, names.response), Number(headers?.get('content-length') ?? 0))
   const body: unknown = response.body
-  if (body === null || body === undefined) {
-    recorder.end('complete')
-    return response
-  }
-  if (typeof (body as ReadableStream).getReader === 'function') {
-    return passThrough(response, body as ReadableStream<Uint8Array>, recorder, signal)
-  }
-  if (typeof (body as NodeJS.ReadableStream).on === 'function') {
+  if (typeof (body as ReadableStream | null)?.getReader === 'function') {
+    observeStream(body as ReadableStream<Uint8Array>, recorder, signal, owned)
+  } else if (typeof (body as NodeJS.ReadableStream | null)?.on === 'function') {
     listen(body as NodeJS.ReadableStream, recorder, signal)
   } else {
     recorder.end('complete')
-  }
-  return response
-}
-
-/** Responses that are dropped unread: what reads them is cancelled, as it would be without us, and they are recorded. */
-const dropped = new FinalizationRegistry<{
-  recorder: Recorder
-  reader: ReadableStreamDefaultReader<Uint8Array>
-}>(({ recorder, reader }) => {
-  recorder.end('abandoned')
-  reader.cancel().catch(() => {})
-})
-
-/** A response with the same head, whose body is read through the recorder. */
-function passThrough(
-  response: Response,
-  body: ReadableStream<Uint8Array>,
-  recorder: Recorder,
-  signal: AbortSignal | null | undefined,
-): Response {
-  // Statuses out of this range cannot be made, and never carry a body.
-  if (response.status < 200 || response.status > 599) throw new RangeError('no such response')
-  const bytes = hasByobReader(body)
-  const reader = body.getReader()
-  try {
-    const source = new Source(reader, recorder, bytes, signal)
-    // A high-water mark of 0: nothing is read that the consumer did not ask for.
-    const stream = bytes
-      ? new ReadableStream(source as UnderlyingByteSource, { highWaterMark: 0 })
-      : new ReadableStream(source as UnderlyingSource, { highWaterMark: 0 })
-    // An own fetch may come with a class of its own.
-    const Kind =
-      response instanceof Response ? Response : ((response as Response).constructor as typeof Response)
-    const { status, statusText } = response
-    const copy = dressed(new Kind(stream, { status, statusText, headers: response.headers }), response)
-    dropped.register(stream, { recorder, reader })
-    // Tells of a broken connection or an abort even while nobody reads.
-    reader.closed.catch((error) => recorder.fail(error, signal, undefined))
-    return copy
-  } catch (error) {
-    reader.releaseLock()
-    throw error
-  }
-}
-
-/** What a constructed response lacks: where it came from. */
-function dressed(copy: Response, original: Response): Response {
-  const { url, redirected, type } = original
-  const same = { configurable: true }
-  Object.defineProperties(copy, {
-    url: { value: url, ...same },
-    redirected: { value: redirected, ...same },
-    type: { value: type, ...same },
-    clone: {
-      value() {
-        return dressed(Object.getPrototypeOf(copy).clone.call(copy), original)
-      },
-      ...same,
-      writable: true,
-    },
-  })
-  return copy
-}
-
-function hasByobReader(body: ReadableStream): boolean {
-  try {
-    body.getReader({ mode: 'byob' }).releaseLock()
-    return true
-  } catch {
-    return false
-  }
-}
-
-type Controller = ReadableByteStreamController | ReadableStreamDefaultController<Uint8Array>
-
-/** A body that is read when its consumer reads, piece for piece. */
-class Source {
-  readonly type: 'bytes' | undefined
-  /** An error that waits until what was held back is passed on. */
-  private late: { error: unknown } | undefined
-  private took: ((result: ReadableStreamReadResult<Uint8Array>) => unknown) | undefined
-  private readonly failed = (error: unknown): void => this.fail(error)
-  private controller: Controller | undefined
-
-  constructor(
-    private readonly reader: ReadableStreamDefaultReader<Uint8Array>,
-    private readonly recorder: Recorder,
-    bytes: boolean,
-    private readonly signal: AbortSignal | null | undefined,
-  ) {
-    this.type = bytes ? 'bytes' : undefined
-  }
-
-  pull(controller: Controller): unknown {
-    if (this.late) throw this.late.error
-    this.controller = controller
-    this.took ??= (result) => this.take(controller, result)
-    this.recorder.reading()
-    return this.reader.read().then(this.took, this.failed)
-  }
-
-  cancel(reason: unknown): Promise<void> {
-    this.recorder.end('abandoned')
-    return this.reader.cancel(reason)
-  }
-
-  private take(controller: Controller, { done, value }: ReadableStreamReadResult<Uint8Array>): unknown {
-    if (done) {
-      const rest = this.recorder.rest()
-      if (rest) controller.enqueue(rest as never)
-      this.recorder.end('complete')
-      controller.close()
-      // A reader that brought its own buffer waits for it to be given back.
-      if (this.type) (controller as ReadableByteStreamController).byobRequest?.respond(0)
-      return
-    }
-    let seen = value
-    if (value instanceof Uint8Array) {
-      if (this.recorder.filtered) seen = this.recorder.pass(this.type ? value : value.slice())
-      else this.recorder.piece(value)
-      if (seen.length === 0 && (this.type || value.length > 0)) {
-        return this.reader.read().then(this.took, this.failed)
-      }
-    }
-    controller.enqueue(seen as never)
-  }
-
-  private fail(error: unknown): void {
-    const rest = this.recorder.rest()
-    this.recorder.fail(error, this.signal, undefined)
-    if (!rest || !this.controller) throw error
-    this.controller.enqueue(rest as never)
-    this.late = { error }
   }
 }
 
@@ -303,21 +178,22 @@ function listen(
   }
 }
 
-/** Of these headers those with a name in the list: names and values in turn. */
-function picked(given: unknown, names: string[]): string[] {
-  const found: string[] = []
+/** Of these headers those with a name in the list, as lines: a name, its value. */
+function picked(given: unknown, names: string[]): string {
+  let found = ''
+  const add = (name: string, value: unknown): void => {
+    if (value !== null && value !== undefined)
+      found += found === '' ? `${name}\n${value}` : `\n${name}\n${value}`
+  }
   if (typeof given !== 'object' || given === null) return found
   if (typeof (given as Headers).get === 'function') {
-    for (const name of names) {
-      const value = (given as Headers).get(name)
-      if (value !== null && value !== undefined) found.push(name, String(value))
-    }
+    for (const name of names) add(name, (given as Headers).get(name))
     return found
   }
   const entries = Symbol.iterator in given ? (given as Iterable<[string, unknown]>) : Object.entries(given)
   for (const [name, value] of entries) {
     const lower = String(name).toLowerCase()
-    if (names.includes(lower) && value !== null && value !== undefined) found.push(lower, String(value))
+    if (names.includes(lower)) add(lower, value)
   }
   return found
 }

@@ -57,12 +57,20 @@ export interface NativeScope {
 /** @internal */
 export interface NativeCall {
   insertion(): { text: string; beforeLast: number } | null
-  response(status: number, headers: string[], at: number): boolean
+  filters(status: number, headers: string): boolean
   pass(piece: Uint8Array, at: number): number
   instead(): Uint8Array
   rest(): Uint8Array | null
   add(bytes: Uint8Array, marks: Float64Array): void
-  end(end: EndOfCall, error: string | undefined, at: number, paused: number): void
+  end(
+    end: EndOfCall,
+    error: string | undefined,
+    at: number,
+    paused: number,
+    status: number,
+    headers: string,
+    headersAt: number,
+  ): void
 }
 
 /** @internal */
@@ -74,7 +82,7 @@ export interface NativeClient {
     provider: string | undefined,
     scope: NativeScope | undefined,
     startedAt: number,
-    headers: string[],
+    headers: string,
     text: string | undefined,
     bytes: Uint8Array | undefined,
   ): NativeCall | null

@@ -23,7 +23,10 @@ export class Recorder {
   /** Each piece has to go through `pass`. */
   filtered = false
   private over = false
-  private answered = false
+  private asked = false
+  private status = 0
+  private headers = ''
+  private headersAt = 0
   private waited = 0
   private paused = 0
   private waitingSince = performance.now()
@@ -36,7 +39,8 @@ export class Recorder {
 
   constructor(
     private readonly call: NativeCall,
-    private readonly trouble: () => void,
+    /** Counts a step that failed. */
+    readonly trouble: () => void,
   ) {
     underWay.add(this)
   }
@@ -45,21 +49,20 @@ export class Recorder {
   outgoing(body: string | Uint8Array): string | Uint8Array | undefined {
     const insertion = this.call.insertion()
     if (!insertion) return undefined
+    this.asked = true
     const at = body.length - insertion.beforeLast
     if (typeof body === 'string') return body.slice(0, at) + insertion.text + body.slice(at)
     return Buffer.concat([body.subarray(0, at), Buffer.from(insertion.text), body.subarray(at)])
   }
 
   /** The response's head came. `expected`: how long its body says to be. */
-  response(status: number, headers: string[], expected: number): void {
+  response(status: number, headers: string, expected: number): void {
     this.stopWaiting()
-    this.answered = true
-    try {
-      this.filtered = this.call.response(status, headers, this.waited)
-      if (expected > FIRST && expected <= SPILL) this.bytes = Buffer.allocUnsafeSlow(expected)
-    } catch {
-      this.trouble()
-    }
+    this.status = status
+    this.headers = headers
+    this.headersAt = this.waited
+    if (this.asked) this.filtered = this.call.filters(status, headers)
+    if (expected > FIRST && expected <= SPILL) this.bytes = Buffer.allocUnsafeSlow(expected)
   }
 
   /** The consumer asks for more. */
@@ -93,20 +96,14 @@ export class Recorder {
 
   /** What is still to be passed on before the end or an error. */
   rest(): Uint8Array | undefined {
-    if (!this.filtered || this.over) return undefined
-    try {
-      return this.call.rest() ?? undefined
-    } catch {
-      this.trouble()
-      return undefined
-    }
+    return this.filtered && !this.over ? (this.call.rest() ?? undefined) : undefined
   }
 
   /** The attempt failed with what the HTTP stack threw. `limit`: a time limit that it may have had, in ms. */
   fail(error: unknown, signal: AbortSignal | null | undefined, limit: number | undefined): void {
     this.stopWaiting()
     // Once there is an answer, the time limits of the SDKs are off.
-    const timedOut = !this.answered && limit !== undefined && this.waited >= limit
+    const timedOut = this.status === 0 && limit !== undefined && this.waited >= limit
     const [end, text] = endOf(error, signal, timedOut)
     this.end(end, text)
   }
@@ -120,10 +117,17 @@ export class Recorder {
     try {
       this.spill()
       this.bytes = undefined
-      this.call.end(end, error, end === 'abandoned' ? this.lastAt : this.waited, this.paused)
+      const at = end === 'abandoned' ? this.lastAt : this.waited
+      this.call.end(end, error, at, this.paused, this.status, this.headers, this.headersAt)
     } catch {
       this.trouble()
     }
+  }
+
+  /** The call is recorded by another: this one counts for nothing. */
+  discard(): void {
+    this.over = true
+    underWay.delete(this)
   }
 
   /** The provider's clock stops. A wait that the consumer broke off brought nothing. */

@@ -40,7 +40,7 @@ impl Call {
         provider: Option<String>,
         scope: Option<llmtrail::Scope>,
         started_at: f64,
-        headers: Vec<String>,
+        headers: &str,
         body: Vec<u8>,
     ) -> Option<Self> {
         let found = client.recognise(&method, &url, provider.as_deref())?;
@@ -79,19 +79,13 @@ impl Call {
         Some(Insertion { text, before_last: u32::try_from(outgoing.len() - brace).ok()? })
     }
 
-    /// The response's head came, so many milliseconds after the start. True when each piece has to go through `pass`.
+    /// The response's head came in answer to a request that asked for usage. True when each piece has to go through
+    /// `pass`.
     #[napi]
-    pub fn response(&mut self, status: u32, headers: Vec<String>, at: f64) -> bool {
-        let Some(exchange) = &mut self.exchange else { return false };
-        let status = u16::try_from(status).unwrap_or_default();
-        let headers = pairs(headers);
-        if exchange.asked_usage {
-            self.filter = Some(Filter::new(status, &headers, exchange.decoded));
+    pub fn filters(&mut self, status: u32, headers: String) -> bool {
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.asked_usage) {
+            self.filter = Some(Filter::new(u16::try_from(status).unwrap_or_default(), &pairs(&headers), true));
         }
-        exchange.status = Some(status);
-        exchange.response_headers = headers;
-        exchange.headers_at = millis(at);
-        exchange.ended_at = exchange.headers_at;
         self.filter.is_some()
     }
 
@@ -105,16 +99,12 @@ impl Call {
             exchange.ended_at = millis(at);
             exchange.chunks.push(Chunk { bytes, at: millis(at) });
         }
-        match (piece.get_mut(..seen.len()), i32::try_from(seen.len())) {
-            (Some(place), Ok(length)) => {
-                place.copy_from_slice(&seen);
-                length
-            }
-            _ => {
-                self.instead = seen;
-                -1
-            }
+        if let (Some(place), Ok(length)) = (piece.get_mut(..seen.len()), i32::try_from(seen.len())) {
+            place.copy_from_slice(&seen);
+            return length;
         }
+        self.instead = seen;
+        -1
     }
 
     /// See `pass`.
@@ -147,8 +137,18 @@ impl Call {
     }
 
     /// The body ended, or the attempt failed: `complete`, `abandoned`, `error` or `timeout`. Only the first call counts.
+    /// A status of 0: no response came.
     #[napi]
-    pub fn end(&mut self, end: String, error: Option<String>, at: f64, paused: f64) -> Result<()> {
+    pub fn end(
+        &mut self,
+        end: String,
+        error: Option<String>,
+        at: f64,
+        paused: f64,
+        status: u32,
+        headers: String,
+        headers_at: f64,
+    ) -> Result<()> {
         let error = error.unwrap_or_default();
         let end = match end.as_str() {
             "complete" => End::Complete,
@@ -159,6 +159,9 @@ impl Call {
         };
         self.filter = None;
         if let Some(mut exchange) = self.exchange.take() {
+            exchange.status = u16::try_from(status).ok().filter(|status| *status > 0);
+            exchange.response_headers = pairs(&headers);
+            exchange.headers_at = millis(headers_at);
             exchange.ended_at = millis(at);
             exchange.paused = millis(paused);
             exchange.end = end;

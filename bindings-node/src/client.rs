@@ -30,10 +30,9 @@ impl Client {
         self.0.recognise(&method, &url, provider.as_deref()).is_some()
     }
 
-    /// Begins to observe a request; null when it is none of ours. Headers take turns with their values. The body is
+    /// Begins to observe a request; null when it is none of ours. Headers are lines: a name, its value. The body is
     /// text or bytes, or absent when it is not in memory.
     #[napi]
-    #[expect(clippy::too_many_arguments, reason = "one call across the border, and objects are slow to read")]
     pub fn begin(
         &self,
         method: String,
@@ -41,13 +40,13 @@ impl Client {
         provider: Option<String>,
         scope: Option<&Scope>,
         started_at: f64,
-        headers: Vec<String>,
+        headers: String,
         text: Option<String>,
         bytes: Option<&[u8]>,
     ) -> Option<Call> {
         let scope = scope.map(|scope| scope.0.clone());
         let body = text.map(String::into_bytes).or_else(|| bytes.map(<[u8]>::to_vec)).unwrap_or_default();
-        Call::begin(&self.0, method, url, provider, scope, started_at, headers, body)
+        Call::begin(&self.0, method, url, provider, scope, started_at, &headers, body)
     }
 
     /// Opens a scope inside another one, or at the top.

@@ -35,10 +35,10 @@ pub(crate) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Names and values that take turns, as pairs.
-pub(crate) fn pairs(flat: Vec<String>) -> Vec<(String, String)> {
-    let mut flat = flat.into_iter();
-    std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect()
+/// Names and values that take turns, a line each: no header's value has a line break in it.
+pub(crate) fn pairs(lines: &str) -> Vec<(String, String)> {
+    let mut lines = lines.split('\n').map(str::to_owned);
+    std::iter::from_fn(|| Some((lines.next()?, lines.next()?))).collect()
 }
 
 /// JSON from TypeScript's encoder, which only makes valid texts.

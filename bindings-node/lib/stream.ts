@@ -1,0 +1,255 @@
+import type {
+  ReadableStreamDefaultReader as DefaultReader,
+  ReadableStreamReadResult as ReadResult,
+  UnderlyingByteSource,
+  UnderlyingSource,
+} from 'node:stream/web'
+import type { Recorder } from './recorder.js'
+
+type Bytes = ReadableStream<Uint8Array>
+type ByobReader = ReadableStreamBYOBReader
+
+/** How the body of a response is listened to. */
+interface Listening {
+  recorder: Recorder
+  signal: AbortSignal | null | undefined
+  /** Nobody else has the memory of the pieces, so that they may be overwritten. */
+  owned: boolean
+  /** Where the stream's own methods are. */
+  native: Bytes
+}
+
+const LISTENING = Symbol('llmtrail')
+
+interface Observed extends Bytes {
+  [LISTENING]: Listening
+}
+
+/**
+ * Listens to a stream, through the readers that its consumer takes. It stays the same object, and is read no further, no
+ * sooner and no later than its consumer does: a second stream around it would cost more than everything else here.
+ * @internal
+ */
+export function observeStream(
+  stream: Bytes,
+  recorder: Recorder,
+  signal: AbortSignal | null | undefined,
+  owned: boolean,
+): void {
+  const listening: Listening = { recorder, signal, owned, native: Object.getPrototypeOf(stream) }
+  Object.defineProperty(stream, LISTENING, { value: listening })
+  Object.defineProperties(stream, METHODS)
+  dropped.register(stream, { recorder })
+}
+
+/** What is dropped before its end: it is recorded, and a reader is cancelled so that its connection becomes free. */
+const dropped = new FinalizationRegistry<{ recorder: Recorder; reader?: DefaultReader | ByobReader }>(
+  ({ recorder, reader }) => {
+    recorder.end('abandoned')
+    reader?.cancel().catch(() => {})
+  },
+)
+
+const METHODS: PropertyDescriptorMap = {}
+const define = (name: PropertyKey, value: (this: Observed, ...args: never[]) => unknown): void => {
+  METHODS[name] = { value, configurable: true, writable: true }
+}
+
+function getReader(this: Observed, options?: { mode?: 'byob' }): DefaultReader<Uint8Array> | ByobReader {
+  const { recorder, native } = this[LISTENING]
+  if (options?.mode === undefined)
+    return reader(native.getReader.call(this) as DefaultReader<Uint8Array>, this[LISTENING])
+  const byob = { mode: options.mode }
+  // What is taken out or held back of a piece may not fit into the buffer that the consumer brings: a layer makes it fit.
+  if (recorder.filtered) return layer(this).getReader(byob)
+  return byobReader(native.getReader.call(this, byob) as unknown as ByobReader, this[LISTENING])
+}
+
+function values(this: Observed, options?: { preventCancel?: boolean }) {
+  return iterator(getReader.call(this) as DefaultReader<Uint8Array>, options?.preventCancel === true)
+}
+
+define('getReader', getReader)
+define('values', values)
+define(Symbol.asyncIterator, values)
+define('cancel', function (reason?: unknown) {
+  const { recorder, native } = this[LISTENING]
+  if (!this.locked) recorder.end('abandoned')
+  return native.cancel.call(this, reason)
+})
+// These read with readers of their own, so they read from a layer.
+define('pipeTo', function (...args: Parameters<Bytes['pipeTo']>) {
+  return this.locked ? this[LISTENING].native.pipeTo.apply(this, args) : layer(this).pipeTo(...args)
+})
+define('pipeThrough', function (...args: Parameters<Bytes['pipeThrough']>) {
+  return this.locked ? this[LISTENING].native.pipeThrough.apply(this, args) : layer(this).pipeThrough(...args)
+})
+define('tee', function () {
+  return this.locked ? this[LISTENING].native.tee.call(this) : layer(this).tee()
+})
+
+/** Takes note of what was read; says what the consumer is to see of it. */
+function taking(read: () => Promise<ReadResult<Uint8Array>>, { recorder, signal, owned }: Listening) {
+  const took = (result: ReadResult<Uint8Array>): ReadResult<Uint8Array> | Promise<ReadResult<Uint8Array>> => {
+    try {
+      if (result.done) {
+        const rest = recorder.rest()
+        if (rest) return { done: false, value: rest }
+        recorder.end('complete')
+        return result
+      }
+      const { value } = result
+      if (!(value instanceof Uint8Array)) return result
+      if (!recorder.filtered) {
+        recorder.piece(value)
+        return result
+      }
+      const seen = recorder.pass(owned ? value : value.slice())
+      if (seen.length > 0 || value.length === 0) return { done: false, value: seen }
+    } catch {
+      recorder.trouble()
+      return result
+    }
+    recorder.reading()
+    return read().then(took, failed)
+  }
+  const failed = (error: unknown): ReadResult<Uint8Array> => {
+    let rest: Uint8Array | undefined
+    try {
+      rest = recorder.rest()
+      if (!rest) recorder.fail(error, signal, undefined)
+    } catch {
+      recorder.trouble()
+    }
+    // The stream keeps its error: the next read brings it.
+    if (rest) return { done: false, value: rest }
+    throw error
+  }
+  return { took, failed }
+}
+
+/**
+ * A reader as the consumer gets it. Only the consumer holds it: when it is gone nobody will read on, whoever else still
+ * holds the stream.
+ */
+function reader(inner: DefaultReader<Uint8Array>, listening: Listening): DefaultReader<Uint8Array> {
+  const { recorder } = listening
+  const { took, failed } = taking(() => inner.read(), listening)
+  const read = (): Promise<ReadResult<Uint8Array>> => {
+    recorder.reading()
+    return inner.read().then(took, failed)
+  }
+  return facade(inner, recorder, read)
+}
+
+/** The same, for a consumer that brings its own buffers. */
+function byobReader(inner: ByobReader, listening: Listening): ByobReader {
+  const { recorder } = listening
+  const nothing = () => Promise.reject(new TypeError('there is no more'))
+  const { took, failed } = taking(nothing, listening)
+  const read = (...args: [Uint8Array]): Promise<unknown> => {
+    recorder.reading()
+    return (inner.read(...args) as Promise<ReadResult<Uint8Array>>).then(took, failed)
+  }
+  return facade(inner, recorder, read as ByobReader['read'])
+}
+
+function facade<R extends DefaultReader<Uint8Array> | ByobReader>(
+  inner: R,
+  recorder: Recorder,
+  read: R['read'],
+): R {
+  const outer = Object.create(Object.getPrototypeOf(inner), {
+    read: { value: read, configurable: true, writable: true },
+    closed: { get: () => inner.closed, configurable: true },
+    cancel: {
+      value: (reason?: unknown) => {
+        recorder.end('abandoned')
+        return inner.cancel(reason)
+      },
+      configurable: true,
+      writable: true,
+    },
+    releaseLock: {
+      value: () => {
+        dropped.unregister(inner)
+        inner.releaseLock()
+      },
+      configurable: true,
+      writable: true,
+    },
+  })
+  dropped.register(outer, { recorder, reader: inner }, inner)
+  return outer
+}
+
+/** As the stream's own iterator: leaving it early cancels, unless asked not to. */
+function iterator(reader: DefaultReader<Uint8Array>, preventCancel: boolean) {
+  let over = false
+  return {
+    async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+      if (over) return { done: true, value: undefined }
+      try {
+        const result = await reader.read()
+        if (!result.done) return result
+      } catch (error) {
+        over = true
+        reader.releaseLock()
+        throw error
+      }
+      over = true
+      reader.releaseLock()
+      return { done: true, value: undefined }
+    },
+    async return<V>(value: V): Promise<IteratorResult<Uint8Array, V>> {
+      if (!over) {
+        over = true
+        const cancelled = preventCancel ? undefined : reader.cancel(value)
+        reader.releaseLock()
+        await cancelled
+      }
+      return { done: true, value }
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+}
+
+/** A stream over an observed one, for what does not read through its methods. It reads nothing that is not asked for. */
+function layer(stream: Observed): Bytes {
+  const bytes = isByteStream(stream)
+  const reader = getReader.call(stream) as DefaultReader<Uint8Array>
+  const source = {
+    type: bytes ? 'bytes' : undefined,
+    async pull(controller: ReadableByteStreamController | ReadableStreamDefaultController<Uint8Array>) {
+      for (;;) {
+        const { done, value } = await reader.read()
+        if (done) {
+          controller.close()
+          // A reader that brought its own buffer waits for it to be given back.
+          if ('byobRequest' in controller) controller.byobRequest?.respond(0)
+          return
+        }
+        // Streams of bytes take no empty pieces.
+        if (!bytes || value.length > 0) {
+          controller.enqueue(value as never)
+          return
+        }
+      }
+    },
+    cancel: (reason: unknown) => reader.cancel(reason),
+  }
+  return bytes
+    ? new ReadableStream(source as UnderlyingByteSource, { highWaterMark: 0 })
+    : new ReadableStream(source as UnderlyingSource, { highWaterMark: 0 })
+}
+
+function isByteStream(stream: Observed): boolean {
+  try {
+    stream[LISTENING].native.getReader.call(stream, { mode: 'byob' }).releaseLock()
+    return true
+  } catch {
+    return false
+  }
+}
