@@ -70,6 +70,8 @@ export interface NativeCall {
     status: number,
     headers: string,
     headersAt: number,
+    bytes: Uint8Array | undefined,
+    marks: Float64Array | undefined,
   ): void
 }
 

@@ -27,6 +27,7 @@ export class Recorder {
   private status = 0
   private headers = ''
   private headersAt = 0
+  private expected = 0
   private waited = 0
   private paused = 0
   private waitingSince = performance.now()
@@ -62,7 +63,7 @@ export class Recorder {
     this.headers = headers
     this.headersAt = this.waited
     if (this.asked) this.filtered = this.call.filters(status, headers)
-    if (expected > FIRST && expected <= SPILL) this.bytes = Buffer.allocUnsafeSlow(expected)
+    if (expected <= SPILL) this.expected = expected
   }
 
   /** The consumer asks for more. */
@@ -115,10 +116,11 @@ export class Recorder {
     underWay.delete(this)
     this.stopWaiting(end === 'abandoned')
     try {
-      this.spill()
+      const bytes = this.bytes?.subarray(0, this.length)
+      const marks = bytes && new Float64Array(this.marks)
       this.bytes = undefined
       const at = end === 'abandoned' ? this.lastAt : this.waited
-      this.call.end(end, error, at, this.paused, this.status, this.headers, this.headersAt)
+      this.call.end(end, error, at, this.paused, this.status, this.headers, this.headersAt, bytes, marks)
     } catch {
       this.trouble()
     }
@@ -144,15 +146,17 @@ export class Recorder {
     if (this.length + size > SPILL) this.spill()
     const needed = this.length + size
     if (this.bytes && this.bytes.length >= needed) return this.bytes
-    const larger = Buffer.allocUnsafeSlow(Math.max(FIRST, needed, Math.min(SPILL, 2 * this.length)))
-    if (this.bytes) larger.set(this.bytes.subarray(0, this.length))
+    // Most answers come in one piece. The small ones share memory, where it costs next to nothing.
+    const room = this.length === 0 ? needed : Math.max(FIRST, needed, Math.min(SPILL, 2 * this.length))
+    const larger = Buffer.allocUnsafe(Math.max(room, this.expected))
+    if (this.bytes && this.length > 0) larger.set(this.bytes.subarray(0, this.length))
     this.bytes = larger
     return larger
   }
 
   private spill(): void {
     if (!this.bytes || this.marks.length === 0) return
-    this.call.add(this.bytes.subarray(0, this.length), Float64Array.from(this.marks))
+    this.call.add(this.bytes.subarray(0, this.length), new Float64Array(this.marks))
     this.length = 0
     this.marks = []
   }

@@ -139,7 +139,7 @@ function reader(inner: DefaultReader<Uint8Array>, listening: Listening): Default
     recorder.reading()
     return inner.read().then(took, failed)
   }
-  return facade(inner, recorder, read)
+  return new Reader(inner, recorder, read)
 }
 
 /** The same, for a consumer that brings its own buffers. */
@@ -151,36 +151,47 @@ function byobReader(inner: ByobReader, listening: Listening): ByobReader {
     recorder.reading()
     return (inner.read(...args) as Promise<ReadResult<Uint8Array>>).then(took, failed)
   }
-  return facade(inner, recorder, read as ByobReader['read'])
+  return new OwnBufferReader(inner, recorder, read as ByobReader['read'])
 }
 
-function facade<R extends DefaultReader<Uint8Array> | ByobReader>(
-  inner: R,
-  recorder: Recorder,
-  read: R['read'],
-): R {
-  const outer = Object.create(Object.getPrototypeOf(inner), {
-    read: { value: read, configurable: true, writable: true },
-    closed: { get: () => inner.closed, configurable: true },
-    cancel: {
-      value: (reason?: unknown) => {
-        recorder.end('abandoned')
-        return inner.cancel(reason)
-      },
-      configurable: true,
-      writable: true,
-    },
-    releaseLock: {
-      value: () => {
-        dropped.unregister(inner)
-        inner.releaseLock()
-      },
-      configurable: true,
-      writable: true,
-    },
-  })
-  dropped.register(outer, { recorder, reader: inner }, inner)
-  return outer
+/** What the two kinds of reader have in common. */
+class Facade<R extends DefaultReader<Uint8Array> | ByobReader> {
+  readonly read: R['read']
+  readonly #inner: R
+  readonly #recorder: Recorder
+
+  constructor(inner: R, recorder: Recorder, read: R['read']) {
+    this.read = read
+    this.#inner = inner
+    this.#recorder = recorder
+    dropped.register(this, { recorder, reader: inner }, inner)
+  }
+
+  get closed() {
+    return this.#inner.closed
+  }
+
+  cancel(reason?: unknown): Promise<void> {
+    this.#recorder.end('abandoned')
+    return this.#inner.cancel(reason)
+  }
+
+  releaseLock(): void {
+    dropped.unregister(this.#inner)
+    this.#inner.releaseLock()
+  }
+}
+
+class Reader extends Facade<DefaultReader<Uint8Array>> {}
+class OwnBufferReader extends Facade<ByobReader> {}
+// They are instances of what they stand for, so the methods move to where those of that class come after them.
+for (const [kind, like] of [
+  [Reader, ReadableStreamDefaultReader],
+  [OwnBufferReader, ReadableStreamBYOBReader],
+] as const) {
+  Object.defineProperties(kind.prototype, Object.getOwnPropertyDescriptors(Facade.prototype))
+  Object.defineProperty(kind.prototype, 'constructor', { value: like })
+  Object.setPrototypeOf(kind.prototype, like.prototype)
 }
 
 /** As the stream's own iterator: leaving it early cancels, unless asked not to. */

@@ -32,7 +32,6 @@ pub struct Insertion {
 }
 
 impl Call {
-    #[expect(clippy::too_many_arguments, reason = "the members of an exchange")]
     pub(crate) fn begin(
         client: &llmtrail::Client,
         method: String,
@@ -137,7 +136,7 @@ impl Call {
     }
 
     /// The body ended, or the attempt failed: `complete`, `abandoned`, `error` or `timeout`. Only the first call counts.
-    /// A status of 0: no response came.
+    /// A status of 0: no response came. `bytes` and `marks` as in `add`.
     #[napi]
     pub fn end(
         &mut self,
@@ -148,7 +147,12 @@ impl Call {
         status: u32,
         headers: String,
         headers_at: f64,
+        bytes: Option<&[u8]>,
+        marks: Option<&[f64]>,
     ) -> Result<()> {
+        if let (Some(bytes), Some(marks)) = (bytes, marks) {
+            self.add(bytes, marks);
+        }
         let error = error.unwrap_or_default();
         let end = match end.as_str() {
             "complete" => End::Complete,

@@ -24,10 +24,11 @@ pub(crate) fn millis(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms.clamp(0.0, LONG) / 1e3).unwrap_or_default()
 }
 
-/// A time in milliseconds since 1970.
+/// A time in milliseconds since 1970, to the microsecond: a double holds no more, and cutting it off loses a millisecond.
 pub(crate) fn time(ms: f64) -> Option<SystemTime> {
     let since = Duration::try_from_secs_f64(ms / 1e3).ok()?;
-    UNIX_EPOCH.checked_add(since)
+    let micros = u64::try_from((since.as_nanos() + 500) / 1000).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
 }
 
 /// A count as a JavaScript number.

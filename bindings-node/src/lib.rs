@@ -1,5 +1,6 @@
 //! The Node binding: it only translates. What JavaScript sees of it is declared in `lib/native.ts`.
 
+#![expect(clippy::too_many_arguments, reason = "one call across the border, and objects are slow to read")]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "what crosses the border is owned: JavaScript keeps nothing that Rust could borrow"

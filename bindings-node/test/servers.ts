@@ -1,0 +1,150 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { gunzipSync } from 'node:zlib'
+import { Client, type Fetch, type Options } from '../dist/index.mjs'
+
+/** An event as it came in. */
+export interface Event {
+  event: string
+  distinct_id: string
+  uuid: string
+  timestamp: string
+  // biome-ignore lint/suspicious/noExplicitAny: properties are free-form
+  properties: Record<string, any>
+}
+
+async function read(request: IncomingMessage): Promise<Buffer> {
+  const pieces: Buffer[] = []
+  for await (const piece of request) pieces.push(piece)
+  return Buffer.concat(pieces)
+}
+
+async function listen(server: Server): Promise<string> {
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  server.unref()
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** PostHog's ingestion, as far as it takes to collect events. */
+export async function ingestion() {
+  const events: Event[] = []
+  const server = createServer(async (request, response) => {
+    const body = await read(request)
+    const plain = request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body
+    events.push(...JSON.parse(plain.toString()).batch)
+    response.setHeader('content-type', 'application/json').end('{"status":1}')
+  })
+  const host = await listen(server)
+  return {
+    host,
+    events,
+    /** A client that sends its events here. */
+    client: (options: Options = {}) =>
+      new Client({ apiKey: 'phc_test', host, flushInterval: 60_000, ...options }),
+    close: () => server.close(),
+  }
+}
+
+export type Ingestion = Awaited<ReturnType<typeof ingestion>>
+
+type Answer = (request: IncomingMessage & { body: string }, response: ServerResponse) => unknown
+
+/** A provider that answers as it is told. */
+export async function provider(answer: Answer) {
+  const requests: { url: string; headers: IncomingMessage['headers']; body: string }[] = []
+  const server = createServer(async (request, response) => {
+    const body = (await read(request)).toString()
+    requests.push({ url: request.url ?? '', headers: request.headers, body })
+    await answer(Object.assign(request, { body }), response)
+  })
+  const base = await listen(server)
+  return {
+    base,
+    authority: base.slice('http://'.length),
+    chat: `${base}/v1/chat/completions`,
+    requests,
+    close: () => {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
+
+export const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms))
+
+export type Provider = Awaited<ReturnType<typeof provider>>
+
+/** The answer of a chat completion. */
+export function completion(content: string) {
+  return JSON.stringify({
+    id: 'chatcmpl-1',
+    object: 'chat.completion',
+    created: 1,
+    model: 'gpt-5-mini-2025-08-07',
+    choices: [{ index: 0, message: { role: 'assistant', content }, finish_reason: 'stop' }],
+    usage: { prompt_tokens: 5, completion_tokens: 2, total_tokens: 7 },
+  })
+}
+
+/** A chunk of a streamed one. */
+export function chunk(content: string, finish: string | null = null): string {
+  const choices = [{ index: 0, delta: { content }, finish_reason: finish }]
+  return `data: ${JSON.stringify({ id: 'chatcmpl-1', model: 'gpt-5-mini-2025-08-07', choices })}\n\n`
+}
+
+export const STREAM = { 'content-type': 'text/event-stream; charset=utf-8' }
+
+export const STREAMED = JSON.stringify({
+  model: 'gpt-5-mini',
+  stream: true,
+  messages: [{ role: 'user', content: 'hi' }],
+})
+export const PLAIN = JSON.stringify({ model: 'gpt-5-mini', messages: [{ role: 'user', content: 'hi' }] })
+export const post = (body: string, rest: RequestInit = {}): RequestInit => ({ method: 'POST', body, ...rest })
+
+export async function eventually(check: () => boolean, what: string): Promise<void> {
+  for (let i = 0; i < 300; i++) {
+    if (check()) return
+    await pause(10)
+  }
+  throw new Error(`never: ${what}`)
+}
+
+/** A provider, a client that observes it and the server that gets the events. */
+export class Stage {
+  client!: Client
+  #server!: Ingestion
+  readonly #providers: Provider[] = []
+
+  async open(): Promise<void> {
+    this.#server = await ingestion()
+  }
+
+  close(): void {
+    this.#server.close()
+  }
+
+  /** A provider, and a client that knows it by this name; perplexity is one that is never asked for usage. */
+  async play(answer: Answer, name = 'perplexity'): Promise<Provider> {
+    const played = await provider(answer)
+    this.#providers.push(played)
+    this.client = this.#server.client({ hosts: { [played.authority]: name } })
+    return played
+  }
+
+  async over(): Promise<void> {
+    await this.client.shutdown(2000)
+    this.#server.events.length = 0
+    for (const provider of this.#providers.splice(0)) provider.close()
+  }
+
+  async sent(): Promise<Event[]> {
+    await this.client.flush(5000)
+    return this.#server.events.splice(0)
+  }
+
+  /** An observed fetch around one of the user's own. */
+  around(inner: Fetch): Fetch {
+    return this.client.wrap({ fetch: inner, baseURL: '', withOptions: () => undefined }).fetch
+  }
+}
