@@ -1,7 +1,9 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { Readable } from 'node:stream'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Fetch } from '../dist/index.mjs'
-import { completion, PLAIN, pause, post, Stage } from './servers.ts'
+import { completion, PLAIN, pause, post, STREAMED, Stage } from './servers.ts'
 
 const stage = new Stage()
 beforeAll(() => stage.open())
@@ -158,8 +160,11 @@ describe('a plain call', () => {
     const thrown = () => {
       throw error
     }
-    expect(() => stage.around(thrown)(played.chat, post(PLAIN))).toThrow(error)
-    const refused = `http://127.0.0.1:1/v1/chat/completions`
+    expect(() => stage.around(thrown)(played.chat, post(STREAMED))).toThrow(error)
+    const free = createServer().listen(0, '127.0.0.1')
+    await once(free, 'listening')
+    const refused = `http://127.0.0.1:${(free.address() as AddressInfo).port}/v1/chat/completions`
+    free.close()
     await expect(stage.client.fetch(refused, post(PLAIN))).rejects.toThrow('fetch failed')
     const events = await stage.sent()
     expect(events.map((event) => event.properties.$ai_error_type).sort()).toEqual(
