@@ -195,8 +195,8 @@ pub(crate) fn read(wire: Wire, exchange: &Exchange) -> Call {
         if call.stream {
             call.stream_status = Some(StreamStatus::Error);
         }
-    } else if header(exchange, "content-type").is_some_and(|kind| kind.trim_start().starts_with("text/event-stream")) {
-        read_stream(wire, &request, exchange, &chunks, &mut call);
+    } else if let Some(framing) = framing::of_content_type(header(exchange, "content-type").unwrap_or_default()) {
+        read_stream(wire, &request, exchange, &chunks, framing, &mut call);
     } else {
         read_plain(wire, exchange, &framing::join(&chunks), &mut call);
     }
@@ -239,19 +239,25 @@ fn read_plain(wire: Wire, exchange: &Exchange, body: &[u8], call: &mut Call) {
     }
 }
 
-fn read_stream(wire: Wire, request: &Value, exchange: &Exchange, chunks: &[crate::Chunk], call: &mut Call) {
+fn read_stream(
+    wire: Wire,
+    request: &Value,
+    exchange: &Exchange,
+    chunks: &[crate::Chunk],
+    mut framing: Box<dyn framing::Framing>,
+    call: &mut Call,
+) {
     let mut fold: Box<dyn Fold> = match wire {
         Wire::OpenAiChat | Wire::OpenAiEmbeddings => Box::new(openai_chat::ChatFold::new(request)),
         Wire::OpenAiResponses => Box::new(openai_responses::ResponsesFold::default()),
         Wire::AnthropicMessages => Box::new(anthropic_messages::MessagesFold::default()),
     };
-    let mut parser = framing::SseParser::default();
     let mut events = Vec::new();
     for chunk in chunks {
-        parser.push(&chunk.bytes, chunk.at, &mut events);
+        framing.push(&chunk.bytes, chunk.at, &mut events);
         feed(&mut *fold, &mut events);
     }
-    parser.finish(exchange.ended_at, &mut events);
+    framing.finish(exchange.ended_at, &mut events);
     feed(&mut *fold, &mut events);
     let folded = fold.finish();
     read_response(wire, &folded.body, call);
@@ -282,7 +288,7 @@ fn read_stream(wire: Wire, request: &Value, exchange: &Exchange, chunks: &[crate
     call.stream_status = call.stream.then_some(status);
 }
 
-fn feed(fold: &mut dyn Fold, events: &mut Vec<framing::SseEvent>) {
+fn feed(fold: &mut dyn Fold, events: &mut Vec<framing::Frame>) {
     for event in events.drain(..) {
         if event.data.trim() == "[DONE]" {
             fold.done();

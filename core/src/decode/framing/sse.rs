@@ -1,0 +1,110 @@
+//! Server-sent events.
+
+use std::time::Duration;
+
+use super::{Frame, Framing};
+
+/// Splits a stream of server-sent events as the HTML standard says (LF, CRLF or CR; comments; a byte-order mark), but
+/// for an event that the end cuts off: it is given out too, for a reader that finds whole JSON in it.
+#[derive(Debug, Default)]
+pub(super) struct Sse {
+    line: Vec<u8>,
+    name: String,
+    data: String,
+    has_data: bool,
+    after_cr: bool,
+    begun: bool,
+}
+
+impl Framing for Sse {
+    fn push(&mut self, bytes: &[u8], at: Duration, out: &mut Vec<Frame>) {
+        let mut rest = bytes;
+        if self.after_cr && rest.first() == Some(&b'\n') {
+            rest = &rest[1..];
+        }
+        if !rest.is_empty() || !bytes.is_empty() {
+            self.after_cr = false;
+        }
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
+            self.line.extend_from_slice(&rest[..end]);
+            let crlf = rest[end] == b'\r' && rest.get(end + 1) == Some(&b'\n');
+            self.after_cr = rest[end] == b'\r' && end + 1 == rest.len();
+            rest = &rest[end + 1 + usize::from(crlf)..];
+            self.end_line(at, out);
+        }
+        self.line.extend_from_slice(rest);
+    }
+
+    fn finish(&mut self, at: Duration, out: &mut Vec<Frame>) {
+        if !self.line.is_empty() {
+            self.end_line(at, out);
+        }
+        self.end_event(at, out);
+    }
+}
+
+impl Sse {
+    fn end_line(&mut self, at: Duration, out: &mut Vec<Frame>) {
+        let line = std::mem::take(&mut self.line);
+        let mut line = line.as_slice();
+        if !std::mem::replace(&mut self.begun, true) {
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        }
+        if line.is_empty() {
+            self.end_event(at, out);
+            return;
+        }
+        let (field, value) = match memchr::memchr(b':', line) {
+            Some(colon) => (&line[..colon], line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..])),
+            None => (line, &[][..]),
+        };
+        match field {
+            b"event" => self.name = String::from_utf8_lossy(value).into_owned(),
+            b"data" => {
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.data.push('\n');
+                }
+                self.data.push_str(&String::from_utf8_lossy(value));
+            }
+            _ => {}
+        }
+    }
+
+    fn end_event(&mut self, at: Duration, out: &mut Vec<Frame>) {
+        let name = std::mem::take(&mut self.name);
+        let data = std::mem::take(&mut self.data);
+        if std::mem::take(&mut self.has_data) {
+            out.push(Frame { name, data, at });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pieces: &[&[u8]]) -> Vec<(String, String)> {
+        let mut parser = Sse::default();
+        let mut out = Vec::new();
+        for piece in pieces {
+            parser.push(piece, Duration::ZERO, &mut out);
+        }
+        parser.finish(Duration::ZERO, &mut out);
+        out.into_iter().map(|event| (event.name, event.data)).collect()
+    }
+
+    #[test]
+    fn every_cut_gives_the_same_events() {
+        let stream = "\u{feff}: hello\r\nevent: a\r\ndata: {\"x\":\r\ndata: 1}\r\n\r\ndata:two\n\n\nevent: b\rdata: drei\r\rdata: é";
+        let whole = parse(&[stream.as_bytes()]);
+        let pair = |name: &str, data: &str| (name.to_owned(), data.to_owned());
+        assert_eq!(whole, [pair("a", "{\"x\":\n1}"), pair("", "two"), pair("b", "drei"), pair("", "é")]);
+        for cut in 0..=stream.len() {
+            let (head, tail) = stream.as_bytes().split_at(cut);
+            assert_eq!(parse(&[head, tail]), whole, "cut at {cut}");
+            assert_eq!(parse(&[head, b"", tail]), whole, "cut at {cut} with an empty piece");
+        }
+        let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+        assert_eq!(parse(&bytes), whole);
+    }
+}
