@@ -116,8 +116,8 @@ impl Client {
     }
 
     /// Hands over a whole exchange. `end`: `complete`, `abandoned`, `error` or `timeout`.
-    #[pyo3(signature = (url, *, method = "POST", request_headers = vec![], request_body = None, status = None,
-        response_headers = vec![], chunks = vec![], decoded = false, end = "complete", error = None, provider = None,
+    #[pyo3(signature = (url, *, method = "POST", request_headers = None, request_body = None,
+        status = None, response_headers = None, chunks = None, decoded = false, end = "complete", error = None, provider = None,
         scope = None, asked_usage = false))]
     #[expect(clippy::too_many_arguments, reason = "one for each member of an exchange, by keyword")]
     fn observe(
@@ -125,11 +125,11 @@ impl Client {
         py: Python<'_>,
         url: String,
         method: &str,
-        request_headers: Vec<(String, String)>,
+        request_headers: Option<Vec<(String, String)>>,
         request_body: Option<&Bound<'_, PyBytes>>,
         status: Option<u16>,
-        response_headers: Vec<(String, String)>,
-        chunks: Vec<(Bound<'_, PyBytes>, f64)>,
+        response_headers: Option<Vec<(String, String)>>,
+        chunks: Option<Vec<(Bound<'_, PyBytes>, f64)>>,
         decoded: bool,
         end: &str,
         error: Option<String>,
@@ -146,6 +146,7 @@ impl Client {
             other => return Err(usage(py, format!("end: {other:?} is not complete, abandoned, error or timeout"))),
         };
         let chunks: Vec<Chunk> = chunks
+            .unwrap_or_default()
             .into_iter()
             .map(|(bytes, at)| Chunk { bytes: crate::observation::share(&bytes), at: seconds(at) })
             .collect();
@@ -153,10 +154,10 @@ impl Client {
         self.0.observe(Exchange {
             method: method.to_owned(),
             url,
-            request_headers,
+            request_headers: request_headers.unwrap_or_default(),
             request_body: request_body.map(crate::observation::share).unwrap_or_default(),
             status,
-            response_headers,
+            response_headers: response_headers.unwrap_or_default(),
             headers_at: chunks.first().map(|chunk| chunk.at).unwrap_or_default(),
             ended_at: last,
             chunks,

@@ -8,9 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import Loopback
-
 import llmtrail
+from support import Loopback
 
 
 @pytest.fixture(scope="session")

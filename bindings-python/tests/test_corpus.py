@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 import pytest
-from support import RULES, Loopback, cases, generations, read_case
 
 import llmtrail
+from support import RULES, Loopback, cases, generations, read_case
 
 LEAVE_OUT = set(RULES["volatile"])
 COST = re.compile(RULES["cost"])

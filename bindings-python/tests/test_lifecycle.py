@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support import Loopback
 
 START = """
@@ -131,7 +132,9 @@ def test_no_key_means_the_local_store_and_one_line(tmp_path: Path) -> None:
     code = "import llmtrail\nfor _ in range(3): llmtrail.capture('e', 'u')\nprint(llmtrail.flush(5))"
     environment = {**os.environ, "LLMTRAIL_DIR": str(tmp_path / "data")}
     environment = {key: value for key, value in environment.items() if not key.startswith("POSTHOG")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert "delivered=3" in done.stdout
     (line,) = done.stderr.splitlines()
@@ -142,7 +145,9 @@ def test_no_key_means_the_local_store_and_one_line(tmp_path: Path) -> None:
 def test_switched_off_by_the_environment(tmp_path: Path) -> None:
     code = "import llmtrail\nllmtrail.capture('e', 'u')\nprint(llmtrail.flush(5).captured)"
     environment = {**os.environ, "LLMTRAIL_DIR": str(tmp_path / "data"), "LLMTRAIL_ENABLED": "false"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
+    )
     assert (done.stdout.strip(), done.stderr) == ("0", "")
     assert not (tmp_path / "data").exists()
 

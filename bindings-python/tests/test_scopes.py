@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from support import Loopback, named
 
 import llmtrail
 from llmtrail._scopes import current
+from support import Loopback, named
 
 
 def sent(trail: llmtrail.Client, loopback: Loopback) -> dict[str, dict[str, Any]]:
@@ -20,7 +20,10 @@ def sent(trail: llmtrail.Client, loopback: Loopback) -> dict[str, dict[str, Any]
 
 
 def test_a_tree(trail: llmtrail.Client, loopback: Loopback) -> None:
-    with trail.session("chat-42"), trail.trace("answer", distinct_id="u", properties={"plan": "pro"}) as trace:
+    with (
+        trail.session("chat-42"),
+        trail.trace("answer", distinct_id="u", properties={"plan": "pro"}) as trace,
+    ):
         with trail.span("retrieve", type="retrieval", input="q") as span:
             span.output = docs = ["a", "b"]
             assert span.output is docs
@@ -121,9 +124,7 @@ def test_decorators_of_other_callables(trail: llmtrail.Client, loopback: Loopbac
     assert sent(trail, loopback).keys() == {"method", "partial", "callable", "builtin"}
 
 
-def test_generators_hold_their_scope_only_while_they_run(
-    trail: llmtrail.Client, loopback: Loopback
-) -> None:
+def test_generators_hold_their_scope_only_while_they_run(trail: llmtrail.Client, loopback: Loopback) -> None:
     @trail.trace
     def numbers() -> Iterator[int | None]:
         here = current.get()
@@ -138,7 +139,7 @@ def test_generators_hold_their_scope_only_while_they_run(
             yield 2
         except KeyError:
             yield 3
-        return 4  # noqa: B901
+        return 4
 
     def consume() -> Iterator[Any]:
         result = yield from numbers()

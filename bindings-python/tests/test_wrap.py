@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import Loopback, generations
 
 import llmtrail
+from support import Loopback, generations
 
 PACKAGES = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
 BODY = {
@@ -256,7 +256,7 @@ def stream_of(package: ModuleType, *args: Any) -> Any:
 
 
 SSE = [
-    b'data: {"id":"1","model":"gpt-5-mini","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n',
+    b'data: {"id":"1","model":"gpt-5","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n',
     b'data: {"id":"1","model":"gpt-5-mini","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
     b"data: [DONE]\n\n",
 ]
@@ -325,7 +325,8 @@ def test_every_end_of_a_stream_is_recorded(
 def test_import_is_light() -> None:
     import subprocess
 
-    heavy = "asyncio typing inspect json re httpx httpx2 dataclasses functools weakref collections".split()
-    code = f"import sys; before = set(sys.modules); import llmtrail; print(sorted((set(sys.modules) - before) & set({heavy})))"
+    heavy = {"asyncio", "typing", "inspect", "json", "re", "httpx", "httpx2", "functools", "weakref", "enum"}
+    new = "import sys; old = set(sys.modules); import llmtrail; new = set(sys.modules) - old"
+    code = f"{new}; print(sorted(new & {heavy}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

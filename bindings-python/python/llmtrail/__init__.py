@@ -1,4 +1,4 @@
-"""LLM analytics for applications: `wrap` the provider SDK that you already use, and every call becomes an event.
+"""LLM analytics for applications: `wrap` the provider SDK that you use, and every call becomes an event.
 
 ```python
 client = llmtrail.wrap(OpenAI())  # the same object, observed
@@ -8,8 +8,8 @@ with llmtrail.trace("answer", distinct_id="user-1") as trace:
 print(trace.cost_usd)
 ```
 
-Events go to PostHog when `POSTHOG_API_KEY` is set, else into a local store that `llmtrail ls` shows. Nothing here
-throws, blocks or grows without bound inside the program that it observes.
+Events go to PostHog when `POSTHOG_API_KEY` is set, else into a local store that `llmtrail ls` shows. Nothing
+here throws, blocks or grows without bound inside the program that it observes.
 """
 
 from ._client import (

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 else:
 
-    def overload(function):
+    def overload(function):  # `typing` would cost an import
         return function
 
 
@@ -64,12 +64,12 @@ class _Surface:
     def wrap(self, client: T, provider: str | None = None, copy: bool = False) -> T:
         """Observes the calls of a provider's SDK client; returns the same object.
 
-        The client keeps its type, its transport, its connections and its results. Copies made by `with_options` are
-        observed too; wrapping twice does nothing more.
+        The client keeps its type, its transport, its connections and its results. Copies made by
+        `with_options` are observed too; wrapping twice does nothing more.
 
         Args:
-            client: an OpenAI, AzureOpenAI or Anthropic client, sync or async, or any client that is built on httpx or
-                httpx2, or such an HTTP client itself.
+            client: an OpenAI, AzureOpenAI or Anthropic client, sync or async, or any client that is built on
+                httpx or httpx2, or such an HTTP client itself.
             provider: names the provider where its host does not tell.
             copy: leaves the client alone and returns an observed twin that shares its connections.
 
@@ -144,8 +144,8 @@ class _Surface:
     ) -> Any:
         """A span: one operation inside a trace, such as a retrieval or a tool call.
 
-        It sends `$ai_span` at its end. `type` is `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text.
-        Use it like `trace`.
+        It sends `$ai_span` at its end. `type` is `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free
+        text. Use it like `trace`.
         """
         options = {"input": input, "session_id": session_id, "span_type": type, "privacy": privacy}
         return _scope(self, "span", name, options, distinct_id, properties, groups)
@@ -242,7 +242,7 @@ class Client(_Surface):
 
 
 class _Default(_Surface):
-    """The default client, whoever that is at the time: made from the environment when nobody called `init`."""
+    """The default client, whoever that is at the time: from the environment when nobody called `init`."""
 
     __slots__ = ("_clients",)
 
@@ -257,10 +257,10 @@ class _Default(_Surface):
         return client._resolve()
 
     def init(self, **options: Unpack[Options]) -> Client:
-        """Configures the default client, which the module's functions use. Optional: the environment is enough.
+        """Configures the default client, which the module's functions use.
 
-        Code wins over environment, environment over default. Returns the client. What an earlier default client
-        captured is still sent.
+        Optional: the environment is enough. Code wins over environment, environment over default. Returns the
+        client. What an earlier default client captured is still sent.
 
         Raises:
             ConfigError: an option cannot be used; it names the option and what is allowed.

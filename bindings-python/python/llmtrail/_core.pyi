@@ -1,17 +1,19 @@
 """The core, as Rust provides it. Values that are free in form cross the border as JSON text."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from typing import final
+
+__all__ = ["Client", "Observation", "Report", "Scope", "Stats", "__version__", "cli"]
 
 __version__: str
 
 def cli(argv: list[str] | list[PathLike[str]]) -> int:
-    """Runs the command line with these arguments (the program's name not among them) and says the exit code."""
+    """Runs the command line with these arguments, without the program's name; says the exit code."""
 
 @final
 class Report:
-    """What was sent, what is pending and what was dropped, by reason. Counts are of events since the client began."""
+    """What was sent, what is pending and what was dropped, by reason: events since the client began."""
 
     @property
     def captured(self) -> int: ...
@@ -100,11 +102,11 @@ class Client:
         url: str,
         *,
         method: str = "POST",
-        request_headers: list[tuple[str, str]] = [],
+        request_headers: list[tuple[str, str]] | None = None,
         request_body: bytes | None = None,
         status: int | None = None,
-        response_headers: list[tuple[str, str]] = [],
-        chunks: list[tuple[bytes, float]] = [],
+        response_headers: list[tuple[str, str]] | None = None,
+        chunks: list[tuple[bytes, float]] | None = None,
         decoded: bool = False,
         end: str = "complete",
         error: str | None = None,

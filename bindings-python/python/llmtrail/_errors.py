@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LlmtrailError(Exception):
-    """A sentence that says what failed, on what, and what to do; `code` is the same in Rust, Python and JavaScript."""
+    """A sentence that says what failed and what to do; `code` is the same in Rust, Python and JavaScript."""
 
     code: str = "error"
 

@@ -1,8 +1,8 @@
 """The observing transport for httpx and httpx2.
 
-A request is observed by overriding `handle_request` on the *instance* of a transport, so that clients and transports
-keep their types and a copy of an SDK client, which shares its HTTP client, stays observed. Everything of ours in here
-is guarded: when it fails, it is counted and the call goes on.
+A request is observed by overriding `handle_request` on the *instance* of a transport, so that clients and
+transports keep their types and a copy of an SDK client, which shares its HTTP client, stays observed.
+Everything of ours in here is guarded: when it fails, it is counted and the call goes on.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def observe(http: Any, package: ModuleType, provider: str | None, trail: Callabl
 def twin(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> Any:
     """An observed HTTP client that shares the connections of another one, which is left alone."""
     transports = {id(transport): _shared(transport, package) for transport in _transports(http)}
-    # SDKs close their own kind of HTTP client when it is dropped; the connections are not the twin's to close.
+    # SDKs close their own kind of HTTP client when it is dropped; these connections are not the twin's.
     kind = next(kind for kind in type(http).__mro__ if not hasattr(kind, "__del__"))
     copy: Any = object.__new__(kind)
     copy.__dict__.update(http.__dict__)

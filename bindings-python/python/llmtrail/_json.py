@@ -1,4 +1,4 @@
-"""JSON for the core, from any Python value: what JSON cannot hold becomes something readable, never an exception."""
+"""JSON for the core, from any Python value: what JSON cannot hold becomes something readable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hand_over(take: Callable[[str], T], value: Any) -> T:
 def encode(value: Any) -> str:
     """A value's JSON.
 
-    Raises ValueError, TypeError or RecursionError for what only `tame` can make fit: NaN, cycles, odd keys, depth.
+    Raises ValueError, TypeError or RecursionError for what `tame` can make fit: NaN, cycles, odd keys, depth.
     """
     global _encode
     if _encode is None:
@@ -38,7 +38,7 @@ def encode(value: Any) -> str:
 
 
 def tame(value: Any) -> Any:
-    """A copy that JSON and the core take for certain: finite, shallow enough, without cycles, UTF-8, 64 bits."""
+    """A copy that JSON and the core take for certain: finite, shallow, without cycles, UTF-8, 64 bits."""
     above: set[int] = set()
     left = _MAX_ITEMS
 

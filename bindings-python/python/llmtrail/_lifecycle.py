@@ -30,7 +30,7 @@ def arm() -> None:
     """Arranges the flush at exit; called before the first capture in a process."""
     global armed
     armed = True
-    # Children of multiprocessing end without atexit but run its finalizers, after having forgotten those of before.
+    # Children of multiprocessing end without atexit; they run its finalizers, none from before their start.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.Finalize(None, _at_exit, exitpriority=-100)

@@ -1,4 +1,4 @@
-"""Scopes: which session, trace and span a call is in. Carried by a context variable, so by threads' and tasks' rules."""
+"""Scopes: which session, trace and span a call is in, by a context variable."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Scope:
 
     @property
     def usage(self) -> dict[str, int]:
-        """What the calls inside used so far: units by bucket, of those that the providers reported. Waits like `cost_usd`."""
+        """What the calls inside used so far: units by bucket, those reported. Waits like `cost_usd`."""
         totals = self._totals()
         return totals[3] if totals else {}
 
@@ -123,7 +123,7 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         if self._tokens:
-            try:
+            try:  # noqa: SIM105 - `contextlib` would cost an import
                 current.reset(self._tokens.pop())
             except (ValueError, RuntimeError):
                 pass  # left in another context than it was entered in: nothing to put back here
@@ -271,7 +271,7 @@ class _Inside:
         # The generator may have suspended within a scope of its own: that is where it goes on.
         self._context = current.get()
         if self._token is not None:
-            try:
+            try:  # noqa: SIM105
                 current.reset(self._token)
             except ValueError:
                 pass  # resumed and suspended in different contexts

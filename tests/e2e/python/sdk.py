@@ -8,6 +8,7 @@ from typing import Any
 
 import anthropic
 import openai
+
 from support import ROOT, Loopback, read_case
 
 # Their time limits are the test's: these cases go silent.
@@ -45,7 +46,7 @@ CALLS: list[dict[str, Any]] = [
 
 
 def arguments(call: dict[str, Any], function: Any) -> dict[str, Any]:
-    """The case's request as keyword arguments; what this generation of the SDK has no name for goes as extra body."""
+    """The case's request as keyword arguments; what this SDK does not know is extra body."""
     import inspect
 
     kwargs = json.loads(read_case(call["case"])["request"])
@@ -55,7 +56,7 @@ def arguments(call: dict[str, Any], function: Any) -> dict[str, Any]:
 
 
 def make(loopback: Loopback, call: dict[str, Any], trail: Any = None) -> list[str]:
-    """Makes one call as `tests/e2e/README.md` says, observed if there is a trail; says what the caller saw."""
+    """Makes one call as `tests/e2e/README.md` says, observed if there is a trail; what the caller saw."""
     case = read_case(call["case"])
     seen: list[str] = []
     recorded = (case["response"] or b"").count(b"data:") if case.get("end") == "abandoned" else None

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sdk
-from support import RULES, Loopback, generations, read_case
 
 import llmtrail
+import sdk
+from support import RULES, Loopback, generations, read_case
 
 # What a call through an SDK has otherwise than the recorded exchange: its address, and what follows from it.
 OTHERWISE = {"$ai_base_url", "$ai_request_url", "$ai_provider", "case"}

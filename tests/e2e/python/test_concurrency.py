@@ -1,4 +1,4 @@
-"""A thousand calls at once, half of them streams: each one recorded once, in the scope that it was made in."""
+"""A thousand calls at once, half of them streams: each recorded once, in the scope it was made in."""
 
 import asyncio
 import time
@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import sdk
-from support import Loopback, generations, named
 
 import llmtrail
+import sdk
+from support import Loopback, generations, named
 
 CALLS = 1000
 LANES = 32

@@ -10,10 +10,10 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-import sdk
-from support import Loopback, generations, named
 
 import llmtrail
+import sdk
+from support import Loopback, generations, named
 
 CHAT = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}]}
 CLAUDE = {"model": "claude-opus-4-6", "max_tokens": 64, "messages": [{"role": "user", "content": "hello"}]}
@@ -185,7 +185,10 @@ def test_async_twins(kind: str, trail: llmtrail.Client, loopback: Loopback) -> N
     asyncio.run(go())
     trail.flush(10)
     events = loopback.events()
-    names = {event["properties"]["$ai_trace_id"]: event["properties"]["$ai_trace_name"] for event in named(events, "$ai_trace")}
+    names = {
+        event["properties"]["$ai_trace_id"]: event["properties"]["$ai_trace_name"]
+        for event in named(events, "$ai_trace")
+    }
     status = {
         names[event["properties"]["$ai_trace_id"]]: event["properties"].get("$ai_stream_status")
         for event in generations(events)
@@ -263,7 +266,10 @@ def test_a_users_own_http_client_still_does_the_work(trail: llmtrail.Client, loo
 
     http = package.Client(
         transport=Transport(),
-        event_hooks={"request": [lambda _: worked.append("asked")], "response": [lambda _: worked.append("answered")]},
+        event_hooks={
+            "request": [lambda _: worked.append("asked")],
+            "response": [lambda _: worked.append("answered")],
+        },
     )
     client = sdk.client("openai", loopback.url, http_client=http)
     trail.wrap(client)
@@ -299,7 +305,9 @@ def test_respx_style_patches_of_the_class_still_work(
     client = trail.wrap(sdk.client("openai", "https://api.openai.com"))
     package = package_of(client)
     body = {"id": "x", "object": "chat.completion", "created": 1, "model": "gpt-5-mini", "choices": []}
-    monkeypatch.setattr(package.HTTPTransport, "handle_request", lambda self, request: package.Response(200, json=body))
+    monkeypatch.setattr(
+        package.HTTPTransport, "handle_request", lambda self, request: package.Response(200, json=body)
+    )
     assert client.chat.completions.create(**CHAT).choices == []
     client.close()
     assert only(trail, loopback)["$ai_provider"] == "openai"

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 import pytest
-import sdk
-from support import Loopback, cases, generations, read_case
 
 import llmtrail
+import sdk
+from support import Loopback, cases, generations, read_case
 
 STREAMS = [name for name in cases() if json.loads(read_case(name)["request"]).get("stream") is True]
 PATHS = {
@@ -48,8 +48,8 @@ def watch(name: str, base: str, trail: llmtrail.Client | None, asynchronous: boo
     kind = "anthropic" if family.startswith("anthropic") else "openai"
     limit = 0.3 if case.get("end") in ("timeout", "abandoned") else 20.0
     outer = sdk.client(kind, base, asynchronous)
-    # Where the recorded server says `"usage":null` of its own accord, that cannot be told from an answer to our
-    # asking for usage, which is taken out again: so do not ask.
+    # Where the recorded server says `"usage":null` of its own accord, that cannot be told from an answer to
+    # our asking for usage, which is taken out again: so do not ask.
     unasked = not case.get("asked_usage") and b'"usage":null' in case["response"]
     if trail is not None:
         trail.wrap(outer, provider="local" if unasked else case.get("provider") or kind)
@@ -107,7 +107,9 @@ def test_chunk_by_chunk(name: str, asynchronous: bool, loopback: Loopback, trail
 
 @BOTH
 @pytest.mark.parametrize("knobs", ["chunk=7", "gzip=1", "gzip=1,chunk=5", "cut=3", "chunk=11,cut=20"])
-@pytest.mark.parametrize("name", ["openai_chat/stream_observer_asked_usage", "anthropic_messages/stream_text"])
+@pytest.mark.parametrize(
+    "name", ["openai_chat/stream_observer_asked_usage", "anthropic_messages/stream_text"]
+)
 def test_byte_by_byte(
     name: str, knobs: str, asynchronous: bool, loopback: Loopback, trail: llmtrail.Client
 ) -> None:
@@ -119,7 +121,9 @@ def test_byte_by_byte(
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["openai_chat/stream_observer_asked_usage", "anthropic_messages/stream_text"])
+@pytest.mark.parametrize(
+    "name", ["openai_chat/stream_observer_asked_usage", "anthropic_messages/stream_text"]
+)
 def test_nothing_is_held_back(
     name: str, asynchronous: bool, loopback: Loopback, trail: llmtrail.Client
 ) -> None:
@@ -128,7 +132,7 @@ def test_nothing_is_held_back(
     begun = time.perf_counter()
     seen = watch(name, base, trail, asynchronous)
     assert len(seen.times) > 4
-    # The first chunk after one delay and not after all of them; each of the others a delay after the one before.
+    # The first chunk after one delay and not after all of them; the others a delay after the one before.
     assert seen.times[0] - begun < delay * (len(seen.times) - 1)
     gaps = [later - earlier for earlier, later in zip(seen.times, seen.times[1:], strict=False)]
     assert sorted(gaps)[len(gaps) // 2] > delay / 2
