@@ -122,7 +122,7 @@ async fn scopes_follow_the_task_and_form_a_tree_on(server: &Server) {
             trail.span("inner").span_type("agent").scope(post(&http, &url, &request)).await.unwrap();
             Err::<(), _>("no luck")
         };
-        let result = trail.trace("answer").distinct_id(user).property("plan", "pro").try_scope(call).await;
+        let result = trail.trace("answer").distinct_id(user).property("plan", "pro").try_scope(Box::pin(call)).await;
         assert_eq!(result, Err("no luck"));
     };
     tokio::join!(one("u1"), one("u2"));

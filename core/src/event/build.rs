@@ -65,8 +65,9 @@ pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Duration) -> Eve
     }
     // PostHog sums `$ai_latency` over a trace: the trace's own would count everything twice.
     p.insert(if trace { "$ai_trace_latency" } else { "$ai_latency" }.into(), seconds(took));
-    put(&mut p, "$ai_input_state", scope.input());
-    put(&mut p, "$ai_output_state", scope.output());
+    // A null is what privacy mode leaves; a scope that was given nothing has no state at all.
+    put(&mut p, "$ai_input_state", scope.input().filter(|state| !state.is_null()));
+    put(&mut p, "$ai_output_state", scope.output().filter(|state| !state.is_null()));
     if let Some((kind, message)) = scope.error() {
         p.insert("$ai_is_error".into(), true.into());
         p.insert("$ai_error".into(), secrets::mask(&message).into());
