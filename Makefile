@@ -17,7 +17,7 @@ RUST_SOURCES := $(shell find Cargo.toml Cargo.lock core bindings-python/src bind
 NODE_SOURCES := $(shell find bindings-node/lib bindings-node/package.json bindings-node/tsconfig*.json -type f 2>/dev/null)
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # ---- set up -------------------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ demo: build examples/node_modules ## a support chat in Python and in Node, and w
 	@$(PY) examples/demo.py
 .PHONY: demo
 
-test: test-rust test-python test-node test-e2e ## all tests
+test: test-rust test-python test-node test-e2e test-prices ## all tests
 	@$(PY) tests/count.py
 .PHONY: test
 
@@ -87,10 +87,15 @@ test-python: $(STAMPS)/python-package | .work/results
 test-node: $(STAMPS)/node-package | .work/results
 	npm test --prefix bindings-node --silent 2>&1 | tee .work/results/node.txt
 
+# The price table is what its sources give, and nobody has left a disagreement between them unread.
+test-prices: $(STAMPS)/python
+	$(PY) core/data/build_catalogue.py --check
+	$(PY) core/data/build_catalogue.py --cross-check > .work/prices-cross-check.txt || { tail .work/prices-cross-check.txt; exit 1; }
+
 # The same calls through the real SDKs of both languages, then their events side by side.
 test-e2e: test-e2e-python test-e2e-node
 	$(PY) tests/e2e/compare.py .work/e2e-python.json .work/e2e-node.json
-.PHONY: test-rust test-python test-node test-e2e
+.PHONY: test-rust test-python test-node test-e2e test-prices
 
 lint: build ## formats, lints and types
 	cargo fmt --check
@@ -133,4 +138,8 @@ bench: $(STAMPS)/bench $(STAMPS)/dist ## what llmtrail costs the caller, beside 
 
 prices: $(STAMPS)/python ## build the price table from its sources
 	$(PY) core/data/build_catalogue.py
-.PHONY: prices
+
+FILE ?= tests/prices/cost.jsonl
+prices-check: ## run a file of price cases through the core: make prices-check FILE=cases.jsonl
+	@cargo run -q --locked -p llmtrail --example prices_check -- $(FILE)
+.PHONY: prices prices-check

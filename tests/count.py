@@ -9,9 +9,18 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 # What each runner's closing lines look like: cargo test, pytest, vitest.
 PATTERNS = {
-    "cargo": re.compile(r"test result: \w+\. (?P<passed>\d+) passed; (?P<failed>\d+) failed; (?P<skipped>\d+) ignored"),
-    "pytest": re.compile(r"^(?=.* in [\d.]+s)(?:.*?(?P<failed>\d+) failed)?(?:.*?(?P<passed>\d+) passed)?(?:.*?(?P<skipped>\d+) skipped)?", re.M),
-    "vitest": re.compile(r"^\s*Tests\s+(?:(?P<failed>\d+) failed \| )?(?P<passed>\d+) passed(?: \| (?P<skipped>\d+) skipped)?", re.M),
+    "cargo": re.compile(
+        r"test result: \w+\. (?P<passed>\d+) passed; (?P<failed>\d+) failed; (?P<skipped>\d+) ignored"
+    ),
+    "pytest": re.compile(
+        r"^(?=.* in [\d.]+s)(?:.*?(?P<failed>\d+) failed)?(?:.*?(?P<passed>\d+) passed)?"
+        r"(?:.*?(?P<skipped>\d+) skipped)?",
+        re.M,
+    ),
+    "vitest": re.compile(
+        r"^\s*Tests\s+(?:(?P<failed>\d+) failed \| )?(?P<passed>\d+) passed(?: \| (?P<skipped>\d+) skipped)?",
+        re.M,
+    ),
 }
 
 
@@ -24,7 +33,9 @@ def main() -> int:
             for found in pattern.finditer(text):
                 for name, number in found.groupdict().items():
                     counts[name] += int(number or 0)
-        print(f"{path.stem}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+        print(
+            f"{path.stem}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped"
+        )
         for name, number in counts.items():
             total[name] += number
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")

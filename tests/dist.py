@@ -1,4 +1,4 @@
-"""Installs what `make dist` made into empty environments, without a Rust toolchain, and runs the README's examples.
+"""Installs what `make dist` made into empty environments, without Rust, and runs the README's examples.
 
 The provider is the loopback server; the command line of each package must then show the call.
 """
@@ -35,14 +35,27 @@ def built(pattern: str) -> Path:
 
 def environment(port: str, store: Path) -> dict[str, str]:
     """Nothing of Rust on the path, nothing of this repository's environments."""
-    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if ".cargo" not in p and ".venv" not in p)
-    keep = {k: v for k, v in os.environ.items() if not k.startswith(("LLMTRAIL", "POSTHOG", "VIRTUAL_ENV", "PYTHON"))}
+    path = os.pathsep.join(
+        p for p in os.environ["PATH"].split(os.pathsep) if ".cargo" not in p and ".venv" not in p
+    )
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("LLMTRAIL", "POSTHOG", "VIRTUAL_ENV", "PYTHON"))
+    }
     base = f"http://127.0.0.1:{port}/v1"
-    return keep | {"PATH": path, "OPENAI_BASE_URL": base, "OPENAI_API_KEY": "sk-test", "LLMTRAIL_DIR": str(store)}
+    return keep | {
+        "PATH": path,
+        "OPENAI_BASE_URL": base,
+        "OPENAI_API_KEY": "sk-test",
+        "LLMTRAIL_DIR": str(store),
+    }
 
 
 def run(command: list[str | Path], env: dict[str, str], cwd: Path) -> str:
-    done = subprocess.run([str(part) for part in command], env=env, cwd=cwd, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [str(part) for part in command], env=env, cwd=cwd, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -50,7 +63,8 @@ def run(command: list[str | Path], env: dict[str, str], cwd: Path) -> str:
 def check(said: str, listed: str) -> None:
     assert said.strip(), "the example printed nothing"
     text = json.dumps(json.loads(listed))
-    assert "greet" in text and "gpt-5-mini" in text, text
+    assert "greet" in text, text
+    assert "gpt-5-mini" in text, text
 
 
 def python(port: str, home: Path) -> None:
@@ -61,7 +75,10 @@ def python(port: str, home: Path) -> None:
     run([executables / "pip", "install", "-q", "--no-index", wheel], env, home)
     run([executables / "pip", "install", "-q", "openai"], env, home)
     (home / "example.py").write_text(example("python"))
-    check(run([executables / "python", "example.py"], env, home), run([executables / "llmtrail", "ls", "--json"], env, home))
+    check(
+        run([executables / "python", "example.py"], env, home),
+        run([executables / "llmtrail", "ls", "--json"], env, home),
+    )
     print("python: installed and ran")
 
 

@@ -1,14 +1,14 @@
 """Build the price table that the core carries: core/src/price/catalogue.bin.
 
-Sources: openrouter.json (a dated snapshot of OpenRouter's prices), manual.json, corrections.json and providers.json
-beside this file, and the installed `genai-prices` package. Same sources, same bytes.
+Sources: openrouter.json (a dated snapshot of OpenRouter's prices), manual.json, corrections.json and
+providers.json beside this file, and the installed `genai-prices` package. Same sources, same bytes.
 
     build_catalogue.py                 write the table
     build_catalogue.py --check         fail when the table on disk is not what the sources give
-    build_catalogue.py --cross-check   print each disagreement between the sources; fail on one nobody has reviewed
+    build_catalogue.py --cross-check   print where the sources disagree; fail on what nobody has reviewed
 
-With the table it writes tests/prices/first_party.jsonl: what genai-prices says of each model at the provider that first
-sells it, for a test that asks the table the same.
+With the table it writes tests/prices/first_party.jsonl: what genai-prices says of each model at the provider
+that first sells it, for a test that asks the table the same.
 """
 
 from __future__ import annotations
@@ -44,16 +44,27 @@ from genai_prices.types import (
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent / "src" / "price" / "catalogue.bin"
 FIRST_PARTY_OUTPUT = HERE.parents[1] / "tests" / "prices" / "first_party.jsonl"
-FIRST_PARTY = "anthropic aws cohere deepseek google groq mistral openai perplexity x-ai".split()
+FIRST_PARTY = [
+    "anthropic",
+    "aws",
+    "cohere",
+    "deepseek",
+    "google",
+    "groq",
+    "mistral",
+    "openai",
+    "perplexity",
+    "x-ai",
+]
 EPOCH = date(2020, 1, 1)
 
 # The order is the table's: core/src/price/rates.rs has the same list.
 RATES = [
-    "in", "out", "read", "write", "write_1h", "audio", "audio_read", "image", "think", "audio_out", "image_out",
-    "request", "search",
+    "in", "out", "read", "write", "write_1h", "audio", "audio_read", "image", "think", "audio_out",
+    "image_out", "request", "search",
 ]  # fmt: skip
 # USD per this many units, in the source files.
-PER = {rate: 1_000_000 for rate in RATES} | {"request": 1_000, "search": 1_000}
+PER = dict.fromkeys(RATES, 1000000) | {"request": 1_000, "search": 1_000}
 GENAI_RATES = {
     "input_mtok": "in",
     "output_mtok": "out",
@@ -105,7 +116,12 @@ def neutral_tail(parts: list[str]) -> int:
         return 1
     if DATE8.match(last) or (MMDD.match(last) and last != "1024") or re.match(r"^00\d$", last):
         return 1
-    if three and re.match(r"^20[12]\d$", three) and re.match(r"^(0[1-9]|1[0-2])$", two) and re.match(r"^\d\d$", last):
+    if (
+        three
+        and re.match(r"^20[12]\d$", three)
+        and re.match(r"^(0[1-9]|1[0-2])$", two)
+        and re.match(r"^\d\d$", last)
+    ):
         return 3
     month = r"^(0[1-9]|1[0-2])$"
     if two and re.match(month, two) and re.match(r"^([0-3]\d|20[12]\d)$", last):
@@ -139,10 +155,14 @@ class Prices:
     other_unit: bool = False
 
     @staticmethod
-    def of(rates: dict[str, int], tiers: dict[int, dict[str, int]] | None = None, other_unit: bool = False) -> Prices:
+    def of(
+        rates: dict[str, int], tiers: dict[int, dict[str, int]] | None = None, other_unit: bool = False
+    ) -> Prices:
         ordered = sorted((tiers or {}).items())
         return Prices(
-            tuple(sorted(rates.items())), tuple((n, tuple(sorted(t.items()))) for n, t in ordered if t), other_unit
+            tuple(sorted(rates.items())),
+            tuple((n, tuple(sorted(t.items()))) for n, t in ordered if t),
+            other_unit,
         )
 
 
@@ -154,7 +174,7 @@ Hours = tuple[int, int]  # minutes of the day in UTC: from, until (not included)
 
 @dataclass(frozen=True)
 class Step:
-    """Prices from a day on (`None`: always so), perhaps only at some hours. Of the steps that apply the last one counts."""
+    """Prices from a day on (`None`: always so), perhaps only at some hours. The last that applies counts."""
 
     start: date | None
     prices: Prices
@@ -229,7 +249,9 @@ def corrected(model: str, shown: str, cells: dict, correction: dict) -> tuple[st
     """The row as it should be; fails when the source no longer says what was wrong."""
     cells = dict(cells)
     for rate, (wrong, right) in correction["change"].items():
-        assert cells.get(rate) == wrong, f"{model} {shown}: {rate} is {cells.get(rate)}, the correction is of {wrong}"
+        assert cells.get(rate) == wrong, (
+            f"{model} {shown}: {rate} is {cells.get(rate)}, the correction is of {wrong}"
+        )
         if right is None:
             del cells[rate]
         else:
@@ -294,7 +316,7 @@ WHEN = {
 
 
 def genai_modes(model: ModelInfo) -> dict[str, Prices]:
-    """The newest prices of each mode. Their start dates are the days on which they were looked up, not of a change."""
+    """The newest prices of each mode. Their start dates are of the look-up, not of a change."""
     newest = datetime(2100, 1, 1, tzinfo=UTC)
     out = {}
     for variant in model.price_variants or []:
@@ -304,7 +326,7 @@ def genai_modes(model: ModelInfo) -> dict[str, Prices]:
 
 
 def genai_names(provider, model: ModelInfo) -> set[str]:
-    """Every name that can be listed: exact ones, and the fixed part of patterns where it names this very model."""
+    """Every name that can be listed: exact ones, and the fixed part of patterns that names this model."""
     names = {model.id}
     first = re.split(r"[-.:/]", model.id)[0]
 
@@ -329,10 +351,28 @@ def genai_names(provider, model: ModelInfo) -> set[str]:
 
 
 REGION_PREFIX = re.compile(r"^(us-gov|us|eu|apac|global|regional|jp|au|ca|in)\.")
-BEDROCK_VENDORS = (
-    "anthropic amazon meta mistral cohere ai21 deepseek openai qwen stability writer google minimax moonshot "
-    "moonshotai nvidia zai twelvelabs luma xai"
-).split()
+BEDROCK_VENDORS = [
+    "anthropic",
+    "amazon",
+    "meta",
+    "mistral",
+    "cohere",
+    "ai21",
+    "deepseek",
+    "openai",
+    "qwen",
+    "stability",
+    "writer",
+    "google",
+    "minimax",
+    "moonshot",
+    "moonshotai",
+    "nvidia",
+    "zai",
+    "twelvelabs",
+    "luma",
+    "xai",
+]
 
 
 def bedrock(name: str) -> tuple[str, str]:
@@ -350,9 +390,13 @@ def bedrock(name: str) -> tuple[str, str]:
 class Catalogue:
     def __init__(self) -> None:
         self.rows: dict[str, dict[Key, Row]] = defaultdict(dict)  # folded model name -> rows
-        self.loose: set[tuple[str, Key]] = set()  # rows of which several variants exist: the cheapest was kept
+        self.loose: set[tuple[str, Key]] = (
+            set()
+        )  # rows of which several variants exist: the cheapest was kept
         self.disagreements: list[dict] = []
-        self.primary_rows: dict[tuple[str, Key], Row] = {}  # OpenRouter's own, before anything is merged into them
+        self.primary_rows: dict[
+            tuple[str, Key], Row
+        ] = {}  # OpenRouter's own, before anything is merged into them
 
     def build(self) -> None:
         self.openrouter = load("openrouter.json")
@@ -373,7 +417,9 @@ class Catalogue:
             for shown, cells in sorted(cost.items()):
                 source = "openrouter"
                 for correction in corrections:
-                    if model in correction["models"] and any(fnmatchcase(shown, r) for r in correction["rows"]):
+                    if model in correction["models"] and any(
+                        fnmatchcase(shown, r) for r in correction["rows"]
+                    ):
                         shown, cells, source = corrected(model, shown, cells, correction)
                         correction.setdefault("corrected", set()).add(model)
                         break
@@ -411,8 +457,10 @@ class Catalogue:
             plain = [(m.id, m) for m in source.models if "/" not in m.id]
             paths = [(m.id, m) for m in source.models if "/" in m.id]
             aliases = [(n, m) for m in source.models for n in sorted(genai_names(source, m) - {m.id})]
-            # OpenRouter's own ids have a path; the others in its list are from long ago. Elsewhere a path is a variant.
-            for name, model in [*paths, *plain, *aliases] if source.id == "openrouter" else [*plain, *paths, *aliases]:
+            # OpenRouter's own ids have a path; the others in its list are old. Elsewhere a path is a variant.
+            for name, model in (
+                [*paths, *plain, *aliases] if source.id == "openrouter" else [*plain, *paths, *aliases]
+            ):
                 self.add_genai_name(provider, model, name, seen)
 
     def add_genai_name(self, provider: str, model: ModelInfo, name: str, seen: dict) -> None:
@@ -429,7 +477,11 @@ class Catalogue:
             *((m, [Step(None, p, "manual")]) for m, p in sorted(genai_modes(model).items())),
         ]:
             key = (provider, region, mode)
-            if seen.get((folded, key), model.id) != model.id and name == model.id and provider != "openrouter":
+            if (
+                seen.get((folded, key), model.id) != model.id
+                and name == model.id
+                and provider != "openrouter"
+            ):
                 folded = fold(name)  # `perplexity/sonar` is not `sonar`: it goes by its whole name
             if (folded, key) in seen:
                 continue
@@ -442,26 +494,39 @@ class Catalogue:
                 row.timeline = self.merge(folded, key, row, timeline)
 
     def primary(self, provider: str, model: ModelInfo, key: Key) -> Row | None:
-        """OpenRouter's row of the model that an alias (`gpt-5-mini-2025-08-07`) stands for; models come before aliases."""
+        """OpenRouter's row of the model that an alias (`gpt-5-mini-2025-08-07`) stands for.
+
+        Models come before aliases, so it is there already.
+        """
         name = bedrock(model.id)[1] if provider == "amazon-bedrock" else folded_model(model.id)
         row = self.rows.get(name, {}).get(key)
         return row if row and any(step.source != "manual" for step in row.timeline) else None
 
     def join_dated_names(self) -> None:
-        """A dated id of genai-prices that costs what OpenRouter's undated row says is that row under another name."""
+        """A dated id that costs what OpenRouter's undated row says is that row under another name."""
         for name in sorted(self.rows):
-            shorter = [s for s in stripped(name)[1:] if not re.search("preview|latest|default", name[len(s) :])]
+            shorter = [
+                s for s in stripped(name)[1:] if not re.search("preview|latest|default", name[len(s) :])
+            ]
             for key, row in self.rows[name].items():
                 short = next((s for s in shorter if (s, key) in self.primary_rows), None)
-                if short is None or (name, key) in self.primary_rows or any(s.source != "manual" for s in row.timeline):
+                if (
+                    short is None
+                    or (name, key) in self.primary_rows
+                    or any(s.source != "manual" for s in row.timeline)
+                ):
                     continue
                 primary = self.primary_rows[short, key]
                 mine, theirs = (dict(r.timeline[-1].prices.rates) for r in (primary, row))
-                if {"in", "out"} <= mine.keys() & theirs.keys() and all(mine[r] == theirs[r] for r in mine if r in theirs):
-                    self.rows[name][key] = replace(primary, timeline=self.merge(name, key, primary, row.timeline))
+                if {"in", "out"} <= mine.keys() & theirs.keys() and all(
+                    mine[r] == theirs[r] for r in mine if r in theirs
+                ):
+                    self.rows[name][key] = replace(
+                        primary, timeline=self.merge(name, key, primary, row.timeline)
+                    )
 
     def merge(self, name: str, key: Key, row: Row, timeline: list) -> list:
-        """OpenRouter's price now, with what its row lacks, and the other source's history before and after it."""
+        """OpenRouter's price now, with what its row lacks, and the other source's history around it."""
         mine, source = row.timeline[0].prices, row.timeline[0].source
         dated = [s for s in timeline if s.hours is None]
         known = [s for s in dated if s.start is None or s.start <= self.snapshot]
@@ -476,7 +541,13 @@ class Catalogue:
                 rates[rate] = value
             elif rates[rate] != value:
                 self.disagreements.append(
-                    {"model": name, "row": "/".join(key), "rate": rate, "openrouter": rates[rate], "genai": value}
+                    {
+                        "model": name,
+                        "row": "/".join(key),
+                        "rate": rate,
+                        "openrouter": rates[rate],
+                        "genai": value,
+                    }
                 )
                 for tier in tiers.values():
                     tier.pop(rate, None)
@@ -487,7 +558,11 @@ class Catalogue:
                     tier.setdefault(rate, tier[text])
         merged = Prices.of(rates, tiers)
         # Until a later price is known to differ from the snapshot's, the snapshot stands.
-        return [*known[:-1], Step(start, merged, source), *(s for s in later if dict(s.prices.rates) != other)]
+        return [
+            *known[:-1],
+            Step(start, merged, source),
+            *(s for s in later if dict(s.prices.rates) != other),
+        ]
 
     def add_manual(self) -> None:
         for model, cost in load("manual.json").items():
@@ -499,7 +574,9 @@ class Catalogue:
                             date.fromisoformat(step["from"]) if "from" in step else None,
                             prices_of(step["prices"]),
                             "correction",
-                            tuple(minutes(time.fromisoformat(t)) for t in step["hours"]) if "hours" in step else None,
+                            tuple(minutes(time.fromisoformat(t)) for t in step["hours"])
+                            if "hours" in step
+                            else None,
                         )
                         for step in cells["history"]
                     ]
@@ -618,12 +695,19 @@ def encode(catalogue: Catalogue) -> tuple[bytes, dict[str, int]]:
 
     def entries(name: str, rows_: dict[Key, Row]) -> bytes:
         body = b""
-        ordered = sorted(rows_.items(), key=lambda item: (number[item[0][0]], MODES.index(item[0][2]), item[0][1]))
+        ordered = sorted(
+            rows_.items(), key=lambda item: (number[item[0][0]], MODES.index(item[0][2]), item[0][1])
+        )
         for key, row in ordered:
             provider, region, mode = key
             flags = 1 if (name, key) in catalogue.loose else 0
             body += struct.pack(
-                "<BBBBH", number[provider], regions.index(region), MODES.index(mode), flags, rows.add(encoded_row(row))
+                "<BBBBH",
+                number[provider],
+                regions.index(region),
+                MODES.index(mode),
+                flags,
+                rows.add(encoded_row(row)),
             )
         return bytes([len(rows_)]) + body
 
@@ -689,7 +773,7 @@ def encode(catalogue: Catalogue) -> tuple[bytes, dict[str, int]]:
 
 
 def first_party() -> str:
-    """One line a model: its price per million tokens on a fixed day, in the standard mode and below any threshold."""
+    """One line a model: its price per million tokens on a fixed day, standard mode, below any threshold."""
     day = datetime(2026, 11, 1, tzinfo=UTC)
     lines = []
     for source in genai_providers:
@@ -718,7 +802,9 @@ def main(arguments: list[str]) -> int:
     data, stats = encode(catalogue)
     outputs = {OUTPUT: data, FIRST_PARTY_OUTPUT: first_party().encode()}
     if "--check" in arguments:
-        stale = [path for path, content in outputs.items() if not path.exists() or path.read_bytes() != content]
+        stale = [
+            path for path, content in outputs.items() if not path.exists() or path.read_bytes() != content
+        ]
         for path in stale:
             print(f"{path} is not what the sources give: run `make prices`", file=sys.stderr)
         return 1 if stale else 0

@@ -20,7 +20,10 @@ def main() -> None:
             imports[found["language"]] = found["imports_ms"]
         else:
             rows.append(found)
-    out = ["| caller's thread, extra µs a call (median, p99; CPU) | bare call | llmtrail | peer | ratio |", "|---|---|---|---|---|"]
+    out = [
+        "| caller's thread, extra µs a call (median, p99; CPU) | bare call | llmtrail | peer | ratio |",
+        "|---|---|---|---|---|",
+    ]
     for row in rows:
         ours, peer = row["result"]["llmtrail"], row["result"][PEER[row["language"]]]
 
@@ -29,7 +32,9 @@ def main() -> None:
 
         ratio = peer["median_us"] / max(ours["median_us"], 0.1)
         bare = row["result"]["bare"]["median_us"]
-        out.append(f"| {row['language']}, {row['case']} | {bare:.0f} | {cell(ours)} | {cell(peer)} | {ratio:.1f} × |")
+        out.append(
+            f"| {row['language']}, {row['case']} | {bare:.0f} | {cell(ours)} | {cell(peer)} | {ratio:.1f} × |"
+        )
     out += ["", "| import, ms over the bare interpreter | |", "|---|---|"]
     for language, times in imports.items():
         out += [f"| {language}: {name} | {time:.1f} |" for name, time in times.items()]
@@ -39,9 +44,11 @@ def main() -> None:
 
 
 def write(table: str) -> None:
-    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    about = f"{date.today()}, {os.cpu_count()} cores ({model}), {platform.system()} {platform.release()}, Python {platform.python_version()}, Node {node}"
+    machine = f"{os.cpu_count()} cores ({model}), {platform.system()} {platform.release()}"
+    about = f"{date.today()}, {machine}, Python {platform.python_version()}, Node {node}"
     page = ROOT / "docs/performance.md"
     text = page.read_text()
     head, _, rest = text.partition("<!-- bench -->")
