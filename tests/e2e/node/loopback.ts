@@ -1,0 +1,86 @@
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+const ROOT = join(import.meta.dirname, '../../..')
+const CORPUS = join(ROOT, 'tests/corpus')
+
+/** An event as PostHog gets it. */
+export interface Event {
+  event: string
+  distinct_id: string
+  uuid: string
+  timestamp: string
+  // biome-ignore lint/suspicious/noExplicitAny: properties are free-form
+  properties: Record<string, any>
+}
+
+/** The server that plays the providers and PostHog's ingestion: see `tests/loopback/README.md`. */
+export class Loopback {
+  private constructor(
+    readonly url: string,
+    readonly close: () => void,
+  ) {}
+
+  static async start(): Promise<Loopback> {
+    const child = spawn(join(ROOT, 'target/debug/loopback'), ['--with-parent'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    for await (const line of createInterface(child.stdout)) {
+      const [, url] = /^listening on (\S+)/.exec(line) ?? []
+      if (url) return new Loopback(url, () => child.stdin.end())
+    }
+    throw new Error('loopback did not start')
+  }
+
+  /** Where the SDKs find a case of the corpus; `knobs` as in `chunk=7,gzip=1`. */
+  case(name: string, knobs = ''): string {
+    return `${this.url}${knobs && `/knobs/${knobs}`}/case/${name}`
+  }
+
+  /** The events since the last reset. */
+  async events(): Promise<Event[]> {
+    return this.control('events')
+  }
+
+  /** The calls to providers since the last reset. */
+  async calls(): Promise<{ path: string; status: number | null; ended: string; sha256: string; as_recorded: boolean }[]> {
+    return this.control('providers')
+  }
+
+  async reset(): Promise<void> {
+    await fetch(`${this.url}/_control`, { method: 'DELETE' })
+  }
+
+  private async control<T>(what: string): Promise<T[]> {
+    const found = (await (await fetch(`${this.url}/_control/${what}`)).json()) as T[] | Record<string, T[]>
+    return Array.isArray(found) ? found : (found[what] ?? [])
+  }
+}
+
+/** One case of the corpus. */
+export interface Case {
+  about: { url: string; status?: number; end?: string; provider?: string; shows: string }
+  request: Record<string, unknown>
+  response: string
+  expected: { event: string; properties: Record<string, unknown> }
+}
+
+export function readCase(name: string): Case {
+  const folder = join(CORPUS, name)
+  const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8'))
+  const file = ['response.json', 'response.sse', 'response.body'].find((file) => existsSync(join(folder, file)))
+  return {
+    about: json('case.json'),
+    request: json('request.json'),
+    response: file === undefined ? '' : readFileSync(join(folder, file), 'utf8'),
+    expected: json('expected.json'),
+  }
+}
+
+export const rules: { volatile: string[]; cost: string } = JSON.parse(
+  readFileSync(join(CORPUS, 'normalise.json'), 'utf8'),
+)
+
+export const calls: { name: string; sdk: 'openai' | 'anthropic'; call: string; case: string }[] = JSON.parse(
+  readFileSync(join(ROOT, 'tests/e2e/calls.json'), 'utf8'),
+)
