@@ -41,7 +41,8 @@ impl Client {
         scope: Option<&Bound<'_, Scope>>,
     ) -> Option<Observation> {
         let scope = scope.map(|scope| scope.get().0.clone());
-        llmtrail::Observation::begin(&self.0, method, url, provider, scope).map(Observation)
+        let core = llmtrail::Observation::begin(&self.0, method, url, provider, scope)?;
+        Some(Observation::new(core, self.0.clone()))
     }
 
     fn open(&self, py: Python<'_>, kind: &str, parent: Option<&Bound<'_, Scope>>, options: &str) -> PyResult<Scope> {

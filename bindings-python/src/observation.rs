@@ -1,5 +1,6 @@
 //! One observed call under way, as the Python transport talks to it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -13,7 +14,24 @@ use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
 
 /// One HTTP attempt under way. Dropped without an end, it counts as abandoned.
 #[pyclass(frozen, module = "llmtrail._core")]
-pub(crate) struct Observation(pub(crate) llmtrail::Observation);
+pub(crate) struct Observation {
+    core: llmtrail::Observation,
+    client: llmtrail::Client,
+}
+
+impl Observation {
+    pub(crate) fn new(core: llmtrail::Observation, client: llmtrail::Client) -> Self {
+        Self { core, client }
+    }
+
+    /// Keeps a panic of ours away from the call that is observed, where it would be an exception.
+    fn guarded<T: Default>(&self, work: impl FnOnce(&llmtrail::Observation) -> T) -> T {
+        catch_unwind(AssertUnwindSafe(|| work(&self.core))).unwrap_or_else(|_| {
+            self.client.note("panic");
+            T::default()
+        })
+    }
+}
 
 #[pymethods]
 impl Observation {
@@ -25,19 +43,21 @@ impl Observation {
         headers: &Bound<'py, PyAny>,
         body: Option<&Bound<'py, PyBytes>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let outgoing = self.0.request(pick(headers, REQUEST_HEADERS)?, body.map(share).unwrap_or_default());
+        let (headers, body) = (pick(headers, REQUEST_HEADERS)?, body.map(share).unwrap_or_default());
+        let outgoing = self.guarded(|core| core.request(headers, body));
         Ok(outgoing.map(|body| PyBytes::new(py, &body)))
     }
 
     /// The response's head came.
     fn response(&self, status: u16, headers: &Bound<'_, PyAny>, decoded: bool) -> PyResult<()> {
-        self.0.response(status, pick(headers, RESPONSE_HEADERS)?, decoded);
+        let headers = pick(headers, RESPONSE_HEADERS)?;
+        self.guarded(|core| core.response(status, headers, decoded));
         Ok(())
     }
 
     /// The consumer asks for more.
     fn reading(&self) {
-        self.0.reading();
+        self.guarded(llmtrail::Observation::reading);
     }
 
     /// A piece of the body came. `None`: pass the same object on; else pass this on instead, nothing when it is empty.
@@ -45,35 +65,36 @@ impl Observation {
         // What is not bytes is the transport's own affair: it goes on as it is.
         let shared = share(piece.cast::<PyBytes>().ok()?);
         let (start, len) = (shared.as_ptr(), shared.len());
-        let instead = self.0.chunk(shared)?;
+        let instead = self.guarded(|core| core.chunk(shared))?;
         let same = instead.as_ptr() == start && instead.len() == len;
         (!same).then(|| PyBytes::new(piece.py(), &instead))
     }
 
     /// What was held back and is to be passed on before the end or an error. `None`: nothing.
     fn rest<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let rest = self.0.rest();
+        let rest = self.guarded(llmtrail::Observation::rest);
         (!rest.is_empty()).then(|| PyBytes::new(py, &rest))
     }
 
     /// The body was read to its end.
     fn complete(&self) {
-        self.0.end(End::Complete);
+        self.guarded(|core| core.end(End::Complete));
     }
 
     /// The consumer stopped before the end.
     fn abandon(&self) {
-        self.0.end(End::Abandoned);
+        self.guarded(|core| core.end(End::Abandoned));
     }
 
     /// The attempt ended with an exception.
     fn fail(&self, error: &Bound<'_, PyAny>) {
-        self.0.end(end_of(error));
+        let end = end_of(error);
+        self.guarded(|core| core.end(end));
     }
 
     /// Iterates over a body's pieces, recording them as they pass.
     fn iterate(slf: Py<Self>, pieces: Bound<'_, PyIterator>) -> Pieces {
-        Pieces { observation: slf, pieces: pieces.unbind(), late: Mutex::new(None) }
+        Pieces { observation: slf, source: pieces.unbind(), late: Mutex::new(None) }
     }
 }
 
@@ -81,7 +102,7 @@ impl Observation {
 #[pyclass(frozen, module = "llmtrail._core")]
 pub(crate) struct Pieces {
     observation: Py<Observation>,
-    pieces: Py<PyIterator>,
+    source: Py<PyIterator>,
     /// An error that waits until what was held back is passed on.
     late: Mutex<Option<PyErr>>,
 }
@@ -94,7 +115,7 @@ impl Pieces {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let observation = self.observation.get();
-        let mut pieces = self.pieces.bind(py).clone();
+        let mut pieces = self.source.bind(py).clone();
         if let Some(error) = self.late.lock().ok().and_then(|mut late| late.take()) {
             return Err(error);
         }
@@ -127,7 +148,7 @@ impl Pieces {
     /// Called when a generator that delegates to this is closed.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.observation.get().abandon();
-        let pieces = self.pieces.bind(py);
+        let pieces = self.source.bind(py);
         if pieces.hasattr("close")? {
             pieces.call_method0("close")?;
         }

@@ -95,14 +95,14 @@ pub(crate) fn options(json: &str) -> PyResult<ScopeOptions> {
 }
 
 pub(crate) fn object(json: &str) -> PyResult<Map<String, Value>> {
-    serde_json::from_str(json).map_err(bad_json)
+    serde_json::from_str(json).map_err(|error| bad_json(&error))
 }
 
 fn value(json: &str) -> PyResult<Value> {
-    serde_json::from_str(json).map_err(bad_json)
+    serde_json::from_str(json).map_err(|error| bad_json(&error))
 }
 
 /// The caller then hands over a tamer text: JSON of Python's may hold numbers or depths that the core does not take.
-fn bad_json(error: serde_json::Error) -> PyErr {
+fn bad_json(error: &serde_json::Error) -> PyErr {
     pyo3::exceptions::PyValueError::new_err(error.to_string())
 }
