@@ -1,11 +1,8 @@
-import { mkdtempSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import * as llmtrail from '../dist/index.mjs'
 import { Client, ConfigError, init, LlmtrailError, wrap } from '../dist/index.mjs'
-import { type Ingestion, ingestion } from './servers.ts'
+import { folder, type Ingestion, ingestion } from './servers.ts'
 
 let server: Ingestion
 beforeAll(async () => {
@@ -146,7 +143,7 @@ describe('the package', () => {
   })
 
   it('tells where events go', async () => {
-    const dir = mkdtempSync(join(tmpdir(), 'llmtrail-'))
+    const dir = folder()
     const client = new Client({ dir })
     client.capture('local')
     expect(await client.flush(5000)).toMatchObject({ delivered: 1 })

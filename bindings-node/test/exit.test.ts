@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { completion, type Ingestion, ingestion, type Provider, provider } from './servers.ts'
+import { completion, folder, type Ingestion, ingestion, type Provider, provider } from './servers.ts'
 
 const run = promisify(execFile)
 const PACKAGE = join(import.meta.dirname, '..')
@@ -29,7 +28,7 @@ async function node(script: string, node = process.execPath) {
     ...process.env,
     POSTHOG_API_KEY: 'phc_test',
     POSTHOG_HOST: server.host,
-    LLMTRAIL_DIR: mkdtempSync(join(tmpdir(), 'llmtrail-')),
+    LLMTRAIL_DIR: folder(),
     MODEL: model.chat,
   }
   const head = `const llmtrail = require(${JSON.stringify(PACKAGE)});

@@ -51,7 +51,8 @@ describe('a plain call', () => {
         await fetch(played.chat, post(PLAIN)),
         await stage.client.fetch(played.chat, post(PLAIN)),
       ]
-      expect(await observed[how]()).toEqual(await plain[how]())
+      const read = (response: Response) => response[how as 'text']()
+      expect(await read(observed)).toEqual(await read(plain))
       expect((await stage.sent()).map((event) => event.properties.$ai_output_choices)).toEqual([
         [{ role: 'assistant', content: 'hello' }],
       ])
@@ -107,7 +108,13 @@ describe('a plain call', () => {
   it('takes every kind of request', async () => {
     const played = await stage.play((_, response) => response.end(completion('hello')))
     const bytes = new TextEncoder().encode(PLAIN)
-    const bodies: BodyInit[] = [PLAIN, bytes, bytes.buffer, new DataView(bytes.buffer), Buffer.from(PLAIN)]
+    const bodies: NonNullable<RequestInit['body']>[] = [
+      PLAIN,
+      bytes,
+      bytes.buffer,
+      new DataView(bytes.buffer),
+      Buffer.from(PLAIN),
+    ]
     for (const body of bodies) {
       const init = Object.freeze({
         method: 'POST',

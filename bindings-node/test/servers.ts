@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { Client, type Fetch, type Options } from '../dist/index.mjs'
 
@@ -40,7 +43,7 @@ export async function ingestion() {
     events,
     /** A client that sends its events here. */
     client: (options: Options = {}) =>
-      new Client({ apiKey: 'phc_test', host, flushInterval: 60_000, ...options }),
+      new Client({ apiKey: 'phc_test', host, dir: folder(), flushInterval: 60_000, ...options }),
     close: () => server.close(),
   }
 }
@@ -68,6 +71,18 @@ export async function provider(answer: Answer) {
       server.close()
     },
   }
+}
+
+const folders: string[] = []
+process.on('exit', () => {
+  for (const path of folders) rmSync(path, { recursive: true, force: true })
+})
+
+/** A folder of its own, that is gone when the tests are. */
+export function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'llmtrail-'))
+  folders.push(path)
+  return path
 }
 
 export const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms))

@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { Client } from 'llmtrail'
 import { Agent } from 'undici'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { calls, type Event, Loopback, readCase, rules } from './loopback.ts'
+import { calls, type Event, folder, Loopback, readCase, rules } from './loopback.ts'
 import { Anthropic, method, OpenAI } from './sdks.ts'
 
 /** What a call through an SDK has otherwise than the recorded exchange: its address, and what follows from it. */
@@ -12,6 +12,8 @@ const OTHERWISE = new Set([...rules.volatile, '$ai_base_url', '$ai_request_url',
 const COST = new RegExp(rules.cost)
 
 const impatient = new Agent({ bodyTimeout: 500 })
+
+const TEMPORARY = folder()
 
 let server: Loopback
 let events: Map<string, Event>
@@ -58,17 +60,21 @@ async function make(call: (typeof calls)[number], trail?: Client): Promise<strin
 
 beforeAll(async () => {
   server = await Loopback.start()
-  const trail = new Client({ apiKey: 'phc_test', host: server.url, flushInterval: 60_000 })
+  const trail = new Client({ apiKey: 'phc_test', host: server.url, dir: TEMPORARY, flushInterval: 60_000 })
   for (const call of calls) seen.set(call.name, await make(call, trail))
   const report = await trail.shutdown(30_000)
   expect(report.captured).toBe(report.delivered)
   expect(trail.stats().notes.observer).toBeUndefined()
-  const all = (await server.events()).filter(({ event }) => event === '$ai_generation' || event === '$ai_embedding')
+  const all = (await server.events()).filter(
+    ({ event }) => event === '$ai_generation' || event === '$ai_embedding',
+  )
   expect(all).toHaveLength(calls.length)
-  events = new Map(all.map(({ event, distinct_id, uuid, timestamp, properties }) => [
-    properties.case,
-    { event, distinct_id, uuid, timestamp, properties },
-  ]))
+  events = new Map(
+    all.map(({ event, distinct_id, uuid, timestamp, properties }) => [
+      properties.case,
+      { event, distinct_id, uuid, timestamp, properties },
+    ]),
+  )
   const out = process.env.LLMTRAIL_E2E_OUT
   if (out) {
     mkdirSync(dirname(out), { recursive: true })
@@ -78,7 +84,9 @@ beforeAll(async () => {
 afterAll(() => server.close())
 
 function normal(properties: Record<string, unknown>) {
-  return Object.fromEntries(Object.entries(properties).filter(([name]) => !OTHERWISE.has(name) && !COST.test(name)))
+  return Object.fromEntries(
+    Object.entries(properties).filter(([name]) => !OTHERWISE.has(name) && !COST.test(name)),
+  )
 }
 
 describe.each(calls.map((call) => [call.name, call] as const))('%s', (name, call) => {

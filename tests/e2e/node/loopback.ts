@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
@@ -24,7 +25,9 @@ export class Loopback {
   ) {}
 
   static async start(): Promise<Loopback> {
-    const child = spawn(join(ROOT, 'target/debug/loopback'), ['--with-parent'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const child = spawn(join(ROOT, 'target/debug/loopback'), ['--with-parent'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
     for await (const line of createInterface(child.stdout)) {
       const [, url] = /^listening on (\S+)/.exec(line) ?? []
       if (url) return new Loopback(url, () => child.stdin.end())
@@ -43,7 +46,9 @@ export class Loopback {
   }
 
   /** The calls to providers since the last reset. */
-  async calls(): Promise<{ path: string; status: number | null; ended: string; sha256: string; as_recorded: boolean }[]> {
+  async calls(): Promise<
+    { path: string; status: number | null; ended: string; sha256: string; as_recorded: boolean }[]
+  > {
     return this.control('providers')
   }
 
@@ -68,13 +73,22 @@ export interface Case {
 export function readCase(name: string): Case {
   const folder = join(CORPUS, name)
   const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8'))
-  const file = ['response.json', 'response.sse', 'response.body'].find((file) => existsSync(join(folder, file)))
+  const file = ['response.json', 'response.sse', 'response.body'].find((file) =>
+    existsSync(join(folder, file)),
+  )
   return {
     about: json('case.json'),
     request: json('request.json'),
     response: file === undefined ? '' : readFileSync(join(folder, file), 'utf8'),
     expected: json('expected.json'),
   }
+}
+
+/** A folder of its own, that is gone when the tests are. */
+export function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'llmtrail-'))
+  process.on('exit', () => rmSync(path, { recursive: true, force: true }))
+  return path
 }
 
 export const rules: { volatile: string[]; cost: string } = JSON.parse(
