@@ -85,7 +85,7 @@ const order = (question) =>
     }
     const second = await openai.chat.completions.create({ model: 'gpt-5-mini', messages, tools: TOOLS })
     const polite = await claude.messages.create({
-      model: 'claude-sonnet-4-5',
+      model: 'claude-sonnet-4-6',
       max_tokens: 300,
       system: [{ type: 'text', text: HANDBOOK, cache_control: { type: 'ephemeral' } }],
       messages: [{ role: 'user', content: `Say this kindly: ${second.choices[0].message.content}` }],

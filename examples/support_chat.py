@@ -84,7 +84,7 @@ def order(question: str) -> str:
         second = openai.chat.completions.create(model="gpt-5-mini", messages=messages, tools=TOOLS)
         facts = second.choices[0].message.content or ""
         polite = claude.messages.create(
-            model="claude-sonnet-4-5",
+            model="claude-sonnet-4-6",
             max_tokens=300,
             system=[{"type": "text", "text": HANDBOOK, "cache_control": {"type": "ephemeral"}}],
             messages=[{"role": "user", "content": f"Say this kindly: {facts}"}],

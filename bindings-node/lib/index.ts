@@ -14,7 +14,7 @@ export { type CaptureOptions, Client, type Options } from './client.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
 export type { Report, Stats, Totals } from './native.js'
-export { Scope, type ScopeOptions, type ScopeValues, type SpanOptions, type TraceOptions } from './scope.js'
+export { Scope, type ScopeOptions, type SpanOptions, type TraceOptions } from './scope.js'
 export type { WrapOptions } from './wrap.js'
 
 let current: Client | undefined

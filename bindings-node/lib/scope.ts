@@ -33,18 +33,6 @@ export interface SpanOptions extends ScopeOptions {
   input?: unknown
 }
 
-/** What can be set on a scope while it lasts. */
-export interface ScopeValues {
-  /** What went in. */
-  input?: unknown
-  /** What came out. */
-  output?: unknown
-  /** Properties of its own event. */
-  properties?: Record<string, unknown>
-  /** What went wrong. */
-  error?: unknown
-}
-
 /** @internal */
 export type ScopeKind = 'session' | 'trace' | 'span' | 'options'
 
@@ -60,10 +48,13 @@ export class Scope {
   /** @internal */
   readonly native: NativeScope
   readonly #client: Client
+  #input: unknown
+  #output: unknown
 
   /** @internal */
   constructor(client: Client, kind: ScopeKind, parent: Scope | undefined, options: object) {
     this.#client = client
+    this.#input = (options as SpanOptions).input
     this.native = client.native.open(kind, parent?.native, toJson(options))
   }
 
@@ -93,22 +84,31 @@ export class Scope {
   }
 
   /** What went in. */
+  get input(): unknown {
+    return this.#input
+  }
   set input(value: unknown) {
-    this.set({ input: value })
+    this.#input = value
+    this.#say(() => this.native.setInput(toJson(value)))
   }
 
   /** What came out. */
+  get output(): unknown {
+    return this.#output
+  }
   set output(value: unknown) {
-    this.set({ output: value })
+    this.#output = value
+    this.#say(() => this.native.setOutput(toJson(value)))
   }
 
-  /** Sets what is known by now. Never throws. */
-  set(values: ScopeValues): void {
+  /** Adds properties to this scope's own event. Never throws. */
+  set(properties: Record<string, unknown>): void {
+    this.#say(() => this.native.setProperties(toJson(properties)))
+  }
+
+  #say(what: () => void): void {
     try {
-      if (values.input !== undefined) this.native.setInput(toJson(values.input))
-      if (values.output !== undefined) this.native.setOutput(toJson(values.output))
-      if (values.properties !== undefined) this.native.setProperties(toJson(values.properties))
-      if (values.error !== undefined) this.native.setError(...described(values.error))
+      what()
     } catch {
       this.#client.note()
     }
@@ -136,7 +136,7 @@ export class Scope {
 
   /** Ends it, with what went wrong, if anything did: a trace or span sends its event. Only the first call counts. */
   end(error?: unknown): void {
-    if (error !== undefined) this.set({ error })
+    if (error !== undefined) this.#say(() => this.native.setError(...described(error)))
     this.#client.ended(this.native)
   }
 }

@@ -41,7 +41,7 @@ describe('scopes', () => {
         const docs = await client.span('retrieve', { spanType: 'retrieval', input: 'q' }, async (span) => {
           await call()
           span.output = ['doc']
-          span.set({ properties: { found: 1 } })
+          span.set({ found: 1 })
           return ['doc']
         })
         await client.options({ properties: { step: 2 }, groups: { company: 'acme' } }, call)
@@ -151,7 +151,7 @@ describe('scopes', () => {
     nasty.self = nasty
     client.trace('nasty', { properties: nasty, input: nasty, distinctId: 5 as never }, (trace) => {
       trace.output = nasty
-      trace.set({ properties: nasty, error: nasty })
+      trace.set(nasty)
     })
     const [event] = await sent()
     expect(event).toMatchObject({
