@@ -1,4 +1,4 @@
-"""Whatever a server answers: an event that says what is known, never an exception and never another result."""
+"""Whatever a server answers: an event that says what is known, never an exception, no other result."""
 
 import gzip
 import importlib
@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import Loopback, generations
 
 import llmtrail
+from support import Loopback, generations
 
 PACKAGES = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
 URL = "https://api.openai.com/v1/chat/completions"
