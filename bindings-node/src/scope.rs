@@ -95,7 +95,7 @@ pub(crate) fn options(json: &str) -> Result<ScopeOptions> {
         distinct_id: text("distinctId"),
         session_id: text("sessionId"),
         trace_id: text("traceId"),
-        span_type: text("spanType"),
+        span_type: text("type"),
         ..ScopeOptions::default()
     };
     options.privacy = given.get("privacy").and_then(Value::as_bool);

@@ -38,7 +38,7 @@ describe('scopes', () => {
     const given = await client.session('chat-1', { distinctId: 'user-1' }, (session) => {
       expect(session.sessionId).toBe('chat-1')
       return client.trace('answer', { properties: { plan: 'pro' }, input: 'question' }, async (trace) => {
-        const docs = await client.span('retrieve', { spanType: 'retrieval', input: 'q' }, async (span) => {
+        const docs = await client.span('retrieve', { type: 'retrieval', input: 'q' }, async (span) => {
           await call()
           span.output = ['doc']
           span.set({ found: 1 })
