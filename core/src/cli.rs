@@ -21,9 +21,8 @@ use crate::error::{Error, ErrorKind};
 use crate::store::Reader;
 use terminal::Terminal;
 
-/// See what your LLM calls said, took and cost.
 #[derive(Parser)]
-#[command(name = "llmtrail", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "llmtrail", version, about = "See what your LLM calls said, took and cost", after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Args {
     #[command(subcommand)]
     command: Command,

@@ -4,6 +4,7 @@
 //! takes an event apart). An event that is read back is, to the byte, the JSON that was written.
 
 mod body;
+mod connections;
 mod json;
 pub mod read;
 mod row;
@@ -17,21 +18,23 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
+use connections::Slot;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::WireEvent;
 
 /// The file's name in its folder.
 pub(crate) const FILE: &str = "llmtrail.db";
 
-/// How long SQLite itself waits for another process's lock.
-const BUSY: Duration = Duration::from_secs(2);
+/// How long SQLite itself waits for another process's lock. Short, for it does so with the process's own lock held.
+const BUSY: Duration = Duration::from_millis(200);
 
 /// How long a write is tried in all. Beyond this something holds the file that is not one of ours at work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The store in a folder, open for writing.
 pub(crate) struct Store {
-    db: Connection,
+    slot: Slot,
     path: PathBuf,
 }
 
@@ -46,13 +49,13 @@ impl Store {
             let why = format!("the local store {} cannot be made: {error}", path.display());
             Error::new(ErrorKind::Store, why).with_source(error)
         })?;
-        let fail = |error| trouble(&path, "cannot be opened", error);
-        let db = patiently(|| prepare(&path)).map_err(fail)?;
-        let version = schema::version(&db).map_err(fail)?;
+        let store = Self { slot: Slot::new(), path };
+        let version = patiently(|| store.with(|db| schema::version(db)));
+        let version = version.map_err(|error| trouble(&store.path, "cannot be opened", error))?;
         if version > schema::newest() {
-            return Err(too_new(&path, version));
+            return Err(too_new(&store.path, version));
         }
-        Ok(Self { db, path })
+        Ok(store)
     }
 
     /// Writes events in one transaction: all of them, or none and an error. An event that is already there stays as
@@ -61,15 +64,20 @@ impl Store {
         if events.is_empty() {
             return Ok(());
         }
-        let db = &mut self.db;
         patiently(|| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for event in events {
-                insert(&tx, event)?;
-            }
-            tx.commit()
+            self.with(|db| {
+                let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                for event in events {
+                    insert(&tx, event)?;
+                }
+                tx.commit()
+            })
         })
         .map_err(|error| trouble(&self.path, "cannot be written", error))
+    }
+
+    fn with<T>(&self, using: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.slot.with(|| prepare(&self.path), using)
     }
 }
 

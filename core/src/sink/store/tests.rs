@@ -60,13 +60,16 @@ fn message(number: usize) -> Value {
 /// Everything in the store, as it was written.
 fn all(dir: &Path) -> Vec<String> {
     let store = Store::open(dir).unwrap();
-    let mut ids = store.db.prepare("SELECT id FROM events ORDER BY id").unwrap();
-    let ids: Vec<i64> = ids.query_map([], |row| row.get(0)).unwrap().map(|id| id.unwrap()).collect();
-    ids.into_iter().map(|id| read_json(&store.db, id).unwrap().unwrap()).collect()
+    let all = store.with(|db| {
+        let mut ids = db.prepare("SELECT id FROM events ORDER BY id")?;
+        let ids = ids.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+        ids.into_iter().map(|id| read_json(db, id).map(Option::unwrap)).collect()
+    });
+    all.unwrap()
 }
 
 fn count(store: &Store, sql: &str) -> i64 {
-    store.db.query_row(sql, [], |row| row.get(0)).unwrap()
+    store.with(|db| db.query_row(sql, [], |row| row.get(0))).unwrap()
 }
 
 #[test]
@@ -154,19 +157,17 @@ fn columns_say_what_lists_need() {
         }))])
         .unwrap();
     let row = |column: &str| -> rusqlite::types::Value {
-        store.db.query_row(&format!("SELECT {column} FROM events"), [], |row| row.get(0)).unwrap()
+        store.with(|db| db.query_row(&format!("SELECT {column} FROM events"), [], |row| row.get(0))).unwrap()
     };
     assert_eq!(row("timestamp_ms"), 1_783_166_400_250_i64.into());
     assert_eq!(row("trace_id || name || distinct_id"), "tnu1".to_owned().into());
     assert_eq!(row("length(error)"), 300_i64.into());
     assert_eq!(row("total_input_tokens"), 18_i64.into());
     assert_eq!(row("properties"), r#"{"plan":"pro"}"#.to_owned().into());
-    let Ok((nano, atto)) =
-        store.db.query_row("SELECT cost_nano, cost_atto FROM events", [], |row| Ok((row.get(0)?, row.get(1)?)))
-    else {
-        panic!("no cost")
-    };
-    assert_eq!(row::amount(nano, atto).to_string(), "12.345678901234567891");
+    let cost = store.with(|db| {
+        db.query_row("SELECT cost_nano, cost_atto FROM events", [], |row| Ok(row::amount(row.get(0)?, row.get(1)?)))
+    });
+    assert_eq!(cost.unwrap().to_string(), "12.345678901234567891");
 }
 
 #[test]
@@ -211,27 +212,208 @@ fn only_the_user_can_read_it() {
 #[test]
 fn migrations_run_once_and_from_anywhere() {
     let folder = Folder::new();
-    let mut store = Store::open(&folder.0).unwrap();
-    store.write(&[event(&json!({"$ai_input": [message(1)]}))]).unwrap();
+    Store::open(&folder.0).unwrap().write(&[event(&json!({"$ai_input": [message(1)]}))]).unwrap();
     let next = [schema::STEPS, &["ALTER TABLE events ADD COLUMN more TEXT", "UPDATE events SET more = 'x'"]].concat();
+    let open = || Connection::open(folder.0.join(FILE)).unwrap();
     // Two at once, then once more.
-    let mut second = Store::open(&folder.0).unwrap();
-    let other = std::thread::spawn({
-        let next = next.clone();
-        move || schema::migrate(&mut second.db, &next)
+    std::thread::scope(|threads| {
+        for mut db in [open(), open()] {
+            db.busy_timeout(Duration::from_secs(10)).unwrap();
+            let next = &next;
+            threads.spawn(move || schema::migrate(&mut db, next).unwrap());
+        }
     });
-    schema::migrate(&mut store.db, &next).unwrap();
-    other.join().unwrap().unwrap();
-    schema::migrate(&mut store.db, &next).unwrap();
-    assert_eq!(count(&store, "SELECT count(*) FROM events WHERE more = 'x'"), 1);
-    assert_eq!(schema::version(&store.db).unwrap(), schema::newest() + 2);
+    let mut db = open();
+    schema::migrate(&mut db, &next).unwrap();
+    let count = |db: &Connection, sql: &str| -> i64 { db.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(count(&db, "SELECT count(*) FROM events WHERE more = 'x'"), 1);
+    assert_eq!(schema::version(&db).unwrap(), schema::newest() + 2);
     // A step that fails leaves nothing behind.
     let broken = [&next[..], &["CREATE TABLE half (a)", "nonsense"]].concat();
-    assert!(schema::migrate(&mut store.db, &broken).is_err());
-    assert_eq!(count(&store, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"), 0);
+    assert!(schema::migrate(&mut db, &broken).is_err());
+    assert_eq!(count(&db, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"), 0);
     // And this version says that it is too old.
     let error = Store::open(&folder.0).err().unwrap();
     assert!(error.to_string().contains("made by a newer llmtrail"), "{error}");
+    let error = read::Reader::open(&folder.0).err().unwrap();
+    assert!(error.to_string().contains("made by a newer llmtrail"), "{error}");
+}
+
+/// A file as version 1 left it, in SQL.
+#[test]
+fn a_store_of_version_1_is_read_and_written() {
+    let folder = Folder::new();
+    let db = Connection::open(folder.0.join(FILE)).unwrap();
+    db.execute_batch(include_str!("tests/version_1.sql")).unwrap();
+    assert_eq!(schema::version(&db).unwrap(), 1);
+    drop(db);
+    // For reading alone it is brought up to date as well.
+    let reader = read::Reader::open(&folder.0).unwrap().unwrap();
+    let traces = reader.recent_traces(10).unwrap();
+    assert_eq!(traces.iter().map(|trace| trace.id.as_str()).collect::<Vec<_>>(), ["trace-1"]);
+    assert_eq!(traces[0].totals.cost.to_string(), "0.0097698");
+    Store::open(&folder.0).unwrap().write(&[event(&json!({"$ai_input": [message(1)]}))]).unwrap();
+    let texts = all(&folder.0);
+    assert_eq!(texts.len(), 3);
+    assert_eq!(texts[0], include_str!("tests/version_1_event.json").trim_end());
+}
+
+/// Runs one of the tests below this in a process of its own.
+fn spawn(test: &str, dir: &Path) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("sink::store::tests::{test}"), "--ignored", "--nocapture"])
+        .env("LLMTRAIL_TEST_STORE", dir)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn given_dir() -> PathBuf {
+    std::env::var_os("LLMTRAIL_TEST_STORE").unwrap().into()
+}
+
+/// More batches than are ever written: processes that nobody stops end by themselves.
+const MANY: usize = 5000;
+
+fn batch(count: usize) -> Vec<WireEvent> {
+    (0..count)
+        .map(|n| event(&json!({"$ai_input": [message(n), {"fresh": uuid::Uuid::now_v7().to_string()}]})))
+        .collect()
+}
+
+#[test]
+#[ignore = "a process of the next tests"]
+fn process_that_writes() {
+    let mut store = Store::open(&given_dir()).unwrap();
+    for _ in 0..20 {
+        store.write(&batch(10)).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "a process of the next tests"]
+fn process_that_writes_until_it_is_killed() {
+    let mut store = Store::open(&given_dir()).unwrap();
+    for _ in 0..MANY {
+        store.write(&batch(10)).unwrap();
+    }
+}
+
+#[test]
+fn processes_write_at_once_and_some_are_killed() {
+    let folder = Folder::new();
+    let mut victims: Vec<_> = (0..2).map(|_| spawn("process_that_writes_until_it_is_killed", &folder.0)).collect();
+    let writers: Vec<_> = (0..8).map(|_| spawn("process_that_writes", &folder.0)).collect();
+    let killed = std::thread::spawn(move || {
+        for victim in &mut victims {
+            std::thread::sleep(Duration::from_millis(300));
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+        }
+    });
+    for mut writer in writers {
+        assert!(writer.wait().unwrap().success());
+    }
+    killed.join().unwrap();
+    let store = Store::open(&folder.0).unwrap();
+    let whole: String = store.with(|db| db.query_row("PRAGMA integrity_check", [], |row| row.get(0))).unwrap();
+    assert_eq!(whole, "ok");
+    // Of the killed ones whole batches.
+    let total = count(&store, "SELECT count(*) FROM events");
+    assert!(total >= 8 * 200 && total % 10 == 0, "{total}");
+    assert_eq!(count(&store, "SELECT count(*) FROM event_contents"), total * 2);
+    drop(store);
+    assert_eq!(i64::try_from(all(&folder.0).len()).unwrap(), total);
+}
+
+#[cfg(unix)]
+#[test]
+#[ignore = "a process of the next test"]
+fn process_that_forks_while_it_writes() {
+    const FORKS: usize = 30;
+    let dir = given_dir();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let written = threads.spawn(|| {
+            let mut store = Store::open(&dir).unwrap();
+            let mut batches = 0;
+            while !done.load(Ordering::Relaxed) && batches < MANY {
+                store.write(&batch(10)).unwrap();
+                batches += 1;
+            }
+            batches
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        for _ in 0..FORKS {
+            #[expect(unsafe_code, reason = "the point of the test")]
+            // SAFETY: the child only writes and ends, without going back into the test harness.
+            unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    // A child that finds a lock held by a thread that it has not would wait for ever.
+                    libc::alarm(20);
+                    let wrote = Store::open(&dir).and_then(|mut store| store.write(&batch(10)));
+                    libc::_exit(i32::from(wrote.is_err()));
+                }
+                let mut status = -1;
+                libc::waitpid(child, &raw mut status, 0);
+                assert_eq!(status, 0);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        let batches: usize = written.join().unwrap();
+        assert_eq!(all(&dir).len(), (batches + FORKS) * 10);
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fork_in_the_middle_of_writing_harms_neither() {
+    let folder = Folder::new();
+    let mut child = spawn("process_that_forks_while_it_writes", &folder.0);
+    assert!(child.wait().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_place_that_cannot_be_written() {
+    use std::os::unix::fs::PermissionsExt;
+    // Even root cannot make a folder here.
+    let error = Store::open(Path::new("/proc/llmtrail")).err().unwrap();
+    assert!(error.to_string().contains("cannot be made"), "{error}");
+    assert!(read::Reader::open(Path::new("/proc/llmtrail")).unwrap().is_none());
+
+    let folder = Folder::new();
+    Store::open(&folder.0).unwrap().write(&[event(&json!({"$ai_trace_id": "t", "$ai_input": [message(1)]}))]).unwrap();
+    let allow = |mode: u32, file_mode: u32| {
+        std::fs::set_permissions(folder.0.join(FILE), PermissionsExt::from_mode(file_mode)).unwrap();
+        std::fs::set_permissions(&folder.0, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    allow(0o500, 0o400);
+    if std::fs::write(folder.0.join("probe"), "").is_err() {
+        let error = Store::open(&folder.0).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Store);
+    }
+    let reader = read::Reader::open(&folder.0).unwrap().unwrap();
+    assert_eq!(reader.recent_traces(5).unwrap().len(), 1);
+    allow(0o700, 0o600);
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_no_panic() {
+    let folder = Folder::new();
+    Store::open(&folder.0).unwrap().write(&batch(200)).unwrap();
+    let path = folder.0.join(FILE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    for byte in bytes.iter_mut().skip(4096) {
+        *byte = 0x5a;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let written = Store::open(&folder.0).and_then(|mut store| store.write(&batch(1)));
+    let error = written.unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+    let read = read::Reader::open(&folder.0).and_then(|reader| reader.unwrap().recent_traces(5));
+    assert!(read.is_err());
 }
 
 #[test]
