@@ -7,9 +7,10 @@ a call that fails, and a Claude call with a cached prompt. Run it with `make dem
 import json
 import os
 
-import llmtrail
 from anthropic import Anthropic
 from openai import OpenAI, OpenAIError
+
+import llmtrail
 
 ARTICLES = {
     "Refunds": "Refunds reach the original payment method within five working days of the return.",
@@ -55,7 +56,10 @@ def answer(question: str) -> str:
     with llmtrail.trace("answer question", properties={"channel": "web"}) as trace:
         found = retrieve(question)
         messages = [
-            {"role": "system", "content": "Answer from these articles: " + "; ".join(ARTICLES[t] for t in found)},
+            {
+                "role": "system",
+                "content": "Answer from these articles: " + "; ".join(ARTICLES[t] for t in found),
+            },
             {"role": "user", "content": question},
         ]
         text = ""
@@ -78,7 +82,9 @@ def order(question: str) -> str:
                 {"role": "tool", "tool_call_id": call.id, "content": json.dumps(span.output)},
             ]
         try:
-            openai.with_options(max_retries=0).chat.completions.create(model="no-such-model", messages=messages)
+            openai.with_options(max_retries=0).chat.completions.create(
+                model="no-such-model", messages=messages
+            )
         except OpenAIError:
             pass  # The event has it; a real application would now use its fallback model, as we do.
         second = openai.chat.completions.create(model="gpt-5-mini", messages=messages, tools=TOOLS)

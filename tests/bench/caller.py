@@ -59,7 +59,9 @@ def client_of(httpx):
             body = request.content
             if b'"stream":true' in body[-200:]:
                 chunks = STREAM[b"include_usage" in body[-200:]]
-                return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Chunks(chunks))
+                return httpx.Response(
+                    200, headers={"content-type": "text/event-stream"}, stream=Chunks(chunks)
+                )
             return httpx.Response(200, headers={"content-type": "application/json"}, stream=Chunks(PLAIN))
 
     return httpx.Client(transport=Provider())
@@ -92,7 +94,12 @@ def measure(calls: dict[str, Callable[[], None]]) -> dict[str, dict[str, float]]
 
 
 def import_times() -> dict[str, float]:
-    statements = {"bare": "pass", "llmtrail": "import llmtrail", "posthog": "import posthog", "posthog.ai.openai": "import posthog.ai.openai"}
+    statements = {
+        "bare": "pass",
+        "llmtrail": "import llmtrail",
+        "posthog": "import posthog",
+        "posthog.ai.openai": "import posthog.ai.openai",
+    }
     times: dict[str, list[float]] = {name: [] for name in statements}
     for _ in range(15):
         for name, statement in statements.items():
@@ -105,13 +112,16 @@ def import_times() -> dict[str, float]:
 
 def main() -> None:
     import httpx2
-    import llmtrail
     import openai
     from posthog import Posthog
     from posthog.ai.openai import OpenAI as PostHogOpenAI
 
+    import llmtrail
+
     loopback = os.environ.get("LOOPBACK", str(ROOT / "target/release/loopback"))
-    server = subprocess.Popen([loopback, "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [loopback, "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert server.stdout is not None
     host = server.stdout.readline().strip().removeprefix("listening on ")
     threading.Thread(target=server.stdout.read, daemon=True).start()

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 ROOT = Path(__file__).parent
-KEYS = set("shows source url method request_headers response_headers status end error".split())
+KEYS = {"shows", "source", "url", "method", "request_headers", "response_headers", "status", "end", "error"}
 KEYS |= {"asked_usage", "provider", "cost", "cost_note"}
 ENDS = {None, "complete", "abandoned", "error", "timeout"}
 EVENTS = {"$ai_generation", "$ai_embedding"}
