@@ -92,6 +92,11 @@ test-prices: $(STAMPS)/python
 	$(PY) core/data/build_catalogue.py --check
 	$(PY) core/data/build_catalogue.py --cross-check > .work/prices-cross-check.txt || { tail .work/prices-cross-check.txt; exit 1; }
 
+# The real SDKs, newest and oldest. The package is abi3, so the oldest's environment can use the one that was built.
+test-e2e-python: $(STAMPS)/python-package $(STAMPS)/python-oldest | .work/results
+	cd tests/e2e/python && LLMTRAIL_E2E_OUT=$(ROOT)/.work/e2e-python.json $(PY) -m pytest -q . 2>&1 | tee $(ROOT)/.work/results/e2e-python.txt
+	cd tests/e2e/python && PYTHONPATH=$(ROOT)/bindings-python/python $(ROOT)/.work/venv-oldest/bin/python -m pytest -q . 2>&1 | tee $(ROOT)/.work/results/e2e-python-oldest.txt
+
 # The same calls through the real SDKs of both languages, then their events side by side.
 test-e2e: test-e2e-python test-e2e-node
 	$(PY) tests/e2e/compare.py .work/e2e-python.json .work/e2e-node.json
@@ -102,7 +107,7 @@ lint: build ## formats, lints and types
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	cd bindings-python && $(PY) -m mypy --strict python/llmtrail
+	cd bindings-python && $(PY) -m mypy --strict python/llmtrail && MYPYPATH=python $(PY) -m mypy.stubtest llmtrail._core
 	npm run lint --prefix bindings-node --silent
 	$(PY) tests/corpus/check.py
 .PHONY: lint
