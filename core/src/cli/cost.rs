@@ -21,7 +21,11 @@ Examples:
   llmtrail cost --since 2026-07-01 --by user
   llmtrail cost --json | jq -r .total.total_cost_usd_exact
 
-Sums are exact, to the last digit. Calls without a known price are not in them, and are named below.")]
+Sums are exact, to the last digit. Calls without a known price are not in them, and are named below.
+
+--json: {since, by, groups: [{<by>, calls, errors, unpriced_calls, total_input_tokens, cache_read_input_tokens,
+  cache_creation_input_tokens, output_tokens, reasoning_tokens, total_cost_usd, total_cost_usd_exact}], total: {the same},
+  unpriced: [{provider, model, calls}]}")]
 pub(super) struct Args {
     /// Only calls since a date (2026-07-01), a time (2026-07-01T09:30), or for so long (90m, 24h, 7d, 4w)
     #[arg(long, value_name = "WHEN")]

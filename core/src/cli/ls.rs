@@ -20,7 +20,14 @@ Examples:
 
 Columns: input tokens with cached ones included, those that came from a cache, output tokens, the time that was spent
 waiting for the provider, the time to the first token of a stream, US dollars (? where the price is not known, + where
-that of some calls is not), and the id for llmtrail show. Status: ↻2 is a call that its SDK tried again twice.")]
+that of some calls is not), and the id for llmtrail show. Status: ↻2 is a call that its SDK tried again twice.
+
+--json: {traces: [{trace_id, name, session_id, distinct_id, timestamp, duration, calls, errors, unpriced_calls,
+  total_input_tokens, cache_read_input_tokens, cache_creation_input_tokens, output_tokens, reasoning_tokens,
+  total_cost_usd, total_cost_usd_exact, own, events: [{event, uuid, depth, timestamp, span_id, parent_id, model,
+  provider, is_error, latency, ...}]}]}
+Events come parents first, depth says how deep; own is the trace's own event. Keys are those of PostHog's properties
+without $ai_ and are always there; null is what is not known. total_input_tokens counts cached ones whoever reports.")]
 pub(super) struct Args {
     /// How many traces
     #[arg(long, short = 'n', value_name = "N", default_value = "20")]

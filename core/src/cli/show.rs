@@ -19,7 +19,10 @@ use crate::store::{Found, Reader, Row, Trace};
 Examples:
   llmtrail show 9f3a2b1c       by the id that ls shows
   llmtrail show chat-42-turn-1 by the id that your program gave to a trace
-  llmtrail show 9f3a2b1c --json | jq '.event.captured.properties'")]
+  llmtrail show 9f3a2b1c --json | jq '.event.captured.properties'
+
+--json: {event: {...}} or {trace: {..., own, events: [...]}} as in ls, and in each event captured: what was captured, to
+the byte.")]
 pub(super) struct Args {
     /// Id of a trace, span or call, or enough of its beginning or end
     id: String,
@@ -327,13 +330,15 @@ fn cost(terminal: &mut Terminal<'_>, row: &Row, details: Option<&Value>) -> Resu
     let mut facts = Vec::new();
     if let Some(source) = text("source").filter(|source| source != "unknown") {
         let mut from = source;
-        if let (Some(model), Some(provider)) = (text("model"), text("provider")) {
-            let _ = write!(from, ": {model} at {provider}");
-        }
-        for (name, word) in [("match", "match"), ("mode", "mode"), ("catalogue", "")] {
-            if let Some(text) = text(name) {
-                let _ = write!(from, ", {text}{}{word}", if word.is_empty() { "" } else { " " });
+        if from == "local" {
+            from.push_str(": it runs here, and costs nothing unless a price is set");
+        } else {
+            if let (Some(model), Some(provider)) = (text("model"), text("provider")) {
+                let _ = write!(from, ": {model} at {provider}");
             }
+            from.extend(text("match").map(|how| format!(", {how} match")));
+            from.extend(text("mode").map(|mode| format!(", {mode} mode")));
+            from.extend(text("catalogue").map(|catalogue| format!(", {catalogue}")));
         }
         facts.push(("price from", from));
     }

@@ -73,10 +73,13 @@ pub(super) fn print(terminal: &mut Terminal<'_>, columns: &[Column], lines: &[Li
     let mut widths: Vec<usize> = (0..columns.len())
         .map(|at| rows().map(|row| wide(at, &row[at])).max().unwrap_or(0).max(width(columns[at].head)))
         .collect();
-    let gap = if terminal.is_narrow() { 1 } else { 2 };
+    let mut gap = 2;
     if let Some(room) = terminal.width {
-        let total = |widths: &[usize]| used.iter().map(|at| widths[*at] + gap).sum::<usize>().saturating_sub(gap);
-        while total(&widths) > room {
+        let total = |widths: &[usize], gap| used.iter().map(|at| widths[*at] + gap).sum::<usize>().saturating_sub(gap);
+        if terminal.is_narrow() && total(&widths, gap) > room {
+            gap = 1;
+        }
+        while total(&widths, gap) > room {
             let gives = used.iter().copied().filter_map(|at| {
                 let (least, worth) = columns[at].gives?;
                 (widths[at] > least).then_some((at, widths[at] * 100 / worth))
