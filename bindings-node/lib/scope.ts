@@ -28,7 +28,7 @@ export interface TraceOptions extends ScopeOptions {
 /** What can be given to a span. */
 export interface SpanOptions extends ScopeOptions {
   /** `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text. */
-  spanType?: string
+  type?: string
   /** What went in. */
   input?: unknown
 }
