@@ -59,11 +59,19 @@ impl Client {
     /// A client with a configuration that is already resolved.
     ///
     /// # Errors
-    /// A config error when the price file cannot be used: it names the line and column.
-    pub fn with_config(config: Config) -> Result<Self> {
+    /// A config error when the price file cannot be used: it names the line and column. A file that only the environment
+    /// names is a warning instead.
+    pub fn with_config(mut config: Config) -> Result<Self> {
         let mut book = PriceBook::new();
-        if let Some(path) = &config.prices {
-            book.load(path).map_err(|error| Error::config(format!("prices: {error}")).with_source(error))?;
+        if let Some(path) = &config.prices
+            && let Err(error) = book.load(path)
+        {
+            let text = format!("prices: {error}");
+            if !config.prices_from_env {
+                return Err(Error::config(text).with_source(error));
+            }
+            // An environment variable must not stop a program that somebody else wrote.
+            config.warnings.push(format!("LLMTRAIL_PRICES is ignored: {text}"));
         }
         let prices = Arc::new(ArcSwap::from_pointee(book));
         Ok(Self(Arc::new(Shared { config: Arc::new(config), prices, core: ArcSwapOption::empty() })))

@@ -96,6 +96,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// A price file.
     pub prices: Option<PathBuf>,
+    /// The price file was named by the environment alone: what is wrong with it is a warning.
+    pub prices_from_env: bool,
     /// Refresh prices from OpenRouter in the background.
     pub prices_update: bool,
     /// Provider of a host that is not known: `host[:port]` to provider.
@@ -202,6 +204,7 @@ impl Default for Config {
             spool: SpoolMode::default(),
             dir: data_dir(),
             prices: None,
+            prices_from_env: false,
             prices_update: false,
             hosts: Vec::new(),
             warnings: Vec::new(),
@@ -263,6 +266,7 @@ impl Options {
                 break;
             }
         }
+        config.prices_from_env = config.prices.is_some();
         for (given, value) in &self.values {
             let Some(row) = TABLE.iter().find(|row| language.name_of(row.name) == *given) else {
                 return Err(Error::config(unknown_option(language, given)));
@@ -303,7 +307,10 @@ impl Config {
                     "distinct_id" => self.distinct_id = (!text.is_empty()).then(|| text.to_owned()),
                     "dir" if text.is_empty() => return Err("expected a folder, got an empty string".to_owned()),
                     "dir" => self.dir = PathBuf::from(text),
-                    "prices" => self.prices = Some(PathBuf::from(text)),
+                    "prices" => {
+                        self.prices = Some(PathBuf::from(text));
+                        self.prices_from_env = false;
+                    }
                     other => unreachable!("{other} is not a text"),
                 }
             }
