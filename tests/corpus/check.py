@@ -1,6 +1,7 @@
 """Checks the shape of the corpus: files, keys, names, and that the redacted media are the bytes of the wire.
 
-It knows nothing of llmtrail and only guards against slips.
+It knows nothing of llmtrail and only guards against slips. A binary event stream must say what its `events.json`
+says.
 """
 
 import base64
@@ -8,19 +9,28 @@ import hashlib
 import json
 import re
 import sys
+import zlib
 from decimal import Decimal
 from pathlib import Path
 
 ROOT = Path(__file__).parent
 KEYS = {"shows", "source", "url", "method", "request_headers", "response_headers", "status", "end", "error"}
-KEYS |= {"asked_usage", "provider", "cost", "cost_note"}
+KEYS |= {"asked_usage", "provider", "cost", "cost_note", "pending"}
+BODIES = {"response.json", "response.sse", "response.bin", "response.body"}
 ENDS = {None, "complete", "abandoned", "error", "timeout"}
-EVENTS = {"$ai_generation", "$ai_embedding"}
-ALWAYS = {"$ai_provider", "$ai_base_url", "$ai_request_url", "$ai_model", "$ai_input", "$ai_tokens_source"}
+ADDRESS = {"$ai_provider", "$ai_base_url", "$ai_request_url", "$ai_model"}
+CALL = ADDRESS | {"$ai_input", "$ai_tokens_source"}
+ALWAYS = {
+    "$ai_generation": CALL,
+    "$ai_embedding": CALL,
+    "$ai_span": ADDRESS | {"$ai_span_name", "$ai_span_type", "$ai_input_state"},
+}
+STREAM_PATH = re.compile(r"/(converse-stream|invoke-with-response-stream)$|:streamRawPredict$")
 NEVER = re.compile(
     r"\$(lib|ai_lib|ai_.*cost)|\$ai_(trace_id|span_id|parent_id|session_id|latency|time_to_first_token)$"
     r"|\$ai_consumer_pause$|\$process_person_profile$|\$geoip_disable$"
 )
+SIGNED = {"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-date", "x-amz-security-token"}
 HOLDER = re.compile(r"\[redacted ([^,\]]+), (\d+) bytes, sha256:([0-9a-f]{16})\]")
 BASE64 = re.compile(rb"[A-Za-z0-9+/]{8,}={0,2}")
 
@@ -42,10 +52,48 @@ def media(node):
         yield from media(item)
 
 
+def number(raw):
+    return int.from_bytes(raw, "big")
+
+
+def messages(raw):
+    """The messages of an AWS event stream as {headers, payload, crc}; what is left at the end: {cut, of}."""
+    while raw:
+        size, width = number(raw[:4]), number(raw[4:8])
+        if len(raw) < size:
+            yield {"cut": len(raw), "of": size}
+            return
+        head, message, headers = raw[12 : 12 + width], raw[: size - 4], {}
+        if zlib.crc32(raw[:8]) != number(raw[8:12]):
+            raise ValueError("the checksum of a prelude is wrong")
+        while head:
+            name, head = head[1 : 1 + head[0]], head[1 + head[0] :]
+            end = 3 + number(head[1:3])
+            headers[name.decode()], head = head[3:end].decode(), head[end:]
+        found = {"headers": headers, "payload": json.loads(message[12 + width :])}
+        right = zlib.crc32(message) == number(raw[size - 4 : size])
+        yield found if right else {**found, "crc": "wrong"}
+        raw = raw[size:]
+
+
+def check_events(folder):
+    """The complaints about `events.json`, which says in text what the binary stream says."""
+    told = json.loads((folder / "events.json").read_bytes())
+    for event in told:
+        if "decoded" in event and json.loads(base64.b64decode(event["payload"]["bytes"])) != event["decoded"]:
+            yield f"decoded is not what the bytes say: {event['decoded']}"
+    told = [{key: value for key, value in event.items() if key != "decoded"} for event in told]
+    if told != list(messages((folder / "response.bin").read_bytes())):
+        yield "events.json is not what response.bin says"
+
+
 def check(folder):
     """The complaints about one case."""
     names = {path.name for path in folder.iterdir()}
-    bodies = names & {"response.json", "response.sse", "response.body"}
+    bodies = names & BODIES
+    if "response.bin" in bodies and "events.json" in names:
+        yield from check_events(folder)
+        names.remove("events.json")
     if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", folder.name):
         yield "folder names are lower case words joined by _"
     if names - bodies != {"case.json", "request.json", "expected.json"} or len(bodies) > 1:
@@ -61,10 +109,14 @@ def check(folder):
     yield from (f"unknown key in case.json: {key}" for key in set(case) - KEYS)
     yield from (f"missing in case.json: {key}" for key in {"shows", "source", "url"} - set(case))
     yield from (f"not for expected.json: {key}" for key in properties if NEVER.match(key))
-    yield from (f"missing in expected.json: {key}" for key in ALWAYS - set(properties))
-    yield from (f"null: {key}" for key, value in properties.items() if value is None)
-    if set(expected) != {"event", "properties"} or expected["event"] not in EVENTS:
+    if set(expected) != {"event", "properties"} or expected["event"] not in ALWAYS:
         yield "expected.json is {event, properties}"
+        return
+    always = set(ALWAYS[expected["event"]])
+    if properties.get("$ai_wire_format") == "unknown":
+        always.remove("$ai_input")
+    yield from (f"missing in expected.json: {key}" for key in always - set(properties))
+    yield from (f"null: {key}" for key, value in properties.items() if value is None)
     if case.get("end") not in ENDS or ("error" in case) != (case.get("end") in ("error", "timeout")):
         yield "end is unknown, or error is given without it"
     if ("status" in case) != bool(bodies) or properties.get("$ai_http_status") != case.get("status"):
@@ -72,8 +124,10 @@ def check(folder):
     if case["url"].split("?")[0] != properties["$ai_request_url"]:
         yield "$ai_request_url is not the URL without its query"
     streams = (properties.get("$ai_stream", False), "$ai_stream_status" in properties)
-    if streams != (bool(request.get("stream")),) * 2:
+    if streams != (bool(request.get("stream") or STREAM_PATH.search(properties["$ai_request_url"])),) * 2:
         yield "$ai_stream and $ai_stream_status follow the request"
+    if any(name.lower() in SIGNED for name in case.get("request_headers", {})):
+        yield "a credential or a signature among the request's headers"
     found = payloads(wire)
     for mime, size, digest in HOLDER.findall(json.dumps(properties)):
         if not any(int(size) == length and full.startswith(digest) for length, full in found):

@@ -71,7 +71,7 @@ impl Case {
             path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
         };
         let mut response = Bytes::new();
-        for file in ["response.json", "response.sse", "response.body"] {
+        for file in ["response.json", "response.sse", "response.bin", "response.body"] {
             let path = folder.join(file);
             if path.exists() {
                 response = bytes(&path)?;
@@ -113,7 +113,8 @@ impl Case {
         Self::read(&corpus.join(format).join(name)).ok()
     }
 
-    /// Every case of a corpus, in the order of their names.
+    /// Every case of a corpus that something reads already (`pending` says that nothing does), in the order of their
+    /// names.
     ///
     /// # Errors
     /// As [`Case::read`].
@@ -131,6 +132,7 @@ impl Case {
             }
         }
         folders.sort();
+        folders.retain(|folder| json(&folder.join("case.json")).map_or(true, |about| about["pending"] != true));
         folders.iter().map(|folder| Self::read(folder)).collect()
     }
 
