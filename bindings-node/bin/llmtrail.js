@@ -1,2 +1,2 @@
 #!/usr/bin/env node
-process.exitCode = require('../dist/native.js').native.runCli(process.argv.slice(2))
+process.exitCode = require('../dist/native.js').native().runCli(process.argv.slice(2))

@@ -94,7 +94,7 @@ export class Client {
   /** @throws {ConfigError} for an option that cannot be used; the message names it and says what is allowed. */
   constructor(options: Options = {}) {
     const json = toJson(options)
-    this.native = coded(() => new native.NativeClient(json))
+    this.native = coded(() => new (native().NativeClient)(json))
     deliverAtExit(this)
   }
 

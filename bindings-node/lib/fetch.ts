@@ -1,5 +1,5 @@
 import type { Client } from './client.js'
-import { native } from './native.js'
+import { type Native, native } from './native.js'
 import { Recorder } from './recorder.js'
 import { currentScope } from './scope.js'
 import { observeStream } from './stream.js'
@@ -32,7 +32,13 @@ export function observingOf(fetch: object): Observing | undefined {
 /** Set while an observed `fetch` calls the one below it: if that one is observed too, the call is recorded once. */
 let inside = false
 
-const names = native.headerNames()
+let headerNames: ReturnType<Native['headerNames']> | undefined
+
+/** The headers that the core reads. */
+function names(): ReturnType<Native['headerNames']> {
+  headerNames ??= native().headerNames()
+  return headerNames
+}
 
 /** A `fetch` that does what the one below it does, and has the calls to providers recorded. @internal */
 export function observe(how: Observing): Fetch {
@@ -45,13 +51,20 @@ export function observe(how: Observing): Fetch {
       recorder = begin(how, input, init)
       if (recorder) sent = outgoing(recorder, init)
     } catch {
-      how.client().note()
+      trouble(how)
     }
     if (!recorder) return inner.call(this, input, init)
     return attempt(this, how, inner, recorder, input, init, sent)
   }
   observers.set(observed, how)
   return observed
+}
+
+/** Counts a step of ours that failed. Where not even the core is there, the call goes on all the same. */
+function trouble(how: Observing): void {
+  try {
+    how.client().note()
+  } catch {}
 }
 
 /** Begins to record, if this is a call to a provider. */
@@ -68,7 +81,7 @@ function begin(how: Observing, input: Input, init: Init): Recorder | undefined {
     how.provider,
     currentScope()?.native,
     Date.now(),
-    picked(init?.headers ?? request?.headers, names.request),
+    picked(init?.headers ?? request?.headers, names().request),
     typeof body === 'string' ? body : undefined,
     bytesOf(body),
   )
@@ -147,7 +160,7 @@ function answered(
   }
   seen.add(response)
   const { status, headers } = response
-  recorder.response(status, picked(headers, names.response), Number(headers?.get('content-length') ?? 0))
+  recorder.response(status, picked(headers, names().response), Number(headers?.get('content-length') ?? 0))
   const body: unknown = response.body
   if (typeof (body as ReadableStream | null)?.getReader === 'function') {
     observeStream(body as ReadableStream<Uint8Array>, recorder, signal, owned)

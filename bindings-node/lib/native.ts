@@ -112,8 +112,13 @@ export interface Native {
   runCli(args: string[]): number
 }
 
-/** @internal */
-export const native: Native = load()
+let loaded: Native | undefined
+
+/** The core, loaded when it is first needed: whoever only imports the package does not pay for it. @internal */
+export function native(): Native {
+  loaded ??= load()
+  return loaded
+}
 
 function load(): Native {
   const { platform, arch } = process

@@ -1,6 +1,7 @@
 import type { Client } from './client.js'
 import { ConfigError } from './errors.js'
 import { type Fetch, observe, observingOf } from './fetch.js'
+import { native } from './native.js'
 
 /** How to observe a client. */
 export interface WrapOptions {
@@ -37,6 +38,8 @@ export function wrapClient<T>(client: T, options: WrapOptions, trail: () => Clie
   }
   const already = observingOf(client.fetch)
   if (already && already.client === trail && already.provider === provider && !copy) return client
+  // Without its core nothing would be recorded, which must be said here and not be found out later.
+  native()
   const observed = observe({
     client: trail,
     provider,
