@@ -248,8 +248,18 @@ fn a_drop_does_not_wait_beyond_its_deadline() {
     assert!(begun.elapsed() < DROP_DEADLINE + Duration::from_millis(500));
 }
 
+/// In a process of its own: what is measured is every thread with the worker's name.
 #[test]
 fn an_idle_worker_sleeps() {
+    let alone = ["--exact", "deliver::tests::an_idle_worker_alone", "--ignored", "--nocapture"];
+    let done = std::process::Command::new(std::env::current_exe().unwrap()).args(alone).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "run by `an_idle_worker_sleeps`"]
+fn an_idle_worker_alone() {
     let (delivery, _) = scripted(vec![]);
     delivery.offer(emit(1), 100);
     delivery.flush(LONG);
