@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 KEYS = {"shows", "source", "url", "method", "request_headers", "response_headers", "status", "end", "error"}
 KEYS |= {"asked_usage", "provider", "cost", "cost_note", "pending"}
-BODIES = {"response.json", "response.sse", "response.bin", "response.body"}
+BODIES = {"response.json", "response.sse", "response.ndjson", "response.bin", "response.body"}
 ENDS = {None, "complete", "abandoned", "error", "timeout"}
 ADDRESS = {"$ai_provider", "$ai_base_url", "$ai_request_url", "$ai_model"}
 CALL = ADDRESS | {"$ai_input", "$ai_tokens_source"}
@@ -32,13 +32,16 @@ NEVER = re.compile(
 )
 SIGNED = {"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-date", "x-amz-security-token"}
 HOLDER = re.compile(r"\[redacted ([^,\]]+), (\d+) bytes, sha256:([0-9a-f]{16})\]")
-BASE64 = re.compile(rb"[A-Za-z0-9+/]{8,}={0,2}")
+# Google's SDK sends the alphabet for URLs.
+BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}={0,2}")
+PIECES = re.compile(rb'"(?:data|audio)": ?"([A-Za-z0-9+/=]+)"')
 
 
 def payloads(body):
-    """(length, SHA-256) of every base64 run in the body, and of a stream's audio pieces joined."""
-    decoded = [base64.b64decode(run) for run in BASE64.findall(body) if len(run) % 4 == 0]
-    audio = re.findall(rb'"data":"([A-Za-z0-9+/=]+)"', body)
+    """(length, SHA-256) of the body, of every base64 run in it, and of a stream's audio pieces joined."""
+    runs = [run for run in BASE64.findall(body) if len(run) % 4 == 0]
+    decoded = [body, *(base64.b64decode(run, b"-_" if set(run) & set(b"-_") else None) for run in runs)]
+    audio = PIECES.findall(body)
     if len(audio) > 1:
         decoded.append(b"".join(base64.b64decode(piece) for piece in audio))
     return {(len(raw), hashlib.sha256(raw).hexdigest()) for raw in decoded}
@@ -87,6 +90,19 @@ def check_events(folder):
         yield "events.json is not what response.bin says"
 
 
+def asks_stream(wire, url, request):
+    """Whether a request asks for a stream, in the way of its wire format; None where it cannot be seen."""
+    if wire == "gemini_generate":
+        return ":streamGenerateContent" in url
+    if isinstance(request, bytes):
+        return b'name="stream"\r\n\r\ntrue\r\n' in request if request else None
+    if url.endswith("/audio/speech"):
+        return request.get("stream_format") == "sse"
+    if wire == "ollama_embed":
+        return False
+    return bool(request.get("stream", wire == "ollama_chat") or STREAM_PATH.search(url.split("?")[0]))
+
+
 def check(folder):
     """The complaints about one case."""
     names = {path.name for path in folder.iterdir()}
@@ -96,14 +112,17 @@ def check(folder):
         names.remove("events.json")
     if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", folder.name):
         yield "folder names are lower case words joined by _"
-    if names - bodies != {"case.json", "request.json", "expected.json"} or len(bodies) > 1:
+    requests = names & {"request.json", "request.body"}
+    if names - bodies - requests != {"case.json", "expected.json"} or len(bodies) > 1 or len(requests) != 1:
         yield f"wrong files: {sorted(names)}"
         return
     case = json.loads((folder / "case.json").read_bytes())
     expected = json.loads((folder / "expected.json").read_bytes())
-    request = json.loads((folder / "request.json").read_bytes())
+    request = (folder / requests.pop()).read_bytes()
     properties = expected["properties"]
-    wire = b"".join((folder / name).read_bytes() for name in {"request.json", *bodies})
+    found = payloads(request) | payloads(b"".join((folder / name).read_bytes() for name in bodies))
+    if "request.json" in names:
+        request = json.loads(request)
     if "response.json" in bodies:
         json.loads((folder / "response.json").read_bytes().decode("utf-8", "replace"))
     yield from (f"unknown key in case.json: {key}" for key in set(case) - KEYS)
@@ -115,6 +134,8 @@ def check(folder):
     always = set(ALWAYS[expected["event"]])
     if properties.get("$ai_wire_format") == "unknown":
         always.remove("$ai_input")
+    if folder.parent.name == "openai_audio":
+        always -= {"$ai_input", "$ai_model"}
     yield from (f"missing in expected.json: {key}" for key in always - set(properties))
     yield from (f"null: {key}" for key, value in properties.items() if value is None)
     if case.get("end") not in ENDS or ("error" in case) != (case.get("end") in ("error", "timeout")):
@@ -124,11 +145,11 @@ def check(folder):
     if case["url"].split("?")[0] != properties["$ai_request_url"]:
         yield "$ai_request_url is not the URL without its query"
     streams = (properties.get("$ai_stream", False), "$ai_stream_status" in properties)
-    if streams != (bool(request.get("stream") or STREAM_PATH.search(properties["$ai_request_url"])),) * 2:
+    asked = asks_stream(folder.parent.name, case["url"], request)
+    if asked is not None and streams != (asked,) * 2:
         yield "$ai_stream and $ai_stream_status follow the request"
     if any(name.lower() in SIGNED for name in case.get("request_headers", {})):
         yield "a credential or a signature among the request's headers"
-    found = payloads(wire)
     for mime, size, digest in HOLDER.findall(json.dumps(properties)):
         if not any(int(size) == length and full.startswith(digest) for length, full in found):
             yield f"no payload on the wire is {mime}, {size} bytes, {digest}"
