@@ -36,9 +36,8 @@ describe('the corpus', () => {
   it.each(cases)('%s', async (name) => {
     const folder = join(CORPUS, name)
     const about = json(folder, 'case.json')
-    const file = ['response.json', 'response.sse', 'response.bin', 'response.body'].find((file) =>
-      existsSync(join(folder, file)),
-    )
+    const file = readdirSync(folder).find((file) => file.startsWith('response.'))
+    const request = existsSync(join(folder, 'request.body')) ? 'request.body' : 'request.json'
     // @ts-expect-error The raw hand-over is not part of what the package declares.
     const call: NativeCall = client.native.begin(
       about.method ?? 'POST',
@@ -48,7 +47,7 @@ describe('the corpus', () => {
       Date.now(),
       lines(about.request_headers),
       undefined,
-      readFileSync(join(folder, 'request.json')),
+      readFileSync(join(folder, request)),
     )
     if (about.asked_usage) expect(call.insertion()?.text).toContain('include_usage')
     const body = file === undefined ? Buffer.alloc(0) : readFileSync(join(folder, file))

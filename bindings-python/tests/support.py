@@ -84,7 +84,8 @@ def read_case(name: str) -> dict[str, Any]:
     """A case's `case.json`, with `request` and `response` bytes and the `expected` event."""
     folder = CORPUS / name
     case: dict[str, Any] = json.loads((folder / "case.json").read_bytes())
-    case["request"] = (folder / "request.json").read_bytes()
+    form = folder / "request.body"
+    case["request"] = (form if form.exists() else folder / "request.json").read_bytes()
     bodies = [path for path in folder.iterdir() if path.name.startswith("response.")]
     case["response"] = bodies[0].read_bytes() if bodies else None
     case["expected"] = json.loads((folder / "expected.json").read_bytes())

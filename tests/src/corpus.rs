@@ -71,12 +71,13 @@ impl Case {
             path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
         };
         let mut response = Bytes::new();
-        for file in ["response.json", "response.sse", "response.bin", "response.body"] {
+        for file in ["response.json", "response.sse", "response.ndjson", "response.bin", "response.body"] {
             let path = folder.join(file);
             if path.exists() {
                 response = bytes(&path)?;
             }
         }
+        let form = folder.join("request.body");
         let end = match about.get("end").and_then(Value::as_str) {
             None | Some("complete") => CaseEnd::Complete,
             Some("abandoned") => CaseEnd::Abandoned,
@@ -90,7 +91,7 @@ impl Case {
             method: text("method").unwrap_or_else(|| "POST".to_owned()),
             url: text("url").ok_or_else(|| wrong(folder, "case.json has no url"))?,
             request_headers: headers(about.get("request_headers")),
-            request: bytes(&folder.join("request.json"))?,
+            request: bytes(&if form.exists() { form } else { folder.join("request.json") })?,
             status: about.get("status").and_then(Value::as_u64).and_then(|status| status.try_into().ok()),
             response_headers: headers(about.get("response_headers")),
             response,
