@@ -105,8 +105,9 @@ impl<S: Stage> Delivery<S> {
             drop(state);
             return false;
         }
-        // The worker empties the queue before it sleeps, so only the first input has to wake it.
-        let wake = state.inputs.is_empty();
+        // The worker empties the queue before it sleeps, so only the first input has to wake it, and not even that one
+        // while the worker naps: waking a thread costs the caller more than everything else here.
+        let wake = state.inputs.is_empty() && !state.napping;
         state.inputs.push_back((input, size));
         state.offered += 1;
         let unborn = state.life == Life::Unborn;
@@ -138,6 +139,7 @@ impl<S: Stage> Delivery<S> {
     /// Waits until everything offered so far went through the stage, at most this long. True when it did.
     pub(crate) fn settle(&self, timeout: Duration) -> bool {
         let offered = self.shared.state().offered;
+        self.shared.wake.notify_one();
         self.shared.wait(deadline(timeout), |state| state.processed >= offered || state.life != Life::Running)
             && self.shared.state().processed >= offered
     }

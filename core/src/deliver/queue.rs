@@ -29,6 +29,8 @@ pub(crate) struct State<S: Stage> {
     pub(crate) inputs: VecDeque<(S::Input, usize)>,
     pub(crate) books: Books,
     pub(crate) life: Life,
+    /// The worker had work a moment ago and looks again by itself.
+    pub(crate) napping: bool,
     /// What the worker's thread takes with it when it starts.
     pub(crate) luggage: Option<(S, Option<Box<dyn Sink>>)>,
     /// When a thread that could not be started may be tried again.
@@ -63,6 +65,7 @@ impl<S: Stage> Shared<S> {
             inputs: VecDeque::new(),
             books: Books::default(),
             life: Life::Unborn,
+            napping: false,
             luggage: Some((stage, sink)),
             start_after: None,
             offered: 0,

@@ -68,6 +68,9 @@ enum Topic {
     Lane(Kind),
 }
 
+/// After work the worker looks again after this time before it sleeps until it is woken: calls seldom come alone.
+const NAP: Duration = Duration::from_millis(5);
+
 struct Worker<S: Stage> {
     shared: Arc<Shared<S>>,
     config: Arc<Config>,
@@ -126,14 +129,16 @@ impl<S: Stage> Worker<S> {
     async fn run(&mut self) {
         self.introduce();
         loop {
-            let more = self.process_inputs();
+            let (some, more) = self.process_inputs();
             self.tick();
             self.begin_flushes();
             self.begin_sends();
             if self.end_flushes() {
                 return;
             }
-            let answers = self.wait(more).await;
+            self.shared.state().napping = some && !more;
+            let answers = self.wait(if more { Some(Duration::ZERO) } else { some.then_some(NAP) }).await;
+            self.shared.state().napping = false;
             for (lane, outcome) in answers {
                 self.settle(lane, outcome);
             }
@@ -159,8 +164,8 @@ impl<S: Stage> Worker<S> {
         instant.saturating_duration_since(self.start)
     }
 
-    /// Runs inputs through the stage for a while. True when there are more.
-    fn process_inputs(&mut self) -> bool {
+    /// Runs inputs through the stage for a while. Says whether there were any, and whether there are more.
+    fn process_inputs(&mut self) -> (bool, bool) {
         let until = Instant::now() + SLICE;
         let mut out = Vec::new();
         let mut next = self.shared.state().inputs.pop_front();
@@ -184,7 +189,7 @@ impl<S: Stage> Worker<S> {
         if some {
             self.shared.changed.notify_all();
         }
-        !self.shared.state().inputs.is_empty()
+        (some, !self.shared.state().inputs.is_empty())
     }
 
     fn held(&self) -> usize {
@@ -306,13 +311,14 @@ impl<S: Stage> Worker<S> {
         end
     }
 
-    /// Waits for an answer, for callers, or for the next thing that is due.
-    async fn wait(&mut self, more: bool) -> Vec<(usize, Outcome)> {
-        if more {
+    /// Waits for an answer, for callers, or for the next thing that is due, at most so long.
+    async fn wait(&mut self, most: Option<Duration>) -> Vec<(usize, Outcome)> {
+        if most == Some(Duration::ZERO) {
             // The runtime looks after its sockets before it comes back.
             tokio::task::yield_now().await;
         }
-        let until = if more { Duration::ZERO } else { self.next_due() };
+        let due = self.next_due();
+        let until = most.map_or(due, |most| due.min(self.now() + most));
         let mut woken = pin!(self.shared.wake.notified());
         let mut timer = pin!(tokio::time::sleep_until(tokio::time::Instant::from_std(later(self.start, until))));
         let sends = &mut self.sends;
