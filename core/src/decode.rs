@@ -1,12 +1,15 @@
 //! From bytes to meaning: which provider and wire format, and what the exchange says.
 
+mod address;
 mod anthropic_messages;
 pub(crate) mod call;
+mod error;
 mod framing;
 pub(crate) mod json;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_responses;
+mod settle;
 
 use std::time::Duration;
 
@@ -14,137 +17,11 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::exchange::{End, Exchange};
-use call::{Call, CallError, StreamStatus, Tokens};
-
-/// A wire format: how a provider's bytes are to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Wire {
-    /// OpenAI chat completions and everything compatible.
-    OpenAiChat,
-    /// OpenAI Responses.
-    OpenAiResponses,
-    /// OpenAI embeddings and everything compatible.
-    OpenAiEmbeddings,
-    /// Anthropic messages.
-    AnthropicMessages,
-}
-
-/// What the address of a request says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recognised {
-    /// The wire format.
-    pub wire: Wire,
-    /// The provider's canonical name.
-    pub provider: String,
-    /// The host is loopback or private and nobody said who it is: calls cost nothing unless a price is set.
-    pub local: bool,
-    /// The provider is one that reports usage in streams when asked.
-    pub reports_stream_usage: bool,
-    /// Length of the endpoint's suffix in the path.
-    pub(crate) suffix: usize,
-}
-
-/// Endpoints by the end of their path.
-const ENDPOINTS: &[(&str, Wire)] = &[
-    ("/chat/completions", Wire::OpenAiChat),
-    ("/responses", Wire::OpenAiResponses),
-    ("/embeddings", Wire::OpenAiEmbeddings),
-    ("/v1/messages", Wire::AnthropicMessages),
-];
-
-/// Hosts by suffix: provider, and whether it knows `stream_options.include_usage`.
-const HOSTS: &[(&str, &str, bool)] = &[
-    ("api.openai.com", "openai", true),
-    ("openai.azure.com", "azure", true),
-    ("cognitiveservices.azure.com", "azure", true),
-    ("services.ai.azure.com", "azure", true),
-    ("api.anthropic.com", "anthropic", false),
-    ("generativelanguage.googleapis.com", "google-ai-studio", true),
-    ("aiplatform.googleapis.com", "google-vertex", true),
-    ("openrouter.ai", "openrouter", true),
-    ("api.groq.com", "groq", true),
-    ("api.mistral.ai", "mistral", false),
-    ("api.deepseek.com", "deepseek", true),
-    ("api.together.xyz", "together", true),
-    ("api.together.ai", "together", true),
-    ("api.fireworks.ai", "fireworks", true),
-    ("api.x.ai", "xai", true),
-    ("api.perplexity.ai", "perplexity", false),
-    ("api.cohere.ai", "cohere", false),
-    ("api.cohere.com", "cohere", false),
-    ("api.cerebras.ai", "cerebras", true),
-    ("api.moonshot.ai", "moonshotai", true),
-    ("api.moonshot.cn", "moonshotai", true),
-    ("api.z.ai", "zai", false),
-    ("api.minimax.io", "minimax", false),
-];
-
-/// Reads a request's address. `None`: not a call that is recorded, which is then left wholly alone.
-///
-/// `named` is the provider that the application gave; it wins over the host.
-pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) -> Option<Recognised> {
-    if !method.eq_ignore_ascii_case("POST") {
-        return None;
-    }
-    let parts = Address::of(url)?;
-    let (suffix, wire) = ENDPOINTS.iter().find(|(suffix, _)| parts.path.ends_with(suffix))?;
-    let known = HOSTS.iter().find(|(host, ..)| {
-        parts.host.strip_suffix(host).is_some_and(|front| front.is_empty() || front.ends_with(['.', '-']))
-    });
-    let configured = config.hosts.iter().find(|(host, _)| host == &parts.host_port || host == &parts.host);
-    let chosen = named.or(configured.map(|(_, provider)| provider.as_str()));
-    let local = chosen.is_none() && known.is_none() && parts.is_private();
-    let provider = match (chosen, known) {
-        (Some(name), _) => crate::price::canonical_provider(name).into_owned(),
-        (None, Some((_, provider, _))) => (*provider).to_owned(),
-        (None, None) if local => "local".to_owned(),
-        (None, None) => parts.host.clone(),
-    };
-    let reports_stream_usage = HOSTS.iter().any(|(_, name, asks)| *name == provider && *asks);
-    Some(Recognised { wire: *wire, provider, local, reports_stream_usage, suffix: suffix.len() })
-}
-
-/// The parts of a URL that matter, without query, fragment and user information.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) scheme: String,
-    pub(crate) host: String,
-    pub(crate) host_port: String,
-    pub(crate) path: String,
-}
-
-impl Address {
-    /// Splits a URL by hand: this runs on the caller's thread for every request that a client makes.
-    pub(crate) fn of(url: &str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, tail) = rest.split_at(end);
-        let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
-        let host = match host_port.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host.to_owned(),
-            _ => host_port.clone(),
-        };
-        let path = tail.split(['?', '#']).next().unwrap_or_default();
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-        Some(Self { scheme: scheme.to_ascii_lowercase(), host, host_port, path: path.to_owned() })
-    }
-
-    fn is_private(&self) -> bool {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(ip) = host.parse::<std::net::IpAddr>() {
-            return match ip {
-                std::net::IpAddr::V4(ip) => {
-                    ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified()
-                }
-                std::net::IpAddr::V6(ip) => {
-                    ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
-                }
-            };
-        }
-        host == "localhost" || host.ends_with(".localhost") || host.ends_with(".local") || !host.contains('.')
-    }
-}
+pub(crate) use address::Address;
+pub use address::{Recognised, Wire, recognise};
+use call::{Call, CallError, StreamStatus};
+pub(crate) use error::provider_error;
+pub(crate) use settle::{settle_exclusive, settle_inclusive};
 
 /// The event of one exchange; `None` when its address is not that of a call. Pure but for fresh ids: what the worker
 /// does with an exchange, without the waiting for retries.
@@ -152,19 +29,91 @@ pub fn event_of(config: &Config, exchange: Exchange) -> Option<crate::event::Eve
     crate::pipeline::event_of(config, exchange)
 }
 
-/// Reads a whole exchange. Never fails: what cannot be read is absent, and said to be unreadable.
-pub(crate) fn read(wire: Wire, exchange: &Exchange) -> Call {
-    let mut call = Call { embedding: wire == Wire::OpenAiEmbeddings, ..Call::default() };
-    let request = parse(&exchange.request_body).unwrap_or_default();
-    if request.is_object() {
-        match wire {
-            Wire::OpenAiChat => openai_chat::request(&request, &mut call),
-            Wire::OpenAiResponses => openai_responses::request(&request, &mut call),
-            Wire::OpenAiEmbeddings => openai_embeddings::request(&request, &mut call),
-            Wire::AnthropicMessages => anthropic_messages::request(&request, &mut call),
-        }
+/// What a decoder may look at.
+pub(crate) struct Source<'a> {
+    /// The exchange with its headers and times.
+    pub(crate) exchange: &'a Exchange,
+    /// What the address said.
+    pub(crate) found: &'a Recognised,
+    /// The request's body; null when it is no JSON.
+    pub(crate) request: &'a Value,
+}
+
+impl Source<'_> {
+    /// A response header that is not empty.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(self.exchange, name)
     }
-    if let Some(id) = header(exchange, "x-request-id").or_else(|| header(exchange, "request-id")) {
+}
+
+/// How one wire format is read: plain functions from bytes to a [`Call`], one set a file.
+pub(crate) struct Format {
+    /// It is of embeddings: no messages come back, and no stream.
+    pub(crate) embedding: bool,
+    /// Reads the request (the body is JSON, or null where there is no JSON to see).
+    pub(crate) request: fn(&Source<'_>, &mut Call),
+    /// Reads the body of an answer, or what a stream was folded into.
+    pub(crate) response: fn(&Source<'_>, &Value, &mut Call),
+    /// Makes the fold of a stream.
+    pub(crate) fold: fn(&Source<'_>) -> Box<dyn Fold>,
+    /// The framing of an answer whose content type does not say it; gets the first bytes of the body.
+    pub(crate) framing: fn(&Source<'_>, &[u8]) -> Option<Box<dyn framing::Framing>>,
+    /// Reads an answer that is no JSON object (sound, plain text); false when it cannot.
+    pub(crate) other: fn(&Source<'_>, &[u8], &mut Call) -> bool,
+    /// Finds the error in an error body, where it is told in this format's own way.
+    pub(crate) error: fn(&Source<'_>, &Value) -> Option<CallError>,
+    /// An `error` member of an answer with status 200 is an error in place of the answer.
+    pub(crate) error_in_answer: bool,
+}
+
+/// What most formats have.
+pub(crate) const PLAIN: Format = Format {
+    embedding: false,
+    request: |_, _| {},
+    response: |_, _, _| {},
+    fold: |_| Box::new(NoStream),
+    framing: |_, _| None,
+    other: |_, _, _| false,
+    error: |_, _| None,
+    error_in_answer: true,
+};
+
+fn format(wire: Wire) -> &'static Format {
+    match wire {
+        Wire::OpenAiChat => &openai_chat::FORMAT,
+        Wire::OpenAiResponses => &openai_responses::FORMAT,
+        Wire::OpenAiEmbeddings => &openai_embeddings::FORMAT,
+        Wire::AnthropicMessages => &anthropic_messages::FORMAT,
+    }
+}
+
+/// The fold of a format that has no streams.
+struct NoStream;
+
+impl Fold for NoStream {
+    fn event(&mut self, _name: &str, _data: &Value, _at: Duration) {}
+    fn done(&mut self) {}
+    fn finish(self: Box<Self>) -> Folded {
+        Folded { body: Value::Null, complete: true, error: None, first_content_at: None }
+    }
+}
+
+/// Reads a whole exchange. Never fails: what cannot be read is absent, and said to be unreadable.
+pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
+    let request = parse(&exchange.request_body).unwrap_or_default();
+    let source = &Source { exchange, found, request: &request };
+    let format = format(source.found.wire);
+    let mut call = Call {
+        embedding: format.embedding,
+        model_requested: found.model.clone(),
+        stream: found.streams == Some(true),
+        ..Call::default()
+    };
+    if request.is_object() || request.is_null() {
+        (format.request)(source, &mut call);
+    }
+    let ids = ["x-request-id", "request-id", "x-amzn-requestid", "x-debug-trace-id", "x-litellm-call-id"];
+    if let Some(id) = ids.iter().find_map(|name| source.header(name)) {
         call.metadata.insert("request_id".to_owned(), id.into());
     }
     let Some(status) = exchange.status else {
@@ -190,39 +139,35 @@ pub(crate) fn read(wire: Wire, exchange: &Exchange) -> Call {
         }
         return call;
     };
+    let first = chunks.first().map(|chunk| &chunk.bytes[..]).unwrap_or_default();
     if status >= 400 {
-        call.error = Some(http_error(status, &framing::join(&chunks)));
+        let body = framing::join(&chunks);
+        let own = parse(&body).and_then(|body| (format.error)(source, &body));
+        call.error = Some(own.unwrap_or_else(|| error::http_error(status, &body)));
         if call.stream {
             call.stream_status = Some(StreamStatus::Error);
         }
-    } else if let Some(framing) = framing::of_content_type(header(exchange, "content-type").unwrap_or_default()) {
-        read_stream(wire, &request, exchange, &chunks, framing, &mut call);
+    } else if let Some(framing) = framing::of_content_type(header(exchange, "content-type").unwrap_or_default())
+        .or_else(|| (format.framing)(source, first))
+    {
+        read_stream(format, source, &chunks, framing, &mut call);
     } else {
-        read_plain(wire, exchange, &framing::join(&chunks), &mut call);
+        read_plain(format, source, &framing::join(&chunks), &mut call);
     }
     call
 }
 
-fn read_response(wire: Wire, body: &Value, call: &mut Call) {
-    match wire {
-        Wire::OpenAiChat => openai_chat::response(body, call),
-        Wire::OpenAiResponses => openai_responses::response(body, call),
-        Wire::OpenAiEmbeddings => openai_embeddings::response(body, call),
-        Wire::AnthropicMessages => anthropic_messages::response(body, call),
-    }
-}
-
-fn read_plain(wire: Wire, exchange: &Exchange, body: &[u8], call: &mut Call) {
-    let parsed = parse(body).filter(Value::is_object);
-    if let Some(body) = &parsed {
+fn read_plain(format: &Format, source: &Source<'_>, body: &[u8], call: &mut Call) {
+    let end = &source.exchange.end;
+    if let Some(parsed) = parse(body).filter(Value::is_object) {
         // Gateways answer 200 with an error in place of an answer.
-        match body.get("error").filter(|error| is_error(error)) {
-            Some(error) if wire != Wire::OpenAiResponses => call.error = Some(provider_error(error)),
-            _ => read_response(wire, body, call),
+        match parsed.get("error").filter(|error| error::is_error(error)) {
+            Some(found) if format.error_in_answer => call.error = Some(error::provider_error(found)),
+            _ => (format.response)(source, &parsed, call),
         }
-    } else {
+    } else if *end != End::Complete || !(format.other)(source, body, call) {
         call.unreadable = true;
-        call.error = match &exchange.end {
+        call.error = match end {
             End::Failed(text) => Some(CallError::connection(text, true)),
             End::TimedOut(_) => Some(CallError::timeout()),
             End::Abandoned => Some(CallError::cancelled()),
@@ -233,34 +178,29 @@ fn read_plain(wire: Wire, exchange: &Exchange, body: &[u8], call: &mut Call) {
     if call.stream {
         call.stream_status = Some(match &call.error {
             None => StreamStatus::Complete,
-            Some(_) if exchange.end == End::Complete => StreamStatus::Error,
-            Some(_) => broken(&exchange.end),
+            Some(_) if *end == End::Complete => StreamStatus::Error,
+            Some(_) => broken(end),
         });
     }
 }
 
 fn read_stream(
-    wire: Wire,
-    request: &Value,
-    exchange: &Exchange,
+    format: &Format,
+    source: &Source<'_>,
     chunks: &[crate::Chunk],
     mut framing: Box<dyn framing::Framing>,
     call: &mut Call,
 ) {
-    let mut fold: Box<dyn Fold> = match wire {
-        Wire::OpenAiChat | Wire::OpenAiEmbeddings => Box::new(openai_chat::ChatFold::new(request)),
-        Wire::OpenAiResponses => Box::new(openai_responses::ResponsesFold::default()),
-        Wire::AnthropicMessages => Box::new(anthropic_messages::MessagesFold::default()),
-    };
+    let mut fold = (format.fold)(source);
     let mut events = Vec::new();
     for chunk in chunks {
         framing.push(&chunk.bytes, chunk.at, &mut events);
         feed(&mut *fold, &mut events);
     }
-    framing.finish(exchange.ended_at, &mut events);
+    framing.finish(source.exchange.ended_at, &mut events);
     feed(&mut *fold, &mut events);
     let folded = fold.finish();
-    read_response(wire, &folded.body, call);
+    (format.response)(source, &folded.body, call);
     call.first_content_at = folded.first_content_at;
     let status = if let Some(error) = folded.error {
         call.error = Some(error);
@@ -268,7 +208,7 @@ fn read_stream(
     } else if folded.complete {
         StreamStatus::Complete
     } else {
-        match &exchange.end {
+        match &source.exchange.end {
             End::Abandoned => {}
             End::TimedOut(_) => call.error = Some(CallError::timeout()),
             End::Failed(text) => call.error = Some(CallError::connection(text, true)),
@@ -347,187 +287,5 @@ fn broken(end: &End) -> StreamStatus {
     match ended(end) {
         StreamStatus::Complete => StreamStatus::Error,
         other => other,
-    }
-}
-
-fn is_error(error: &Value) -> bool {
-    match error {
-        Value::Object(members) => !members.is_empty(),
-        Value::String(text) => !text.is_empty(),
-        _ => false,
-    }
-}
-
-/// An error object (or text) of a provider.
-pub(crate) fn provider_error(error: &Value) -> CallError {
-    let name = |value: Option<&Value>| match value {
-        Some(Value::String(name)) if !name.is_empty() => Some(name.clone()),
-        Some(Value::Number(code)) => Some(code.to_string()),
-        _ => None,
-    };
-    let message = match error {
-        Value::String(text) => text.clone(),
-        other => json::text(other.get("message")).unwrap_or_else(|| other.to_string()),
-    };
-    // An event of the Responses stream carries its own type beside the code.
-    let kind = name(error.get("type").filter(|kind| *kind != "error"));
-    CallError { kind: kind.or_else(|| name(error.get("code"))), message }
-}
-
-fn http_error(status: u16, body: &[u8]) -> CallError {
-    let Some(parsed) = parse(body).filter(|body| body.is_object() || body.is_array()) else {
-        return CallError { kind: None, message: excerpt(status, body) };
-    };
-    // Some gateways send a list with one object.
-    let object = parsed.get(0).unwrap_or(&parsed);
-    let flat = object.get("message").is_some_and(Value::is_string);
-    match object.get("error").filter(|error| is_error(error)) {
-        // `{"error": "text", "message": ...}` and `{"error": "text"}` are both in use.
-        Some(error) if !(flat && error.is_string()) => provider_error(error),
-        _ if flat => provider_error(object),
-        _ => match json::text(object.get("detail")) {
-            Some(detail) => CallError { message: detail, ..provider_error(object) },
-            None => CallError { kind: None, message: excerpt(status, body) },
-        },
-    }
-}
-
-/// The beginning of a body that says what went wrong in no known form.
-fn excerpt(status: u16, body: &[u8]) -> String {
-    const MOST: usize = 1000;
-    let text = String::from_utf8_lossy(&body[..body.len().min(MOST * 4)]).trim().chars().take(MOST).collect::<String>();
-    if text.is_empty() { format!("HTTP {status}") } else { text }
-}
-
-/// Makes the buckets of a format that counts cached, audio and image tokens inside the input, and reasoning inside the
-/// output.
-pub(crate) fn settle_inclusive(call: &mut Call) {
-    let Tokens {
-        input,
-        output,
-        total,
-        cache_read,
-        cache_write,
-        reasoning,
-        audio_in,
-        audio_out,
-        image_in,
-        image_out,
-        ..
-    } = call.tokens;
-    let zero = |count: Option<u64>| count.unwrap_or(0);
-    let cached = zero(cache_read).saturating_add(zero(cache_write));
-    // More cached than there was input cannot be inside of it.
-    let exclusive = input.is_some_and(|input| cached > input);
-    let inside =
-        [audio_in, image_in].iter().copied().map(zero).fold(if exclusive { 0 } else { cached }, u64::saturating_add);
-    let spoken = zero(audio_out).saturating_add(zero(image_out));
-    // xAI counts reasoning beside the output; its total shows it.
-    let beside = match (input, output, total, reasoning) {
-        (Some(input), Some(output), Some(total), Some(reasoning)) => {
-            let plain = input.saturating_add(output);
-            reasoning > 0 && total != plain && total == plain.saturating_add(reasoning)
-        }
-        _ => false,
-    };
-    let within = if beside { spoken } else { spoken.saturating_add(zero(reasoning)) };
-    let usage = &mut call.usage;
-    usage.input_text = input.map(|input| input.saturating_sub(inside));
-    usage.cache_read = cache_read;
-    usage.cache_write_5m = cache_write;
-    usage.audio_in = audio_in;
-    usage.image_in = image_in;
-    usage.output_text = output.map(|output| output.saturating_sub(within));
-    usage.reasoning = reasoning;
-    usage.audio_out = audio_out;
-    usage.image_out = image_out;
-    let wrong_total = match (input, output, total) {
-        (Some(input), Some(output), Some(total)) => !beside && input.saturating_add(output) != total,
-        _ => false,
-    };
-    call.cache_exclusive = exclusive;
-    call.usage_inconsistent = exclusive
-        || wrong_total
-        || input.is_some_and(|input| inside > input)
-        || output.is_some_and(|output| within > output);
-}
-
-/// Makes the buckets of a format that counts cached tokens beside the input.
-pub(crate) fn settle_exclusive(call: &mut Call) {
-    let Tokens {
-        input, output, cache_read, cache_write, cache_write_5m, cache_write_1h, reasoning, web_searches, ..
-    } = call.tokens;
-    let within = reasoning.unwrap_or(0);
-    let split = cache_write_5m.zip(cache_write_1h);
-    let usage = &mut call.usage;
-    usage.input_text = input;
-    usage.cache_read = cache_read;
-    (usage.cache_write_5m, usage.cache_write_1h) = match split {
-        Some((short, long)) => (Some(short), Some(long)),
-        None => (cache_write, None),
-    };
-    usage.output_text = output.map(|output| output.saturating_sub(within));
-    usage.reasoning = reasoning;
-    usage.web_searches = web_searches;
-    call.cache_exclusive = true;
-    let wrong_split = split.zip(cache_write).is_some_and(|((short, long), all)| short.saturating_add(long) != all);
-    call.usage_inconsistent = wrong_split || output.is_some_and(|output| within > output);
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    fn provider(url: &str) -> Option<(Wire, String, bool)> {
-        let config = Config { hosts: vec![("llm.corp.example:8080".into(), "oai".into())], ..Config::default() };
-        recognise(&config, "POST", url, None).map(|found| (found.wire, found.provider, found.local))
-    }
-
-    #[test]
-    fn providers_come_from_the_host() {
-        for (url, wire, name, local) in [
-            ("https://api.openai.com/v1/chat/completions", Wire::OpenAiChat, "openai", false),
-            ("https://eu.api.openai.com/v1/responses", Wire::OpenAiResponses, "openai", false),
-            (
-                "https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=1",
-                Wire::OpenAiChat,
-                "azure",
-                false,
-            ),
-            ("https://api.anthropic.com/v1/messages?beta=true", Wire::AnthropicMessages, "anthropic", false),
-            ("http://user:pw@localhost:11434/v1/embeddings", Wire::OpenAiEmbeddings, "local", true),
-            ("http://[::1]:8000/v1/chat/completions/", Wire::OpenAiChat, "local", true),
-            ("http://llm.corp.example:8080/v1/chat/completions", Wire::OpenAiChat, "openai", false),
-            ("https://llm.corp.example/v1/chat/completions", Wire::OpenAiChat, "llm.corp.example", false),
-            (
-                "https://notapi.openai.com.evil.example/v1/responses",
-                Wire::OpenAiResponses,
-                "notapi.openai.com.evil.example",
-                false,
-            ),
-        ] {
-            assert_eq!(provider(url), Some((wire, name.to_owned(), local)), "{url}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_generation_is_left_alone() {
-        for url in [
-            "https://api.openai.com/v1/models",
-            "https://api.openai.com/v1/responses/resp_1/cancel",
-            "https://api.anthropic.com/v1/messages/count_tokens",
-            "https://api.anthropic.com/v1/messages/batches",
-            "not a url",
-        ] {
-            assert_eq!(provider(url), None, "{url}");
-        }
-        assert!(recognise(&Config::default(), "GET", "https://api.openai.com/v1/responses", None).is_none());
-    }
-
-    #[test]
-    fn a_name_given_by_the_application_wins() {
-        let found = recognise(&Config::default(), "POST", "http://127.0.0.1:9/v1/messages", Some("anthropic")).unwrap();
-        assert_eq!((found.provider.as_str(), found.local), ("anthropic", false));
     }
 }

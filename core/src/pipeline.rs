@@ -134,7 +134,7 @@ pub(crate) fn event_of(config: &Config, exchange: Exchange) -> Option<Event> {
 /// The event, and whether the answer was not in its format.
 fn event_of_attempt(config: &Config, book: &PriceBook, found: &Recognised, attempt: &Attempt) -> (Event, bool) {
     let exchange = &*attempt.exchange;
-    let call = decode::read(found.wire, exchange);
+    let call = decode::read(found, exchange);
     let usage = call.usage;
     let unreadable = call.unreadable;
     let reported = call.reported_usd.clone();

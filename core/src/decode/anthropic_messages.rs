@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
 use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
-use super::{Fold, Folded};
+use super::{Fold, Folded, Format, PLAIN, Source};
 
 const PARAMETERS: &[&str] = &[
     "max_tokens",
@@ -28,8 +28,12 @@ const PARAMETERS: &[&str] = &[
     "inference_geo",
 ];
 
-pub(super) fn request(body: &Value, call: &mut Call) {
-    call.model_requested = text(body.get("model"));
+/// How it is read.
+pub(super) const FORMAT: Format = Format { request, response, fold: |_| Box::new(MessagesFold::default()), ..PLAIN };
+
+fn request(source: &Source<'_>, call: &mut Call) {
+    let body = source.request;
+    call.model_requested = text(body.get("model")).or(call.model_requested.take());
     if let Some(messages) = body.get("messages").and_then(Value::as_array) {
         let system = body.get("system").filter(|system| is_something(system));
         let system = system.map(|system| json!({"role": "system", "content": system}));
@@ -38,10 +42,10 @@ pub(super) fn request(body: &Value, call: &mut Call) {
     call.parameters = pick(body, PARAMETERS);
     call.max_tokens = body.get("max_tokens").cloned();
     call.tools = body.get("tools").filter(|tools| is_something(tools)).cloned();
-    call.stream = body.get("stream") == Some(&Value::Bool(true));
+    call.stream |= body.get("stream") == Some(&Value::Bool(true));
 }
 
-pub(super) fn response(body: &Value, call: &mut Call) {
+fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     call.model = text(body.get("model"));
     call.response_id = text(body.get("id"));
     call.stop_reasons.extend(text(body.get("stop_reason")));

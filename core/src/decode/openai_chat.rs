@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
 use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
-use super::{Fold, Folded};
+use super::{Fold, Folded, Format, PLAIN, Source};
 
 const PARAMETERS: &[&str] = &[
     "temperature",
@@ -45,16 +45,21 @@ const PARAMETERS: &[&str] = &[
 const PLACED: &[&str] =
     &["role", "content", "refusal", "reasoning_content", "reasoning", "audio", "tool_calls", "function_call"];
 
-pub(super) fn request(body: &Value, call: &mut Call) {
-    call.model_requested = text(body.get("model"));
+/// How it is read.
+pub(super) const FORMAT: Format =
+    Format { request, response, fold: |source| Box::new(ChatFold::new(source.request)), ..PLAIN };
+
+fn request(source: &Source<'_>, call: &mut Call) {
+    let body = source.request;
+    call.model_requested = text(body.get("model")).or(call.model_requested.take());
     call.input = body.get("messages").cloned();
     call.parameters = pick(body, PARAMETERS);
     call.max_tokens = body.get("max_completion_tokens").or_else(|| body.get("max_tokens")).cloned();
     call.tools = body.get("tools").or_else(|| body.get("functions")).filter(|tools| is_something(tools)).cloned();
-    call.stream = body.get("stream") == Some(&Value::Bool(true));
+    call.stream |= body.get("stream") == Some(&Value::Bool(true));
 }
 
-pub(super) fn response(body: &Value, call: &mut Call) {
+pub(super) fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     call.model = text(body.get("model"));
     call.response_id = text(body.get("id"));
     call.completion_id = call.response_id.clone();

@@ -7,17 +7,21 @@ use serde_json::Value;
 
 use super::call::{Call, Tokens};
 use super::json::{count, pick, text};
+use super::{Format, PLAIN, Source};
 
 const PARAMETERS: &[&str] = &["dimensions", "encoding_format"];
 
-pub(super) fn request(body: &Value, call: &mut Call) {
-    call.embedding = true;
-    call.model_requested = text(body.get("model"));
+/// How it is read.
+pub(super) const FORMAT: Format = Format { embedding: true, request, response, ..PLAIN };
+
+fn request(source: &Source<'_>, call: &mut Call) {
+    let body = source.request;
+    call.model_requested = text(body.get("model")).or(call.model_requested.take());
     call.input = body.get("input").filter(|input| !input.is_null()).cloned();
     call.parameters = pick(body, PARAMETERS);
 }
 
-pub(super) fn response(body: &Value, call: &mut Call) {
+fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     call.model = text(body.get("model"));
     call.response_id = text(body.get("id"));
     if let Some(vectors) = body.get("data").and_then(Value::as_array) {

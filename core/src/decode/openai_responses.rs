@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
 use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
-use super::{Fold, Folded};
+use super::{Fold, Folded, Format, PLAIN, Source};
 
 const PARAMETERS: &[&str] = &[
     "temperature",
@@ -28,8 +28,13 @@ const PARAMETERS: &[&str] = &[
     "top_logprobs",
 ];
 
-pub(super) fn request(body: &Value, call: &mut Call) {
-    call.model_requested = text(body.get("model"));
+/// How it is read.
+pub(super) const FORMAT: Format =
+    Format { request, response, fold: |_| Box::new(ResponsesFold::default()), error_in_answer: false, ..PLAIN };
+
+fn request(source: &Source<'_>, call: &mut Call) {
+    let body = source.request;
+    call.model_requested = text(body.get("model")).or(call.model_requested.take());
     let mut messages = Vec::new();
     if let Some(instructions) = body.get("instructions").filter(|instructions| is_something(instructions)) {
         messages.push(json!({"role": "system", "content": instructions}));
@@ -43,7 +48,7 @@ pub(super) fn request(body: &Value, call: &mut Call) {
     call.parameters = pick(body, PARAMETERS);
     call.max_tokens = body.get("max_output_tokens").cloned();
     call.tools = body.get("tools").filter(|tools| is_something(tools)).cloned();
-    call.stream = body.get("stream") == Some(&Value::Bool(true));
+    call.stream |= body.get("stream") == Some(&Value::Bool(true));
 }
 
 /// An item of the input as a message.
@@ -64,7 +69,7 @@ fn input_item(item: &Value) -> Value {
     }
 }
 
-pub(super) fn response(body: &Value, call: &mut Call) {
+fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     call.model = text(body.get("model"));
     call.response_id = text(body.get("id"));
     call.service_tier = text(body.get("service_tier"));

@@ -1,0 +1,196 @@
+//! Which provider and wire format: what the address of a request says.
+
+use crate::config::Config;
+
+/// A wire format: how a provider's bytes are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wire {
+    /// OpenAI chat completions and everything compatible.
+    OpenAiChat,
+    /// OpenAI Responses.
+    OpenAiResponses,
+    /// OpenAI embeddings and everything compatible.
+    OpenAiEmbeddings,
+    /// Anthropic messages.
+    AnthropicMessages,
+}
+
+/// What the address of a request says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recognised {
+    /// The wire format.
+    pub wire: Wire,
+    /// The provider's canonical name.
+    pub provider: String,
+    /// The host is loopback or private and nobody said who it is: calls cost nothing unless a price is set.
+    pub local: bool,
+    /// The provider is one that reports usage in streams when asked.
+    pub reports_stream_usage: bool,
+    /// The model, where the path names it.
+    pub model: Option<String>,
+    /// Whether a stream is asked for, where the path says so.
+    pub streams: Option<bool>,
+    /// Length of the endpoint's suffix in the path.
+    pub(crate) suffix: usize,
+}
+
+/// Endpoints by the end of their path.
+const ENDPOINTS: &[(&str, Wire)] = &[
+    ("/chat/completions", Wire::OpenAiChat),
+    ("/responses", Wire::OpenAiResponses),
+    ("/embeddings", Wire::OpenAiEmbeddings),
+    ("/v1/messages", Wire::AnthropicMessages),
+];
+
+/// Hosts by suffix: provider, and whether it knows `stream_options.include_usage`.
+const HOSTS: &[(&str, &str, bool)] = &[
+    ("api.openai.com", "openai", true),
+    ("openai.azure.com", "azure", true),
+    ("cognitiveservices.azure.com", "azure", true),
+    ("services.ai.azure.com", "azure", true),
+    ("api.anthropic.com", "anthropic", false),
+    ("generativelanguage.googleapis.com", "google-ai-studio", true),
+    ("aiplatform.googleapis.com", "google-vertex", true),
+    ("openrouter.ai", "openrouter", true),
+    ("api.groq.com", "groq", true),
+    ("api.mistral.ai", "mistral", false),
+    ("api.deepseek.com", "deepseek", true),
+    ("api.together.xyz", "together", true),
+    ("api.together.ai", "together", true),
+    ("api.fireworks.ai", "fireworks", true),
+    ("api.x.ai", "xai", true),
+    ("api.perplexity.ai", "perplexity", false),
+    ("api.cohere.ai", "cohere", false),
+    ("api.cohere.com", "cohere", false),
+    ("api.cerebras.ai", "cerebras", true),
+    ("api.moonshot.ai", "moonshotai", true),
+    ("api.moonshot.cn", "moonshotai", true),
+    ("api.z.ai", "zai", false),
+    ("api.minimax.io", "minimax", false),
+];
+
+/// Reads a request's address. `None`: not a call that is recorded, which is then left wholly alone.
+///
+/// `named` is the provider that the application gave; it wins over the host.
+pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) -> Option<Recognised> {
+    if !method.eq_ignore_ascii_case("POST") {
+        return None;
+    }
+    let parts = Address::of(url)?;
+    let (suffix, wire) = ENDPOINTS.iter().find(|(suffix, _)| parts.path.ends_with(suffix))?;
+    let known = HOSTS.iter().find(|(host, ..)| {
+        parts.host.strip_suffix(host).is_some_and(|front| front.is_empty() || front.ends_with(['.', '-']))
+    });
+    let configured = config.hosts.iter().find(|(host, _)| host == &parts.host_port || host == &parts.host);
+    let chosen = named.or(configured.map(|(_, provider)| provider.as_str()));
+    let local = chosen.is_none() && known.is_none() && parts.is_private();
+    let provider = match (chosen, known) {
+        (Some(name), _) => crate::price::canonical_provider(name).into_owned(),
+        (None, Some((_, provider, _))) => (*provider).to_owned(),
+        (None, None) if local => "local".to_owned(),
+        (None, None) => parts.host.clone(),
+    };
+    let reports_stream_usage = HOSTS.iter().any(|(_, name, asks)| *name == provider && *asks);
+    let suffix = suffix.len();
+    Some(Recognised { wire: *wire, provider, local, reports_stream_usage, model: None, streams: None, suffix })
+}
+
+/// The parts of a URL that matter, without query, fragment and user information.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) scheme: String,
+    pub(crate) host: String,
+    pub(crate) host_port: String,
+    pub(crate) path: String,
+}
+
+impl Address {
+    /// Splits a URL by hand: this runs on the caller's thread for every request that a client makes.
+    pub(crate) fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+        let host = match host_port.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host.to_owned(),
+            _ => host_port.clone(),
+        };
+        let path = tail.split(['?', '#']).next().unwrap_or_default();
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        Some(Self { scheme: scheme.to_ascii_lowercase(), host, host_port, path: path.to_owned() })
+    }
+
+    fn is_private(&self) -> bool {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(ip) = host.parse::<std::net::IpAddr>() {
+            return match ip {
+                std::net::IpAddr::V4(ip) => {
+                    ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified()
+                }
+                std::net::IpAddr::V6(ip) => {
+                    ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
+                }
+            };
+        }
+        host == "localhost" || host.ends_with(".localhost") || host.ends_with(".local") || !host.contains('.')
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn provider(url: &str) -> Option<(Wire, String, bool)> {
+        let config = Config { hosts: vec![("llm.corp.example:8080".into(), "oai".into())], ..Config::default() };
+        recognise(&config, "POST", url, None).map(|found| (found.wire, found.provider, found.local))
+    }
+
+    #[test]
+    fn providers_come_from_the_host() {
+        for (url, wire, name, local) in [
+            ("https://api.openai.com/v1/chat/completions", Wire::OpenAiChat, "openai", false),
+            ("https://eu.api.openai.com/v1/responses", Wire::OpenAiResponses, "openai", false),
+            (
+                "https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=1",
+                Wire::OpenAiChat,
+                "azure",
+                false,
+            ),
+            ("https://api.anthropic.com/v1/messages?beta=true", Wire::AnthropicMessages, "anthropic", false),
+            ("http://user:pw@localhost:11434/v1/embeddings", Wire::OpenAiEmbeddings, "local", true),
+            ("http://[::1]:8000/v1/chat/completions/", Wire::OpenAiChat, "local", true),
+            ("http://llm.corp.example:8080/v1/chat/completions", Wire::OpenAiChat, "openai", false),
+            ("https://llm.corp.example/v1/chat/completions", Wire::OpenAiChat, "llm.corp.example", false),
+            (
+                "https://notapi.openai.com.evil.example/v1/responses",
+                Wire::OpenAiResponses,
+                "notapi.openai.com.evil.example",
+                false,
+            ),
+        ] {
+            assert_eq!(provider(url), Some((wire, name.to_owned(), local)), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_generation_is_left_alone() {
+        for url in [
+            "https://api.openai.com/v1/models",
+            "https://api.openai.com/v1/responses/resp_1/cancel",
+            "https://api.anthropic.com/v1/messages/count_tokens",
+            "https://api.anthropic.com/v1/messages/batches",
+            "not a url",
+        ] {
+            assert_eq!(provider(url), None, "{url}");
+        }
+        assert!(recognise(&Config::default(), "GET", "https://api.openai.com/v1/responses", None).is_none());
+    }
+
+    #[test]
+    fn a_name_given_by_the_application_wins() {
+        let found = recognise(&Config::default(), "POST", "http://127.0.0.1:9/v1/messages", Some("anthropic")).unwrap();
+        assert_eq!((found.provider.as_str(), found.local), ("anthropic", false));
+    }
+}
