@@ -35,12 +35,26 @@ pub struct Recognised {
     pub(crate) suffix: usize,
 }
 
-/// Endpoints by the end of their path.
-const ENDPOINTS: &[(&str, Wire)] = &[
-    ("/chat/completions", Wire::OpenAiChat),
-    ("/responses", Wire::OpenAiResponses),
-    ("/embeddings", Wire::OpenAiEmbeddings),
-    ("/v1/messages", Wire::AnthropicMessages),
+/// What an endpoint's path says.
+#[derive(Debug, Default)]
+struct Said {
+    /// Length of what lies behind the base address.
+    suffix: usize,
+    model: Option<String>,
+    streams: Option<bool>,
+    /// The provider, where the path says it and nobody else does.
+    provider: Option<&'static str>,
+}
+
+/// Whether a request is to the endpoints of one wire format, and what its path says then.
+type Reader = fn(&Place<'_>) -> Option<Said>;
+
+/// The endpoints of the wire formats; the first that knows a path has it.
+const ENDPOINTS: &[(Wire, Reader)] = &[
+    (Wire::OpenAiChat, |at| at.ends(&["/chat/completions"])),
+    (Wire::OpenAiResponses, |at| at.ends(&["/responses"])),
+    (Wire::OpenAiEmbeddings, |at| at.ends(&["/embeddings"])),
+    (Wire::AnthropicMessages, |at| at.ends(&["/v1/messages"])),
 ];
 
 /// Hosts by suffix: provider, and whether it knows `stream_options.include_usage`.
@@ -70,6 +84,50 @@ const HOSTS: &[(&str, &str, bool)] = &[
     ("api.minimax.io", "minimax", false),
 ];
 
+/// The provider of hosts whose names are made by rule.
+fn cloud(host: &str) -> Option<&'static str> {
+    if let Some(front) = host.strip_suffix(".googleapis.com") {
+        // `us-central1-aiplatform`, and `aiplatform.us.rep`.
+        let vertex = front.ends_with("-aiplatform") || front.starts_with("aiplatform.") && front.ends_with(".rep");
+        return vertex.then_some("google-vertex");
+    }
+    let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().find_map(|zone| host.strip_suffix(zone))?;
+    let bedrock = |label| matches!(label, "bedrock-runtime" | "bedrock-runtime-fips" | "bedrock-mantle");
+    aws.split('.').any(bedrock).then_some("amazon-bedrock")
+}
+
+/// The provider that a host belongs to.
+fn known(host: &str) -> Option<&'static str> {
+    let listed = HOSTS
+        .iter()
+        .find(|(suffix, ..)| host.strip_suffix(suffix).is_some_and(|front| front.is_empty() || front.ends_with('.')));
+    listed.map(|(_, provider, _)| *provider).or_else(|| cloud(host))
+}
+
+/// Where a request goes, as the endpoints' readers see it.
+struct Place<'a> {
+    address: &'a Address,
+    /// The provider that the application named, for this client or for the host.
+    chosen: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// The path ends in one of these.
+    fn ends(&self, suffixes: &[&str]) -> Option<Said> {
+        let suffix = suffixes.iter().find(|suffix| self.address.path.ends_with(*suffix))?.len();
+        Some(Said { suffix, ..Said::default() })
+    }
+
+    /// The provider is known, and is this one.
+    #[expect(dead_code, reason = "for the formats whose paths say nothing by themselves")]
+    fn is(&self, provider: &str) -> bool {
+        match self.chosen {
+            Some(name) => crate::price::canonical_provider(name) == provider,
+            None => known(&self.address.host) == Some(provider),
+        }
+    }
+}
+
 /// Reads a request's address. `None`: not a call that is recorded, which is then left wholly alone.
 ///
 /// `named` is the provider that the application gave; it wins over the host.
@@ -77,23 +135,22 @@ pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) 
     if !method.eq_ignore_ascii_case("POST") {
         return None;
     }
-    let parts = Address::of(url)?;
-    let (suffix, wire) = ENDPOINTS.iter().find(|(suffix, _)| parts.path.ends_with(suffix))?;
-    let known = HOSTS.iter().find(|(host, ..)| {
-        parts.host.strip_suffix(host).is_some_and(|front| front.is_empty() || front.ends_with(['.', '-']))
-    });
-    let configured = config.hosts.iter().find(|(host, _)| host == &parts.host_port || host == &parts.host);
+    let address = &Address::of(url)?;
+    let configured = config.hosts.iter().find(|(host, _)| *host == address.host_port || *host == address.host);
     let chosen = named.or(configured.map(|(_, provider)| provider.as_str()));
-    let local = chosen.is_none() && known.is_none() && parts.is_private();
+    let place = Place { address, chosen };
+    let (wire, said) = ENDPOINTS.iter().find_map(|(wire, read)| Some((*wire, read(&place)?)))?;
+    let known = said.provider.or_else(|| known(&address.host));
+    let local = chosen.is_none() && known.is_none() && address.is_private();
     let provider = match (chosen, known) {
         (Some(name), _) => crate::price::canonical_provider(name).into_owned(),
-        (None, Some((_, provider, _))) => (*provider).to_owned(),
+        (None, Some(provider)) => provider.to_owned(),
         (None, None) if local => "local".to_owned(),
-        (None, None) => parts.host.clone(),
+        (None, None) => address.host.clone(),
     };
     let reports_stream_usage = HOSTS.iter().any(|(_, name, asks)| *name == provider && *asks);
-    let suffix = suffix.len();
-    Some(Recognised { wire: *wire, provider, local, reports_stream_usage, model: None, streams: None, suffix })
+    let Said { suffix, model, streams, .. } = said;
+    Some(Recognised { wire, provider, local, reports_stream_usage, model, streams, suffix })
 }
 
 /// The parts of a URL that matter, without query, fragment and user information.
@@ -163,6 +220,21 @@ mod tests {
             ("http://[::1]:8000/v1/chat/completions/", Wire::OpenAiChat, "local", true),
             ("http://llm.corp.example:8080/v1/chat/completions", Wire::OpenAiChat, "openai", false),
             ("https://llm.corp.example/v1/chat/completions", Wire::OpenAiChat, "llm.corp.example", false),
+            (
+                "https://europe-west4-aiplatform.googleapis.com/v1/chat/completions",
+                Wire::OpenAiChat,
+                "google-vertex",
+                false,
+            ),
+            ("https://aiplatform.eu.rep.googleapis.com/v1/chat/completions", Wire::OpenAiChat, "google-vertex", false),
+            ("https://bedrock-mantle.us-east-1.api.aws/v1/responses", Wire::OpenAiResponses, "amazon-bedrock", false),
+            (
+                "https://vpce-1.bedrock-runtime-fips.us-east-1.vpce.amazonaws.com/openai/v1/chat/completions",
+                Wire::OpenAiChat,
+                "amazon-bedrock",
+                false,
+            ),
+            ("https://my-openrouter.ai/v1/chat/completions", Wire::OpenAiChat, "my-openrouter.ai", false),
             (
                 "https://notapi.openai.com.evil.example/v1/responses",
                 Wire::OpenAiResponses,
