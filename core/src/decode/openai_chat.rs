@@ -39,7 +39,14 @@ const PARAMETERS: &[&str] = &[
     "modalities",
     "audio",
     "web_search_options",
+    "random_seed",
+    "safe_prompt",
+    "prompt_mode",
+    "search_mode",
 ];
+
+/// Members beside the choices that belong to the answer's content (Perplexity, xAI).
+const BESIDE_CHOICES: &[&str] = &["citations", "search_results", "images", "related_questions"];
 
 /// Members of a message that the normal form gives a place of their own.
 const PLACED: &[&str] =
@@ -59,7 +66,7 @@ fn request(source: &Source<'_>, call: &mut Call) {
     call.stream |= body.get("stream") == Some(&Value::Bool(true));
 }
 
-pub(super) fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
+pub(super) fn response(source: &Source<'_>, body: &Value, call: &mut Call) {
     call.model = text(body.get("model"));
     call.response_id = text(body.get("id"));
     call.completion_id = call.response_id.clone();
@@ -69,14 +76,45 @@ pub(super) fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     }
     let mut choices: Vec<&Value> = body.get("choices").and_then(Value::as_array).into_iter().flatten().collect();
     choices.sort_by_key(|choice| count(choice.get("index")).unwrap_or(0));
-    for choice in choices {
+    for choice in &choices {
         call.output.push(message(choice.get("message").unwrap_or(&Value::Null)));
         if let Some(reason) = text(choice.get("finish_reason")) {
             call.stop_reasons.push(reason);
         }
     }
-    if let Some(raw) = body.get("usage").filter(|usage| usage.is_object()) {
+    if let Some(Value::Object(first)) = call.output.first_mut() {
+        for (name, value) in pick(body, BESIDE_CHOICES) {
+            if is_something(&value) {
+                first.entry(name).or_insert(value);
+            }
+        }
+    }
+    let of_choice = || choices.iter().find_map(|choice| choice.get("usage").filter(|usage| usage.is_object()));
+    if let Some(raw) = body.get("usage").filter(|usage| usage.is_object()).or_else(of_choice) {
         usage(raw, call);
+    } else if let Some(raw) = body.get("timings") {
+        timings(raw, call);
+    }
+    // A stream's headers are sent before it is known what the stream costs.
+    if !call.stream
+        && let Some(cost) = source.header("x-litellm-response-cost").filter(|cost| cost.parse::<f64>().is_ok())
+    {
+        call.reported_usd = Some(cost.to_owned());
+    }
+}
+
+/// llama.cpp counts in its timings, where it has no usage to give.
+fn timings(raw: &Value, call: &mut Call) {
+    let number = |name| count(raw.get(name));
+    if let (Some(prompt), Some(cached), Some(output)) = (number("prompt_n"), number("cache_n"), number("predicted_n")) {
+        call.tokens = Tokens {
+            input: Some(prompt.saturating_add(cached)),
+            cache_read: Some(cached),
+            output: Some(output),
+            ..Tokens::default()
+        };
+        super::settle_inclusive(call);
+        call.raw_usage = Some(raw.clone());
     }
 }
 
@@ -90,7 +128,7 @@ fn message(message: &Value) -> Value {
     let content = message.get("content").unwrap_or(&Value::Null);
     match content {
         Value::String(text) if !text.is_empty() => parts.push(json!({"type": "text", "text": text})),
-        Value::Array(items) => parts.extend(items.iter().cloned()),
+        Value::Array(items) => parts.extend(items.iter().map(content_part)),
         _ => {}
     }
     if let Some(refusal) = text(message.get("refusal")) {
@@ -122,6 +160,21 @@ fn message(message: &Value) -> Value {
         }
     }
     Value::Object(out)
+}
+
+/// A part of a content that is a list. Mistral's thinking is a list of texts.
+fn content_part(part: &Value) -> Value {
+    match part.get("thinking") {
+        Some(Value::Array(pieces)) if part["type"] == "thinking" => {
+            let thinking: String = pieces.iter().filter_map(|piece| piece.get("text")?.as_str()).collect();
+            let mut out = json!({"type": "thinking", "thinking": thinking});
+            if let Some(signature) = text(part.get("signature")) {
+                out["signature"] = signature.into();
+            }
+            out
+        }
+        _ => part.clone(),
+    }
 }
 
 fn tool_call(call: &Value) -> Value {
@@ -166,7 +219,8 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
         text_out: count(output_details.get("text_tokens")),
         ..Tokens::default()
     };
-    call.reported_usd = raw.get("cost").filter(|cost| cost.is_number()).map(ToString::to_string);
+    let cost = raw.get("cost").map(|cost| cost.get("total_cost").unwrap_or(cost));
+    call.reported_usd = cost.filter(|cost| cost.is_number()).map(ToString::to_string);
     super::settle_inclusive(call);
     call.raw_usage = Some(raw.clone());
 }
@@ -198,7 +252,8 @@ impl ChatFold {
         let delta = choice.get("delta").filter(|delta| delta.is_object()).or_else(|| choice.get("message"));
         for (name, value) in delta.and_then(Value::as_object).into_iter().flatten() {
             match (name.as_str(), value) {
-                (_, Value::Null) => {}
+                // Together numbers its tokens.
+                (_, Value::Null) | ("token_id", _) => {}
                 ("tool_calls", calls) => {
                     for call in calls.as_array().into_iter().flatten() {
                         content = true;
@@ -207,6 +262,17 @@ impl ChatFold {
                 }
                 ("role", role) => {
                     slot(&mut self.choices, index).insert(name.clone(), role.clone());
+                }
+                ("content", Value::Array(pieces)) => {
+                    content = true;
+                    let message = slot(&mut self.choices, index);
+                    pieces.iter().for_each(|piece| join_part(message, content_part(piece)));
+                }
+                ("content", Value::String(piece)) if slot(&mut self.choices, index).get(name).is_some_and(is_list) => {
+                    content |= !piece.is_empty();
+                    if !piece.is_empty() {
+                        join_part(slot(&mut self.choices, index), json!({"type": "text", "text": piece}));
+                    }
                 }
                 ("content" | "refusal" | "reasoning_content" | "reasoning", Value::String(piece)) => {
                     content |= !piece.is_empty();
@@ -246,7 +312,6 @@ impl ChatFold {
                     }
                 }
                 (_, Value::Array(items)) => {
-                    content |= name == "content";
                     if let Some(Value::Array(all)) = slot(&mut self.choices, index).get_mut(name) {
                         all.extend(items.iter().cloned());
                     } else {
@@ -324,6 +389,37 @@ fn join_base64(object: &mut Map<String, Value>, name: &str, piece: &str) {
     }
 }
 
+fn is_list(value: &Value) -> bool {
+    value.is_array()
+}
+
+/// Puts a piece of a content that is a list onto the part that it continues, or behind it. What came as a string
+/// before is a first text.
+fn join_part(message: &mut Map<String, Value>, piece: Value) {
+    let content = message.entry("content").or_insert(Value::Null);
+    if !content.is_array() {
+        let before = content.as_str().filter(|text| !text.is_empty()).map(|text| json!({"type": "text", "text": text}));
+        *content = before.into_iter().collect();
+    }
+    let Value::Array(parts) = content else { return };
+    let kind = piece.get("type").and_then(Value::as_str).unwrap_or_default();
+    let joined = ["text", "thinking"].into_iter().find(|joined| kind == *joined);
+    match (joined, parts.last_mut(), &piece) {
+        (Some(kind), Some(Value::Object(last)), Value::Object(pieces)) if last.get("type") == Some(&kind.into()) => {
+            for (name, value) in pieces {
+                match value {
+                    Value::Null => {}
+                    Value::String(text) if name == kind => append(last, name, text),
+                    _ => {
+                        last.insert(name.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        _ => parts.push(piece),
+    }
+}
+
 /// Pieces of one reasoning detail have the same type and index; their texts belong together.
 fn join_detail(all: &mut Vec<Value>, piece: &Value) {
     let same = all.iter_mut().find(|detail| {
@@ -371,6 +467,9 @@ impl Fold for ChatFold {
                 }
                 ("usage", usage) if usage.is_object() => merge(&mut self.usage, usage),
                 ("x_groq", extra) => merge(&mut self.usage, extra.get("usage").unwrap_or(&Value::Null)),
+                (_, Value::Array(items)) if !items.is_empty() && BESIDE_CHOICES.contains(&name.as_str()) => {
+                    self.body.insert(name.clone(), value.clone());
+                }
                 (_, Value::Null | Value::Array(_)) | ("error", _) => {}
                 // Azure's first chunk, which only tells of the prompt's filter, has empty ids.
                 (_, Value::String(empty)) if empty.is_empty() => {}
