@@ -2,14 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use llmtrail::{Chunk, End, Exchange, Language, Options};
 
 use crate::delivery::{Report, Stats};
 use crate::error::{raise, usage};
-use crate::observation::Observation;
+use crate::observation::{self, Observation};
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events.
@@ -31,18 +32,23 @@ impl Client {
         self.0.config().enabled
     }
 
-    /// Begins to observe a request; `None` when it is none of ours.
-    #[pyo3(signature = (method, url, provider, scope))]
-    fn begin(
+    /// Begins to observe an httpx request; `None` when it is none of ours. With the observation comes what to send in
+    /// place of the body, if anything.
+    #[pyo3(signature = (request, provider, scope))]
+    fn begin<'py>(
         &self,
-        method: &str,
-        url: &str,
+        request: &Bound<'py, PyAny>,
         provider: Option<&str>,
-        scope: Option<&Bound<'_, Scope>>,
-    ) -> Option<Observation> {
+        scope: Option<&Bound<'py, Scope>>,
+    ) -> PyResult<Option<(Observation, Option<Bound<'py, PyBytes>>)>> {
+        let method = request.getattr(intern!(request.py(), "method"))?;
+        let method = method.cast::<PyString>()?.to_str()?;
+        let url = observation::url(&request.getattr(intern!(request.py(), "url"))?)?;
         let scope = scope.map(|scope| scope.get().0.clone());
-        let core = llmtrail::Observation::begin(&self.0, method, url, provider, scope)?;
-        Some(Observation::new(core, self.0.clone()))
+        let Some(core) = llmtrail::Observation::begin(&self.0, method, &url, provider, scope) else { return Ok(None) };
+        let observation = Observation::new(core, self.0.clone());
+        let outgoing = observation.request(request)?;
+        Ok(Some((observation, outgoing)))
     }
 
     fn open(&self, py: Python<'_>, kind: &str, parent: Option<&Bound<'_, Scope>>, options: &str) -> PyResult<Scope> {

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyException, PyTimeoutError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyIterator, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
 use llmtrail::End;
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
@@ -24,6 +25,20 @@ impl Observation {
         Self { core, client }
     }
 
+    /// The request's headers, of which only the allow-list is read, and its body, when it is in memory; a stream is never
+    /// consumed. Says what to send in place of the body, if anything.
+    pub(crate) fn request<'py>(&self, request: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let py = request.py();
+        let headers = pick(&request.getattr(intern!(py, "headers"))?, REQUEST_HEADERS)?;
+        let body = match content(request)? {
+            Some(body) => Some(body),
+            None => request.getattr(intern!(py, "stream"))?.getattr(intern!(py, "_stream")).ok(),
+        };
+        let body = body.as_ref().and_then(|body| body.cast_exact::<PyBytes>().ok()).map(share).unwrap_or_default();
+        let outgoing = self.guarded(|core| core.request(headers, body));
+        Ok(outgoing.map(|body| PyBytes::new(py, &body)))
+    }
+
     /// Keeps a panic of ours away from the call that is observed, where it would be an exception.
     fn guarded<T: Default>(&self, work: impl FnOnce(&llmtrail::Observation) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| work(&self.core))).unwrap_or_else(|_| {
@@ -35,24 +50,14 @@ impl Observation {
 
 #[pymethods]
 impl Observation {
-    /// The request's headers (raw pairs, of which only the allow-list is read) and its body, when it is in memory.
-    /// Says what to send in place of the body, if anything.
-    fn request<'py>(
-        &self,
-        py: Python<'py>,
-        headers: &Bound<'py, PyAny>,
-        body: Option<&Bound<'py, PyBytes>>,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let (headers, body) = (pick(headers, REQUEST_HEADERS)?, body.map(share).unwrap_or_default());
-        let outgoing = self.guarded(|core| core.request(headers, body));
-        Ok(outgoing.map(|body| PyBytes::new(py, &body)))
-    }
-
-    /// The response's head came.
-    fn response(&self, status: u16, headers: &Bound<'_, PyAny>, decoded: bool) -> PyResult<()> {
-        let headers = pick(headers, RESPONSE_HEADERS)?;
-        self.guarded(|core| core.response(status, headers, decoded));
-        Ok(())
+    /// The head of an httpx response came. Gives its content when that is here already: from a mock or a cache.
+    fn response<'py>(&self, response: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = response.py();
+        let content = content(response)?;
+        let status = response.getattr(intern!(py, "status_code"))?.extract()?;
+        let headers = pick(&response.getattr(intern!(py, "headers"))?, RESPONSE_HEADERS)?;
+        self.guarded(|core| core.response(status, headers, content.is_some()));
+        Ok(content)
     }
 
     /// The consumer asks for more.
@@ -168,16 +173,52 @@ pub(crate) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
     }
 }
 
-/// The headers of an allow-list, out of pairs of bytes.
+/// A message's `_content`, if it was read.
+fn content<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let members = message.getattr(intern!(message.py(), "__dict__"))?;
+    members.cast::<PyDict>()?.get_item(intern!(message.py(), "_content"))
+}
+
+/// An address as text, without the user information. Out of its parts where httpx keeps them as it does (and that is
+/// three times as fast), else as it prints itself.
+pub(crate) fn url(url: &Bound<'_, PyAny>) -> PyResult<String> {
+    fn joined(parts: &Bound<'_, PyAny>) -> PyResult<String> {
+        let parts = parts.cast::<PyTuple>()?;
+        let text = |at: usize| -> PyResult<String> { Ok(parts.get_item(at)?.cast::<PyString>()?.to_str()?.to_owned()) };
+        let (mut url, host, port, path) = (text(0)?, text(2)?, parts.get_item(3)?, text(4)?);
+        url.push_str("://");
+        let bare_v6 = host.contains(':');
+        url.push_str(if bare_v6 { "[" } else { "" });
+        url.push_str(&host);
+        url.push_str(if bare_v6 { "]" } else { "" });
+        if !port.is_none() {
+            url.push(':');
+            url.push_str(&port.extract::<u16>()?.to_string());
+        }
+        url.push_str(&path);
+        if let Ok(query) = parts.get_item(5)?.cast::<PyString>() {
+            url.push('?');
+            url.push_str(query.to_str()?);
+        }
+        Ok(url)
+    }
+    let parts = url.getattr(intern!(url.py(), "_uri_reference"));
+    parts.and_then(|parts| joined(&parts)).or_else(|_| Ok(url.str()?.to_str()?.to_owned()))
+}
+
+/// The headers of an allow-list: out of httpx's own list of (raw name, lower-case name, value), else out of its raw
+/// pairs.
 fn pick(headers: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Vec<(String, String)>> {
+    let py = headers.py();
+    let list = headers.getattr(intern!(py, "_list")).or_else(|_| headers.getattr(intern!(py, "raw")))?;
     let mut picked = Vec::new();
-    for pair in headers.try_iter()? {
-        let pair = pair?;
-        let pair = pair.cast::<PyTuple>()?;
-        let name = pair.get_item(0)?;
+    for entry in list.cast::<PyList>()?.iter() {
+        let entry = entry.cast::<PyTuple>()?;
+        let name = entry.get_item(0)?;
         let name = name.cast::<PyBytes>()?.as_bytes();
-        if let Some(name) = allowed.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name)) {
-            let value = pair.get_item(1)?;
+        let known = |allowed: &&&str| allowed.len() == name.len() && allowed.as_bytes().eq_ignore_ascii_case(name);
+        if let Some(name) = allowed.iter().find(known) {
+            let value = entry.get_item(entry.len() - 1)?;
             let value = String::from_utf8_lossy(value.cast::<PyBytes>()?.as_bytes()).into_owned();
             picked.push(((*name).to_owned(), value));
         }

@@ -37,9 +37,10 @@ class Observer:
         """Begins to observe; says what to send. None: the request is none of ours and goes on untouched."""
         observation = None
         try:
-            observation = self.trail().begin(request.method, str(request.url), self.provider, current.get())
-            if observation is not None:
-                outgoing = observation.request(request.headers.raw, _body(request))
+            # One step into the core for all of it: each costs the caller about as much as the reading itself.
+            begun = self.trail().begin(request, self.provider, current.get())
+            if begun is not None:
+                observation, outgoing = begun
                 if outgoing is not None:
                     request = _with_body(self.package, request, outgoing)
         except Exception:
@@ -49,8 +50,7 @@ class Observer:
     def answered(self, observation: _core.Observation, response: Any, asynchronous: bool) -> None:
         """Records the response's head and observes its body."""
         try:
-            content = response.__dict__.get("_content")
-            observation.response(response.status_code, response.headers.raw, content is not None)
+            content = observation.response(response)
             if content is not None:
                 # A mock or a cache: everything is here already.
                 instead = observation.chunk(content)
@@ -195,14 +195,6 @@ def _of_class(owner: Any, name: str) -> Callable[[Any], Any] | None:
             bind = getattr(type(found), "__get__", None)
             return found if bind is None else bind(found, owner, kind)  # type: ignore[no-any-return]
     return None
-
-
-def _body(request: Any) -> bytes | None:
-    """The request's body when it is in memory; a stream is never consumed."""
-    body = request.__dict__.get("_content")
-    if body is None:
-        body = getattr(request.stream, "_stream", None)
-    return body if type(body) is bytes else None
 
 
 def _with_body(package: ModuleType, request: Any, body: bytes) -> Any:
