@@ -1,8 +1,8 @@
 """The core, as Rust provides it. Values that are free in form cross the border as JSON text."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from os import PathLike
-from typing import final
+from typing import Any, final
 
 __all__ = ["Client", "Observation", "Report", "Scope", "Stats", "__version__", "cli"]
 
