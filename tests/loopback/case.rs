@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::body::Ending;
 use super::{Answer, Reply};
-use crate::corpus::{Case, CaseEnd, asks_stream, sse_events};
+use crate::corpus::{Case, CaseEnd, asks_stream};
 
 /// What the case answers to this request. `rest` is the path after the case's name.
 pub(crate) fn play(case: &Case, rest: &str, request: &Bytes) -> Reply {
@@ -14,7 +14,7 @@ pub(crate) fn play(case: &Case, rest: &str, request: &Bytes) -> Reply {
     if !rest.trim_end_matches('/').ends_with(endpoint) {
         return mistake(404, &format!("the case {name} is a call to .../{endpoint}, not to {rest:?}"));
     }
-    let (asked, is) = (asks_stream(request), case.asks_stream());
+    let (asked, is) = (asks_stream(&format!("/{rest}"), request), case.asks_stream());
     if asked != is {
         let of = |stream| if stream { "a stream" } else { "no stream" };
         return mistake(400, &format!("the case {name} is {}, the request asks for {}", of(is), of(asked)));
@@ -22,7 +22,7 @@ pub(crate) fn play(case: &Case, rest: &str, request: &Bytes) -> Reply {
     let Some(status) = case.status else {
         return if case.end == CaseEnd::Timeout { Reply::Silence } else { Reply::Close };
     };
-    let mut pieces = if case.is_sse() { sse_events(&case.response) } else { vec![case.response.clone()] };
+    let mut pieces = case.pieces();
     if case.asked_usage && case.is_sse() && !asks_usage(request) {
         pieces = without_usage(&pieces);
     }
@@ -30,7 +30,7 @@ pub(crate) fn play(case: &Case, rest: &str, request: &Bytes) -> Reply {
         status,
         headers: case.response_headers.clone(),
         pieces,
-        stream: case.is_sse(),
+        stream: case.is_stream(),
         ending: match case.end {
             CaseEnd::Complete => Ending::Complete,
             CaseEnd::Error => Ending::Cut,

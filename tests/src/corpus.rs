@@ -139,21 +139,59 @@ impl Case {
 
     /// Whether the request asks for a stream.
     pub fn asks_stream(&self) -> bool {
-        asks_stream(&self.request)
+        asks_stream(&self.url, &self.request)
     }
 
     /// Whether the response is a stream of server-sent events.
     pub fn is_sse(&self) -> bool {
+        self.is_of(&["text/event-stream"])
+    }
+
+    /// Whether the response is a stream.
+    pub fn is_stream(&self) -> bool {
+        self.is_sse() || self.is_of(&NDJSON)
+    }
+
+    /// The response as its server writes it: the events or lines of a stream one by one, anything else in one.
+    pub fn pieces(&self) -> Vec<Bytes> {
+        if self.is_sse() {
+            sse_events(&self.response)
+        } else if self.is_of(&NDJSON) {
+            lines(&self.response)
+        } else {
+            vec![self.response.clone()]
+        }
+    }
+
+    fn is_of(&self, kinds: &[&str]) -> bool {
         self.response_headers.iter().any(|(name, value)| {
-            name.eq_ignore_ascii_case("content-type") && value.trim_start().starts_with("text/event-stream")
+            let is = |kind: &&str| value.trim_start().starts_with(*kind);
+            name.eq_ignore_ascii_case("content-type") && kinds.iter().any(is)
         })
     }
 }
 
-/// Whether a request's body says `"stream": true`.
-pub fn asks_stream(request: &[u8]) -> bool {
-    let request: Value = serde_json::from_slice(request).unwrap_or_default();
-    request.get("stream").and_then(Value::as_bool).unwrap_or_default()
+const NDJSON: [&str; 2] = ["application/x-ndjson", "application/jsonl"];
+
+/// Whether a request asks for a stream, in the way of its endpoint: by its body, or by the path's last word.
+pub fn asks_stream(url: &str, request: &[u8]) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let ends = |words: &[&str]| words.iter().any(|word| path.ends_with(word));
+    if ends(&[":streamGenerateContent", ":streamRawPredict", "/converse-stream", "/invoke-with-response-stream"]) {
+        return true;
+    }
+    let Ok(body) = serde_json::from_slice::<Value>(request) else {
+        // A form; its fields stand before the file, but for some SDKs.
+        return String::from_utf8_lossy(request).contains("name=\"stream\"\r\n\r\ntrue\r\n");
+    };
+    if ends(&["/audio/speech"]) {
+        return body["stream_format"] == "sse";
+    }
+    body["stream"].as_bool().unwrap_or_else(|| ends(&["/api/chat", "/api/generate"]))
+}
+
+fn lines(body: &Bytes) -> Vec<Bytes> {
+    body.split_inclusive(|byte| *byte == b'\n').map(|line| body.slice_ref(line)).collect()
 }
 
 /// Cuts a stream of server-sent events after each blank line, whatever the line ends. The pieces joined are the body.

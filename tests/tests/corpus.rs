@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use llmtrail::event::Event;
 use llmtrail::{Chunk, Config, End, Exchange};
 use llmtrail_tests::compare::{Volatile, differences};
-use llmtrail_tests::corpus::{Case, CaseEnd, folder, sse_events};
+use llmtrail_tests::corpus::{Case, CaseEnd, folder};
 use llmtrail_tests::loopback::gzip;
 use serde_json::{Value, json};
 
@@ -42,8 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn as_it_came(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
-    let pieces = if case.is_sse() { sse_events(&case.response) } else { vec![case.response.clone()] };
-    compare(case, volatile, exchange(case, pieces), "as it came")
+    compare(case, volatile, exchange(case, case.pieces()), "as it came")
 }
 
 /// The event must not depend on how the network cut the bytes, nor on compression.
@@ -56,7 +55,7 @@ fn in_other_pieces(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
     }
     compare(case, volatile, exchange(case, vec![case.response.clone()]), "in one piece")?;
     let header = ("content-encoding".to_owned(), "gzip".to_owned());
-    let events = sse_events(&case.response);
+    let events = case.pieces();
     // With its trailer; without it, as when a client leaves at the protocol's end; and cut anywhere.
     let whole = gzip(&events, true);
     let joined = Bytes::from(whole.concat());
