@@ -6,9 +6,15 @@ pub(crate) mod call;
 mod error;
 mod framing;
 pub(crate) mod json;
+mod ollama_chat;
+mod ollama_embed;
 mod openai_chat;
+mod openai_completions;
 mod openai_embeddings;
+mod openai_images;
 mod openai_responses;
+mod openai_speech;
+mod openai_transcriptions;
 mod settle;
 
 use std::time::Duration;
@@ -46,6 +52,9 @@ impl Source<'_> {
     }
 }
 
+/// A framing, where there is one.
+type Framed = Option<Box<dyn framing::Framing>>;
+
 /// How one wire format is read: plain functions from bytes to a [`Call`], one set a file.
 pub(crate) struct Format {
     /// It is of embeddings: no messages come back, and no stream.
@@ -57,7 +66,7 @@ pub(crate) struct Format {
     /// Makes the fold of a stream.
     pub(crate) fold: fn(&Source<'_>) -> Box<dyn Fold>,
     /// The framing of an answer whose content type does not say it; gets the first bytes of the body.
-    pub(crate) framing: fn(&Source<'_>, &[u8]) -> Option<Box<dyn framing::Framing>>,
+    pub(crate) framing: fn(&Source<'_>, &[u8]) -> Framed,
     /// Reads an answer that is no JSON object (sound, plain text); false when it cannot.
     pub(crate) other: fn(&Source<'_>, &[u8], &mut Call) -> bool,
     /// Finds the error in an error body, where it is told in this format's own way.
@@ -83,6 +92,12 @@ fn format(wire: Wire) -> &'static Format {
         Wire::OpenAiChat => &openai_chat::FORMAT,
         Wire::OpenAiResponses => &openai_responses::FORMAT,
         Wire::OpenAiEmbeddings => &openai_embeddings::FORMAT,
+        Wire::OpenAiCompletions => &openai_completions::FORMAT,
+        Wire::OpenAiTranscriptions => &openai_transcriptions::FORMAT,
+        Wire::OpenAiSpeech => &openai_speech::FORMAT,
+        Wire::OpenAiImages => &openai_images::FORMAT,
+        Wire::OllamaChat => &ollama_chat::FORMAT,
+        Wire::OllamaEmbed => &ollama_embed::FORMAT,
         Wire::AnthropicMessages => &anthropic_messages::FORMAT,
     }
 }

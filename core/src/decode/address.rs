@@ -12,6 +12,18 @@ pub enum Wire {
     OpenAiResponses,
     /// OpenAI embeddings and everything compatible.
     OpenAiEmbeddings,
+    /// OpenAI's old completions, and Mistral's filling in the middle.
+    OpenAiCompletions,
+    /// OpenAI's transcriptions and translations of sound.
+    OpenAiTranscriptions,
+    /// OpenAI's speech.
+    OpenAiSpeech,
+    /// OpenAI's image generations.
+    OpenAiImages,
+    /// Ollama's own chat and generate.
+    OllamaChat,
+    /// Ollama's own embeddings.
+    OllamaEmbed,
     /// Anthropic messages.
     AnthropicMessages,
 }
@@ -51,9 +63,15 @@ type Reader = fn(&Place<'_>) -> Option<Said>;
 
 /// The endpoints of the wire formats; the first that knows a path has it.
 const ENDPOINTS: &[(Wire, Reader)] = &[
+    (Wire::OllamaChat, |at| at.ends_of_ollama(&["/api/chat", "/api/generate"])),
+    (Wire::OllamaEmbed, |at| at.ends_of_ollama(&["/api/embed", "/api/embeddings"])),
     (Wire::OpenAiChat, |at| at.ends(&["/chat/completions"])),
     (Wire::OpenAiResponses, |at| at.ends(&["/responses"])),
     (Wire::OpenAiEmbeddings, |at| at.ends(&["/embeddings"])),
+    (Wire::OpenAiCompletions, |at| at.ends(&["/completions"])),
+    (Wire::OpenAiTranscriptions, |at| at.ends(&["/audio/transcriptions", "/audio/translations"])),
+    (Wire::OpenAiSpeech, |at| at.ends(&["/audio/speech"])),
+    (Wire::OpenAiImages, |at| at.ends(&["/images/generations"])),
     (Wire::AnthropicMessages, |at| at.ends(&["/v1/messages"])),
 ];
 
@@ -82,6 +100,7 @@ const HOSTS: &[(&str, &str, bool)] = &[
     ("api.moonshot.cn", "moonshotai", true),
     ("api.z.ai", "zai", false),
     ("api.minimax.io", "minimax", false),
+    ("ollama.com", "ollama", false),
 ];
 
 /// The provider of hosts whose names are made by rule.
@@ -118,8 +137,14 @@ impl Place<'_> {
         Some(Said { suffix, ..Said::default() })
     }
 
+    /// As [`Self::ends`], at Ollama: its paths are common, so its host or its port must be known too.
+    fn ends_of_ollama(&self, suffixes: &[&str]) -> Option<Said> {
+        let said = self.ends(suffixes)?;
+        let here = self.chosen.is_none() && self.address.host_port.ends_with(":11434") && self.address.is_private();
+        (here || self.is("ollama")).then_some(Said { provider: Some("ollama"), ..said })
+    }
+
     /// The provider is known, and is this one.
-    #[expect(dead_code, reason = "for the formats whose paths say nothing by themselves")]
     fn is(&self, provider: &str) -> bool {
         match self.chosen {
             Some(name) => crate::price::canonical_provider(name) == provider,

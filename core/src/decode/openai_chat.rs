@@ -119,7 +119,7 @@ fn timings(raw: &Value, call: &mut Call) {
 }
 
 /// A message of the answer in the normal form.
-fn message(message: &Value) -> Value {
+pub(super) fn message(message: &Value) -> Value {
     let mut parts = Vec::new();
     let thinking = text(message.get("reasoning_content")).or_else(|| text(message.get("reasoning")));
     if let Some(thinking) = thinking {
@@ -266,7 +266,9 @@ impl ChatFold {
                 ("content", Value::Array(pieces)) => {
                     content = true;
                     let message = slot(&mut self.choices, index);
-                    pieces.iter().for_each(|piece| join_part(message, content_part(piece)));
+                    for piece in pieces {
+                        join_part(message, content_part(piece));
+                    }
                 }
                 ("content", Value::String(piece)) if slot(&mut self.choices, index).get(name).is_some_and(is_list) => {
                     content |= !piece.is_empty();

@@ -148,8 +148,11 @@ fn content_part(part: &Value) -> Value {
     }
 }
 
-fn usage(raw: &Value, call: &mut Call) {
-    let input_details = raw.get("input_tokens_details").unwrap_or(&Value::Null);
+/// Reads a usage object in the style of Responses.
+pub(super) fn usage(raw: &Value, call: &mut Call) {
+    let input_details = ["input_tokens_details", "input_token_details"];
+    // Transcriptions spell it without the plural.
+    let input_details = input_details.iter().find_map(|name| raw.get(name)).unwrap_or(&Value::Null);
     let output_details = raw.get("output_tokens_details").unwrap_or(&Value::Null);
     call.tokens = Tokens {
         input: count(raw.get("input_tokens")),

@@ -95,6 +95,19 @@ fn walk(value: &mut Value, in_list: bool, audio_format: Option<&str>) -> Option<
 
 /// The places for base64 that the wire formats have.
 fn redact_place(object: &mut Map<String, Value>, audio_format: Option<&str>) -> Option<Media> {
+    // Ollama's images lie in the message beside its content, and nobody says their type.
+    if object.contains_key("role")
+        && let Some(Value::Array(images)) = object.get_mut("images")
+    {
+        for image in images {
+            if let Value::String(payload) = image
+                && !payload.is_empty()
+                && is_base64(payload)
+            {
+                *payload = Media::of("", payload).placeholder();
+            }
+        }
+    }
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let kind = text("type");
     let declared = ["media_type", "mime_type", "mimeType"].iter().map(|name| text(name)).find(|mime| !mime.is_empty());
@@ -112,6 +125,8 @@ fn redact_place(object: &mut Map<String, Value>, audio_format: Option<&str>) -> 
         ("result", if format.is_empty() { String::new() } else { format!("image/{format}") })
     } else if object.contains_key("b64_json") {
         ("b64_json", String::new())
+    } else if kind == "image" && object.contains_key("image") {
+        ("image", String::new())
     } else if object.contains_key("blob") {
         ("blob", declared.unwrap_or_default().to_owned())
     } else {
