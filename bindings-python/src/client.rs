@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use llmtrail::{Chunk, End, Exchange, Language, Options};
 
@@ -49,6 +49,78 @@ impl Client {
         let observation = Observation::new(core, self.0.clone());
         let outgoing = observation.request(request)?;
         Ok(Some((observation, outgoing)))
+    }
+
+    /// What a request to this address is: 0 none of ours, 1 a call, 2 a call in whose stream usage may be asked for.
+    fn recognise(&self, method: &str, url: &str, provider: Option<&str>) -> u8 {
+        match self.0.recognise(method, url, provider) {
+            None => 0,
+            Some(found) if found.reports_stream_usage && self.0.config().stream_usage => 2,
+            Some(_) => 1,
+        }
+    }
+
+    /// Hands over what was noted of one attempt: an httpx request, its response if one came, the pieces of the body
+    /// with the provider's clock at each (nanoseconds), and how it ended.
+    #[pyo3(signature = (request, url, response, provider, scope, wall, marks, pieces, waited, paused, how, error, decoded))]
+    #[expect(clippy::too_many_arguments, reason = "one step into the core for the whole call")]
+    fn record(
+        &self,
+        request: &Bound<'_, PyAny>,
+        url: String,
+        response: Option<&Bound<'_, PyAny>>,
+        provider: Option<String>,
+        scope: Option<&Bound<'_, Scope>>,
+        wall: u64,
+        marks: Vec<u64>,
+        pieces: &Bound<'_, PyList>,
+        waited: u64,
+        paused: u64,
+        how: &str,
+        error: Option<&Bound<'_, PyAny>>,
+        decoded: bool,
+    ) -> PyResult<()> {
+        let (request_headers, request_body) = observation::request_of(request)?;
+        let (status, response_headers) = match response {
+            Some(response) => observation::head_of(response).map(|(status, headers)| (Some(status), headers))?,
+            None => (None, Vec::new()),
+        };
+        let chunks: Vec<Chunk> = pieces
+            .iter()
+            .zip(marks)
+            .filter_map(|(piece, at)| {
+                let piece = piece.cast_into::<PyBytes>().ok()?;
+                Some(Chunk { bytes: observation::share(&piece), at: Duration::from_nanos(at) })
+            })
+            .collect();
+        let end = match (how, error) {
+            ("error", Some(error)) => observation::end_of(error),
+            ("complete", _) => End::Complete,
+            _ => End::Abandoned,
+        };
+        let method = request.getattr(intern!(request.py(), "method"))?.extract()?;
+        // A consumer that leaves says nothing about the provider: then the clock stands at the last piece.
+        let last = chunks.last().map_or(waited, |chunk| u64::try_from(chunk.at.as_nanos()).unwrap_or(waited));
+        let ended = if end == End::Abandoned && status.is_some() { last } else { waited };
+        self.0.observe(Exchange {
+            method,
+            url,
+            request_headers,
+            request_body,
+            status,
+            response_headers,
+            headers_at: Duration::ZERO,
+            ended_at: Duration::from_nanos(ended),
+            paused: Duration::from_nanos(paused),
+            chunks,
+            decoded,
+            started_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(wall)),
+            end,
+            provider,
+            scope: scope.map(|scope| scope.get().0.clone()),
+            asked_usage: false,
+        });
+        Ok(())
     }
 
     fn open(&self, py: Python<'_>, kind: &str, parent: Option<&Bound<'_, Scope>>, options: &str) -> PyResult<Scope> {

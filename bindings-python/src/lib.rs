@@ -16,6 +16,12 @@ fn cli(py: Python<'_>, argv: Vec<OsString>) -> u8 {
     py.detach(|| llmtrail::cli::run(argv))
 }
 
+/// Whether a body speaks of a stream. Only a hint.
+#[pyfunction]
+fn mentions_stream(body: &[u8]) -> bool {
+    llmtrail::stream_usage::mentions_stream(body)
+}
+
 // Every class here is frozen and holds only what is `Send + Sync`: nothing leans on the GIL.
 #[pymodule(gil_used = false)]
 #[pyo3(name = "_core")]
@@ -26,5 +32,6 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<observation::Observation>()?;
     module.add_class::<delivery::Report>()?;
     module.add_class::<delivery::Stats>()?;
+    module.add_function(wrap_pyfunction!(mentions_stream, module)?)?;
     module.add_function(wrap_pyfunction!(cli, module)?)
 }

@@ -28,15 +28,9 @@ impl Observation {
     /// The request's headers, of which only the allow-list is read, and its body, when it is in memory; a stream is never
     /// consumed. Says what to send in place of the body, if anything.
     pub(crate) fn request<'py>(&self, request: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let py = request.py();
-        let headers = pick(&request.getattr(intern!(py, "headers"))?, REQUEST_HEADERS)?;
-        let body = match content(request)? {
-            Some(body) => Some(body),
-            None => request.getattr(intern!(py, "stream"))?.getattr(intern!(py, "_stream")).ok(),
-        };
-        let body = body.as_ref().and_then(|body| body.cast_exact::<PyBytes>().ok()).map(share).unwrap_or_default();
+        let (headers, body) = request_of(request)?;
         let outgoing = self.guarded(|core| core.request(headers, body));
-        Ok(outgoing.map(|body| PyBytes::new(py, &body)))
+        Ok(outgoing.map(|body| PyBytes::new(request.py(), &body)))
     }
 
     /// Keeps a panic of ours away from the call that is observed, where it would be an exception.
@@ -52,10 +46,8 @@ impl Observation {
 impl Observation {
     /// The head of an httpx response came. Gives its content when that is here already: from a mock or a cache.
     fn response<'py>(&self, response: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let py = response.py();
         let content = content(response)?;
-        let status = response.getattr(intern!(py, "status_code"))?.extract()?;
-        let headers = pick(&response.getattr(intern!(py, "headers"))?, RESPONSE_HEADERS)?;
+        let (status, headers) = head_of(response)?;
         self.guarded(|core| core.response(status, headers, content.is_some()));
         Ok(content)
     }
@@ -173,6 +165,29 @@ pub(crate) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
     }
 }
 
+/// Names and values of headers.
+type Headers = Vec<(String, String)>;
+
+/// The headers of a request, of which only the allow-list is read, and its body when it is in memory; a stream is never
+/// consumed.
+pub(crate) fn request_of(request: &Bound<'_, PyAny>) -> PyResult<(Headers, Bytes)> {
+    let py = request.py();
+    let headers = pick(&request.getattr(intern!(py, "headers"))?, REQUEST_HEADERS)?;
+    let body = match content(request)? {
+        Some(body) => Some(body),
+        None => request.getattr(intern!(py, "stream"))?.getattr(intern!(py, "_stream")).ok(),
+    };
+    let body = body.as_ref().and_then(|body| body.cast_exact::<PyBytes>().ok()).map(share).unwrap_or_default();
+    Ok((headers, body))
+}
+
+/// The status and the headers of a response, of which only the allow-list is read.
+pub(crate) fn head_of(response: &Bound<'_, PyAny>) -> PyResult<(u16, Headers)> {
+    let py = response.py();
+    let status = response.getattr(intern!(py, "status_code"))?.extract()?;
+    Ok((status, pick(&response.getattr(intern!(py, "headers"))?, RESPONSE_HEADERS)?))
+}
+
 /// A message's `_content`, if it was read.
 fn content<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let members = message.getattr(intern!(message.py(), "__dict__"))?;
@@ -208,7 +223,7 @@ pub(crate) fn url(url: &Bound<'_, PyAny>) -> PyResult<String> {
 
 /// The headers of an allow-list: out of httpx's own list of (raw name, lower-case name, value), else out of its raw
 /// pairs.
-fn pick(headers: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Vec<(String, String)>> {
+fn pick(headers: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Headers> {
     let py = headers.py();
     let list = headers.getattr(intern!(py, "_list")).or_else(|_| headers.getattr(intern!(py, "raw")))?;
     let mut picked = Vec::new();
@@ -228,7 +243,7 @@ fn pick(headers: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Vec<(String, S
 
 /// What an exception says about the end. The causes are told too: the outermost often only says that all attempts
 /// failed.
-fn end_of(error: &Bound<'_, PyAny>) -> End {
+pub(crate) fn end_of(error: &Bound<'_, PyAny>) -> End {
     if !error.is_instance_of::<PyException>() {
         // Cancellation, interrupt, a closed generator: the consumer's own doing.
         return End::Abandoned;

@@ -19,7 +19,7 @@ const OPTION: &[u8] = br#""stream_options":{"include_usage":true}"#;
 ///
 /// Runs on the caller's thread: it looks at the keys of the outermost object and parses nothing else.
 pub fn ask(found: &Recognised, body: &[u8]) -> Option<Vec<u8>> {
-    if found.wire != Wire::OpenAiChat || !found.reports_stream_usage || memmem::find(body, b"\"stream\"").is_none() {
+    if found.wire != Wire::OpenAiChat || !found.reports_stream_usage || !mentions_stream(body) {
         return None;
     }
     let mut stream = false;
@@ -39,6 +39,11 @@ pub fn ask(found: &Recognised, body: &[u8]) -> Option<Vec<u8>> {
     out.extend_from_slice(OPTION);
     out.extend_from_slice(&body[end..]);
     Some(out)
+}
+
+/// Whether a body speaks of a stream at all: a hint that costs next to nothing, for observers that can save work.
+pub fn mentions_stream(body: &[u8]) -> bool {
+    memmem::find(body, b"\"stream\"").is_some()
 }
 
 /// Takes out of a stream of server-sent events what only came because usage was asked for.

@@ -8,6 +8,7 @@ __all__ = ["Client", "Observation", "Report", "Scope", "Stats", "__version__", "
 
 __version__: str
 
+def mentions_stream(body: bytes) -> bool: ...
 def cli(argv: list[str] | list[PathLike[str]]) -> int:
     """Runs the command line with these arguments, without the program's name; says the exit code."""
 
@@ -81,6 +82,23 @@ class Client:
     def begin(
         self, request: Any, provider: str | None, scope: Scope | None
     ) -> tuple[Observation, bytes | None] | None: ...
+    def recognise(self, method: str, url: str, provider: str | None) -> int: ...
+    def record(
+        self,
+        request: Any,
+        url: str,
+        response: Any,
+        provider: str | None,
+        scope: Scope | None,
+        wall: int,
+        marks: list[int],
+        pieces: list[bytes],
+        waited: int,
+        paused: int,
+        how: str,
+        error: BaseException | None,
+        decoded: bool,
+    ) -> None: ...
     def open(self, kind: str, parent: Scope | None, options: str) -> Scope: ...
     def close(self, scope: Scope) -> None: ...
     def capture(

@@ -8,7 +8,9 @@ Everything of ours in here is guarded: when it fails, it is counted and the call
 from __future__ import annotations
 
 from _weakref import ref
+from time import perf_counter_ns, time_ns
 
+from . import _core as core
 from ._scopes import current
 
 TYPE_CHECKING = False
@@ -20,25 +22,54 @@ if TYPE_CHECKING:
     from . import _core
 
 _streams: dict[str, tuple[type, type]] = {}
+_noted: dict[str, tuple[type, type]] = {}
+
+# What the core said of an address: it is none of ours, it is a call, it is a call in whose stream usage may be asked
+# for.
+_NONE, _CALL, _ASKS = 0, 1, 2
+_MOST_ADDRESSES = 256
+_SMALL = 4096
 
 
 class Observer:
     """What all hooks of one HTTP client share."""
 
-    __slots__ = ("package", "provider", "streams", "trail")
+    __slots__ = ("known", "known_to", "noted", "package", "provider", "streams", "trail")
 
     def __init__(self, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
         self.package = package
         self.provider = provider
         self.trail = trail
         self.streams = _stream_classes(package)
+        self.noted = _noted_classes(package)
+        self.known: dict[str, int] = {}
+        self.known_to: tuple[Any, str | None] | None = None
 
-    def begin(self, request: Any) -> tuple[_core.Observation | None, Any]:
-        """Begins to observe; says what to send. None: the request is none of ours and goes on untouched."""
-        observation = None
+    def begin(self, request: Any) -> tuple[_core.Observation | Notes | None, Any]:
+        """Begins to observe; says what to send. None: the request is none of ours and goes on untouched.
+
+        A step into the core costs more than all that happens here, for its code is cold whenever it is needed. So
+        what the core said of an address is remembered, and what is seen of a call is noted in Python and handed over
+        once, at its end. Only a stream in which usage may be asked for is taken through the core as it passes.
+        """
+        observation: Any = None
         try:
-            # One step into the core for all of it: each costs the caller about as much as the reading itself.
-            begun = self.trail().begin(request, self.provider, current.get())
+            trail = self.trail()
+            url = str(request.url)
+            if (
+                self.known_to is None
+                or self.known_to[0] is not trail
+                or self.known_to[1] is not self.provider
+            ):
+                self.known, self.known_to = {}, (trail, self.provider)
+            kind = self.known.get(url)
+            if kind is None:
+                kind = self.learn(trail, request.method, url)
+            if kind == _NONE or request.method != "POST":
+                return None, request
+            if kind == _CALL or not _may_stream(request):
+                return Notes(trail, self, request, url), request
+            begun = trail.begin(request, self.provider, current.get())
             if begun is not None:
                 observation, outgoing = begun
                 if outgoing is not None:
@@ -47,9 +78,20 @@ class Observer:
             self.trouble()
         return observation, request
 
-    def answered(self, observation: _core.Observation, response: Any, asynchronous: bool) -> None:
+    def learn(self, trail: _core.Client, method: str, url: str) -> int:
+        """Asks the core about an address, and remembers what it said."""
+        kind = trail.recognise("POST", url, self.provider)
+        if len(self.known) >= _MOST_ADDRESSES:
+            self.known.clear()
+        self.known[url] = kind
+        return kind
+
+    def answered(self, observation: Any, response: Any, asynchronous: bool) -> None:
         """Records the response's head and observes its body."""
         try:
+            if type(observation) is Notes:
+                observation.answered(response, asynchronous)
+                return
             content = observation.response(response)
             if content is not None:
                 # A mock or a cache: everything is here already.
@@ -69,6 +111,66 @@ class Observer:
             self.trail().note()
         except Exception:
             return
+
+
+class Notes:
+    """What was seen of one HTTP attempt; handed over to the core at its end, once.
+
+    Times are in nanoseconds. `waited` is the provider's clock: time inside the request and inside reads of the body.
+    """
+
+    __slots__ = (
+        "idle", "marks", "observer", "over", "paused", "pieces", "request", "response", "scope", "start", "trail",
+        "url", "waited", "wall",
+    )  # fmt: skip
+
+    def __init__(self, trail: _core.Client, observer: Observer, request: Any, url: str) -> None:
+        self.trail = trail
+        self.observer = observer
+        self.request = request
+        self.url = url
+        self.scope = current.get()
+        self.response: Any = None
+        self.pieces: list[bytes] = []
+        self.marks: list[int] = []
+        self.paused = 0
+        self.waited = 0
+        self.over = False
+        self.wall = time_ns()
+        self.start = self.idle = perf_counter_ns()
+
+    def answered(self, response: Any, asynchronous: bool) -> None:
+        """The response's head came: its body will be noted as it is read."""
+        self.idle = perf_counter_ns()
+        self.waited = self.idle - self.start
+        self.response = response
+        content = response.__dict__.get("_content")
+        if content is not None:
+            # A mock or a cache: everything is here already.
+            self.pieces.append(content)
+            self.marks.append(self.waited)
+            self.end("complete", decoded=True)
+        else:
+            response.stream = self.observer.noted[asynchronous](response.stream, self)
+
+    def fail(self, error: BaseException) -> None:
+        """The attempt ended with an exception."""
+        if self.response is None:
+            self.waited = perf_counter_ns() - self.start
+        self.end("error", error)
+
+    def end(self, how: str, error: BaseException | None = None, decoded: bool = False) -> None:
+        """Hands over. Only the first call counts. Never raises."""
+        if self.over:
+            return
+        self.over = True
+        try:
+            self.trail.record(
+                self.request, self.url, self.response, self.observer.provider, self.scope, self.wall,
+                self.marks, self.pieces, self.waited, self.paused, how, error, decoded,
+            )  # fmt: skip
+        except Exception:
+            self.observer.trouble()
 
 
 def observe(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
@@ -197,6 +299,14 @@ def _of_class(owner: Any, name: str) -> Callable[[Any], Any] | None:
     return None
 
 
+def _may_stream(request: Any) -> bool:
+    """Whether the request's body speaks of a stream. Only a hint: the core reads it properly."""
+    body = request.__dict__.get("_content")
+    if type(body) is not bytes:
+        return False
+    return b'"stream"' in body if len(body) < _SMALL else core.mentions_stream(body)
+
+
 def _with_body(package: ModuleType, request: Any, body: bytes) -> Any:
     """The same request with another body. The caller's object stays as it is."""
     changed = object.__new__(type(request))
@@ -267,3 +377,101 @@ def _stream_classes(package: ModuleType) -> tuple[type, type]:
                 self._observation.abandon()
 
     return _streams.setdefault(package.__name__, (ObservedStream, ObservedAsyncStream))
+
+
+def _noted_classes(package: ModuleType) -> tuple[type, type]:
+    """Streams that note what passes, sync and async, as subclasses of that very package's."""
+    known = _noted.get(package.__name__)
+    if known is not None:
+        return known
+
+    class Noted:
+        def __init__(self, stream: Any, notes: Notes) -> None:
+            self._stream = stream
+            self._notes = notes
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+        def __del__(self) -> None:
+            notes = self.__dict__.get("_notes")
+            if notes is not None and not notes.over:
+                notes.end("abandoned")
+
+    class NotedStream(Noted, package.SyncByteStream):  # type: ignore[name-defined,misc]
+        def __iter__(self) -> Iterator[bytes]:
+            notes = self._notes
+            piece_came, mark, now = notes.pieces.append, notes.marks.append, perf_counter_ns
+            pieces = iter(self._stream)
+            try:
+                while True:
+                    asked = now()
+                    notes.paused += asked - notes.idle
+                    notes.idle = asked
+                    try:
+                        piece = next(pieces)
+                    except StopIteration:
+                        break
+                    finally:
+                        came = notes.idle = now()
+                        notes.waited += came - asked
+                    if type(piece) is bytes:
+                        piece_came(piece)
+                        mark(notes.waited)
+                    yield piece
+            except GeneratorExit:
+                notes.end("abandoned")
+                close = getattr(pieces, "close", None)
+                if close is not None:
+                    close()
+                raise
+            except BaseException as error:
+                notes.fail(error)
+                raise
+            notes.end("complete")
+
+        def close(self) -> None:
+            try:
+                self._stream.close()
+            finally:
+                self._notes.end("abandoned")
+
+    class NotedAsyncStream(Noted, package.AsyncByteStream):  # type: ignore[name-defined,misc]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            notes = self._notes
+            piece_came, mark, now = notes.pieces.append, notes.marks.append, perf_counter_ns
+            pieces = self._stream.__aiter__()
+            try:
+                while True:
+                    asked = now()
+                    notes.paused += asked - notes.idle
+                    notes.idle = asked
+                    try:
+                        piece = await pieces.__anext__()
+                    except StopAsyncIteration:
+                        break
+                    finally:
+                        came = notes.idle = now()
+                        notes.waited += came - asked
+                    if type(piece) is bytes:
+                        piece_came(piece)
+                        mark(notes.waited)
+                    yield piece
+            except BaseException as error:
+                if isinstance(error, GeneratorExit):
+                    notes.end("abandoned")
+                else:
+                    notes.fail(error)
+                close = getattr(pieces, "aclose", None)
+                if close is not None:
+                    await close()
+                raise
+            notes.end("complete")
+
+        async def aclose(self) -> None:
+            try:
+                await self._stream.aclose()
+            finally:
+                self._notes.end("abandoned")
+
+    return _noted.setdefault(package.__name__, (NotedStream, NotedAsyncStream))
