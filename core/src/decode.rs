@@ -5,6 +5,9 @@ mod anthropic_messages;
 pub(crate) mod call;
 mod error;
 mod framing;
+mod gemini;
+mod gemini_embed;
+mod gemini_generate;
 pub(crate) mod json;
 mod ollama_chat;
 mod ollama_embed;
@@ -65,7 +68,8 @@ pub(crate) struct Format {
     pub(crate) response: fn(&Source<'_>, &Value, &mut Call),
     /// Makes the fold of a stream.
     pub(crate) fold: fn(&Source<'_>) -> Box<dyn Fold>,
-    /// The framing of an answer whose content type does not say it; gets the first bytes of the body.
+    /// The framing of an answer, where the format knows more than its content type says; gets the first bytes of the
+    /// body that are no white space.
     pub(crate) framing: fn(&Source<'_>, &[u8]) -> Framed,
     /// Reads an answer that is no JSON object (sound, plain text); false when it cannot.
     pub(crate) other: fn(&Source<'_>, &[u8], &mut Call) -> bool,
@@ -99,6 +103,8 @@ fn format(wire: Wire) -> &'static Format {
         Wire::OllamaChat => &ollama_chat::FORMAT,
         Wire::OllamaEmbed => &ollama_embed::FORMAT,
         Wire::AnthropicMessages => &anthropic_messages::FORMAT,
+        Wire::GeminiGenerate => &gemini_generate::FORMAT,
+        Wire::GeminiEmbed => &gemini_embed::FORMAT,
     }
 }
 
@@ -154,7 +160,7 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         }
         return call;
     };
-    let first = chunks.first().map(|chunk| &chunk.bytes[..]).unwrap_or_default();
+    let first = framing::beginning(&chunks);
     if status >= 400 {
         let body = framing::join(&chunks);
         let own = parse(&body).and_then(|body| (format.error)(source, &body));
@@ -162,8 +168,8 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         if call.stream {
             call.stream_status = Some(StreamStatus::Error);
         }
-    } else if let Some(framing) = framing::of_content_type(header(exchange, "content-type").unwrap_or_default())
-        .or_else(|| (format.framing)(source, first))
+    } else if let Some(framing) = (format.framing)(source, &first)
+        .or_else(|| framing::of_content_type(header(exchange, "content-type").unwrap_or_default()))
     {
         read_stream(format, source, &chunks, framing, &mut call);
     } else {

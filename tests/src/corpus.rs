@@ -149,15 +149,22 @@ impl Case {
 
     /// Whether the response is a stream.
     pub fn is_stream(&self) -> bool {
-        self.is_sse() || self.is_of(&NDJSON)
+        self.is_sse() || self.is_of(&NDJSON) || self.is_list()
     }
 
-    /// The response as its server writes it: the events or lines of a stream one by one, anything else in one.
+    /// Whether it is a stream as one JSON list.
+    fn is_list(&self) -> bool {
+        self.status == Some(200) && self.asks_stream() && self.response.trim_ascii_start().starts_with(b"[")
+    }
+
+    /// The response as its server writes it: the events, lines or elements of a stream one by one, anything else in one.
     pub fn pieces(&self) -> Vec<Bytes> {
         if self.is_sse() {
             sse_events(&self.response)
         } else if self.is_of(&NDJSON) {
             lines(&self.response)
+        } else if self.is_list() {
+            json_elements(&self.response)
         } else {
             vec![self.response.clone()]
         }
@@ -192,6 +199,33 @@ pub fn asks_stream(url: &str, request: &[u8]) -> bool {
 
 fn lines(body: &Bytes) -> Vec<Bytes> {
     body.split_inclusive(|byte| *byte == b'\n').map(|line| body.slice_ref(line)).collect()
+}
+
+/// Cuts one JSON list after each element. The pieces joined are the body.
+fn json_elements(body: &Bytes) -> Vec<Bytes> {
+    let mut out = Vec::new();
+    let (mut start, mut depth, mut in_string, mut escaped) = (0, 0, false, false);
+    for (at, byte) in body.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 1 {
+                    out.push(body.slice(start..=at));
+                    start = at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    if start < body.len() {
+        out.push(body.slice(start..));
+    }
+    out
 }
 
 /// Cuts a stream of server-sent events after each blank line, whatever the line ends. The pieces joined are the body.

@@ -26,6 +26,10 @@ pub enum Wire {
     OllamaEmbed,
     /// Anthropic messages.
     AnthropicMessages,
+    /// Gemini's `generateContent` and `streamGenerateContent`.
+    GeminiGenerate,
+    /// Gemini's embeddings.
+    GeminiEmbed,
 }
 
 /// What the address of a request says.
@@ -73,6 +77,17 @@ const ENDPOINTS: &[(Wire, Reader)] = &[
     (Wire::OpenAiSpeech, |at| at.ends(&["/audio/speech"])),
     (Wire::OpenAiImages, |at| at.ends(&["/images/generations"])),
     (Wire::AnthropicMessages, |at| at.ends(&["/v1/messages"])),
+    (Wire::GeminiGenerate, |at| {
+        let (said, method) = at.google_method()?;
+        let streams = method == "streamGenerateContent";
+        (streams || method == "generateContent").then_some(Said { streams: Some(streams), ..said })
+    }),
+    (Wire::GeminiEmbed, |at| {
+        let (said, method) = at.google_method()?;
+        // Every model of Vertex AI has a `predict`.
+        let embeds = method == "predict" && said.model.as_ref().is_some_and(|model| model.contains("embedding"));
+        (embeds || method == "embedContent" || method == "batchEmbedContents").then_some(said)
+    }),
 ];
 
 /// Hosts by suffix: provider, and whether it knows `stream_options.include_usage`.
@@ -150,6 +165,25 @@ impl Place<'_> {
             Some(name) => crate::price::canonical_provider(name) == provider,
             None => known(&self.address.host) == Some(provider),
         }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Google's own way with paths: a resource, a colon, and what is to be done with it.
+    fn google_method(&self) -> Option<(Said, &'a str)> {
+        const KINDS: [&str; 4] = ["/models/", "/tunedModels/", "/endpoints/", "/publishers/"];
+        let path = self.address.path.as_str();
+        let (resource, method) = path.rsplit_once(':')?;
+        let base = KINDS.iter().filter_map(|kind| resource.find(kind)).min();
+        if base.is_none() && !self.is("google-ai-studio") && !self.is("google-vertex") {
+            return None;
+        }
+        // The last kind is the innermost: `publishers/google/models/{model}`.
+        let named = KINDS[..3].iter().filter_map(|kind| Some((resource.rfind(kind)?, *kind))).max();
+        let model = named.map(|(at, kind)| &resource[at + if kind == "/models/" { kind.len() } else { 1 }..]);
+        let base = base.or_else(|| resource.rfind('/')).unwrap_or_default();
+        let model = model.filter(|model| !model.is_empty()).map(str::to_owned);
+        Some((Said { suffix: path.len() - base, model, ..Said::default() }, method))
     }
 }
 
@@ -278,11 +312,77 @@ mod tests {
             "https://api.openai.com/v1/responses/resp_1/cancel",
             "https://api.anthropic.com/v1/messages/count_tokens",
             "https://api.anthropic.com/v1/messages/batches",
+            "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:countTokens",
+            "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:batchGenerateContent",
+            "https://generativelanguage.googleapis.com/v1beta/models",
+            "https://us-central1-aiplatform.googleapis.com/v1/p/publishers/google/models/imagen-4:predict",
+            "https://example.com/v1/things/thing:generateContent",
             "not a url",
         ] {
             assert_eq!(provider(url), None, "{url}");
         }
         assert!(recognise(&Config::default(), "GET", "https://api.openai.com/v1/responses", None).is_none());
+    }
+
+    #[test]
+    fn google_names_the_model_in_the_path() {
+        for (url, provider, base, model, streams) in [
+            (
+                "https://generativelanguage.googleapis.com/v1beta/models/g:generateContent",
+                "google-ai-studio",
+                "/v1beta",
+                Some("g"),
+                Some(false),
+            ),
+            (
+                "https://generativelanguage.googleapis.com/v1/tunedModels/t:streamGenerateContent?alt=sse",
+                "google-ai-studio",
+                "/v1",
+                Some("tunedModels/t"),
+                Some(true),
+            ),
+            (
+                "https://generativelanguage.googleapis.com/v1beta/models/models/g:embedContent",
+                "google-ai-studio",
+                "/v1beta",
+                Some("g"),
+                None,
+            ),
+            (
+                "https://aiplatform.eu.rep.googleapis.com/v1/projects/p/locations/eu/publishers/google/models/text-embedding-005:predict",
+                "google-vertex",
+                "/v1/projects/p/locations/eu",
+                Some("text-embedding-005"),
+                None,
+            ),
+            (
+                "https://aiplatform.googleapis.com/v1/projects/p/locations/l/endpoints/12:generateContent",
+                "google-vertex",
+                "/v1/projects/p/locations/l",
+                Some("endpoints/12"),
+                Some(false),
+            ),
+            (
+                "https://aiplatform.googleapis.com/v1/dynamic/x:generateContent",
+                "google-vertex",
+                "/v1/dynamic",
+                None,
+                Some(false),
+            ),
+            (
+                "http://127.0.0.1:4000/gemini/v1beta/models/g:generateContent",
+                "local",
+                "/gemini/v1beta",
+                Some("g"),
+                Some(false),
+            ),
+        ] {
+            let found = recognise(&Config::default(), "POST", url, None).unwrap();
+            let path = Address::of(url).unwrap().path;
+            let said =
+                (found.provider.as_str(), &path[..path.len() - found.suffix], found.model.as_deref(), found.streams);
+            assert_eq!(said, (provider, base, model, streams), "{url}");
+        }
     }
 
     #[test]

@@ -27,7 +27,13 @@ pub(crate) fn provider_error(error: &Value) -> CallError {
     };
     // An event of the Responses stream carries its own type beside the code.
     let kind = name(error.get("type").filter(|kind| *kind != "error"));
+    let kind = kind.or_else(|| json::text(error.get("status")).filter(|status| is_google_status(status)));
     CallError { kind: kind.or_else(|| name(error.get("code"))), message }
+}
+
+/// Google names its errors like `RESOURCE_EXHAUSTED`; others call other things a status.
+fn is_google_status(status: &str) -> bool {
+    status.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 pub(super) fn http_error(status: u16, body: &[u8]) -> CallError {

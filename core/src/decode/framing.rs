@@ -2,6 +2,7 @@
 
 mod aws;
 mod encoding;
+mod json_array;
 mod ndjson;
 mod sse;
 
@@ -37,4 +38,21 @@ pub(crate) fn of_content_type(content_type: &str) -> Option<Box<dyn Framing>> {
         "application/vnd.amazon.eventstream" => Box::new(aws::EventStream::default()),
         _ => return None,
     })
+}
+
+/// One JSON list whose elements come one by one.
+pub(crate) fn json_array() -> Box<dyn Framing> {
+    Box::new(json_array::JsonArray::default())
+}
+
+/// Server-sent events, with JSON objects as bare lines among them.
+pub(crate) fn sse_with_bare_json() -> Box<dyn Framing> {
+    Box::new(sse::Sse::with_bare_json())
+}
+
+/// The first bytes that are no white space: enough to tell what a body is.
+pub(crate) fn beginning(chunks: &[crate::Chunk]) -> Vec<u8> {
+    const ENOUGH: usize = 64;
+    let bytes = chunks.iter().flat_map(|chunk| chunk.bytes.iter().copied());
+    bytes.skip_while(u8::is_ascii_whitespace).take(ENOUGH).collect()
 }

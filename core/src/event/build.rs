@@ -258,6 +258,7 @@ fn hide(p: &mut Properties) {
     if let Some(Value::Object(metadata)) = p.get_mut("$ai_provider_metadata") {
         metadata.remove("stop_sequence");
         metadata.remove("stop_details");
+        metadata.remove("promptFeedback");
     }
 }
 

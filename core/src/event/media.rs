@@ -40,6 +40,7 @@ impl Media {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
+        let mime = mime.split(';').next().unwrap_or_default().trim();
         let mime = if mime.is_empty() { UNKNOWN.to_owned() } else { mime.to_ascii_lowercase() };
         Self { mime, bytes: bytes.len(), sha256 }
     }
@@ -53,7 +54,8 @@ impl Media {
     }
 }
 
-fn decode(payload: &str) -> Option<Vec<u8>> {
+/// Base64 in either alphabet.
+pub(crate) fn decode(payload: &str) -> Option<Vec<u8>> {
     BASE64.decode(payload).or_else(|_| BASE64_URL.decode(payload)).ok()
 }
 
@@ -77,7 +79,13 @@ fn walk(value: &mut Value, in_list: bool, audio_format: Option<&str>) -> Option<
         }
         Value::Object(object) => {
             let mut found = redact_place(object, audio_format);
-            for (_, member) in object.iter_mut() {
+            for (name, member) in object.iter_mut() {
+                if let ("inlineData" | "inline_data", Value::Object(data)) = (name.as_str(), &mut *member)
+                    && !["mimeType", "mime_type"].iter().any(|name| data.contains_key(*name))
+                {
+                    // Gemini's place for a payload, whether it says the type or not.
+                    found = redact_member(data, "data", "").or(found);
+                }
                 found = walk(member, false, audio_format).or(found);
             }
             let is_part = object.get("type").is_some_and(Value::is_string);
@@ -129,9 +137,15 @@ fn redact_place(object: &mut Map<String, Value>, audio_format: Option<&str>) -> 
         ("image", String::new())
     } else if object.contains_key("blob") {
         ("blob", declared.unwrap_or_default().to_owned())
+    } else if object.contains_key("bytesBase64Encoded") {
+        ("bytesBase64Encoded", declared.unwrap_or_default().to_owned())
     } else {
         return None;
     };
+    redact_member(object, place, &mime)
+}
+
+fn redact_member(object: &mut Map<String, Value>, place: &str, mime: &str) -> Option<Media> {
     match object.get_mut(place) {
         Some(Value::String(payload)) if !payload.is_empty() => {
             if let Some(media) = redact_text(payload) {
@@ -140,7 +154,7 @@ fn redact_place(object: &mut Map<String, Value>, audio_format: Option<&str>) -> 
             if !is_base64(payload) {
                 return None;
             }
-            let media = Media::of(&mime, payload);
+            let media = Media::of(mime, payload);
             *payload = media.placeholder();
             Some(media)
         }

@@ -14,6 +14,9 @@ pub(super) struct Sse {
     has_data: bool,
     after_cr: bool,
     begun: bool,
+    /// Lines of a JSON object that stand among the events without `data:`; `None`: they are passed over, as the
+    /// standard says.
+    bare: Option<String>,
 }
 
 impl Framing for Sse {
@@ -44,6 +47,11 @@ impl Framing for Sse {
 }
 
 impl Sse {
+    /// Gives out such objects too: Google breaks off streams with one.
+    pub(super) fn with_bare_json() -> Self {
+        Self { bare: Some(String::new()), ..Self::default() }
+    }
+
     fn end_line(&mut self, at: Duration, out: &mut Vec<Frame>) {
         let line = std::mem::take(&mut self.line);
         let mut line = line.as_slice();
@@ -52,6 +60,13 @@ impl Sse {
         }
         if line.is_empty() {
             self.end_event(at, out);
+            return;
+        }
+        if let Some(bare) = &mut self.bare
+            && (!bare.is_empty() || line.starts_with(b"{"))
+        {
+            bare.push_str(&String::from_utf8_lossy(line));
+            bare.push('\n');
             return;
         }
         let (field, value) = match memchr::memchr(b':', line) {
@@ -75,6 +90,9 @@ impl Sse {
         let data = std::mem::take(&mut self.data);
         if std::mem::take(&mut self.has_data) {
             out.push(Frame { name, data, at });
+        }
+        if let Some(bare) = self.bare.as_mut().filter(|bare| !bare.is_empty()) {
+            out.push(Frame { name: String::new(), data: std::mem::take(bare), at });
         }
     }
 }
