@@ -50,21 +50,33 @@ fn content(content: &Value) -> Value {
 fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     usage(body, call);
     let predictions = items(body.get("predictions"));
-    let vectors: Vec<&Value> = if body.get("predictions").is_some() {
-        predictions.iter().filter_map(|prediction| member(prediction, "embeddings")).collect()
+    let vectors: Vec<Option<&Value>> = if body.get("predictions").is_some() {
+        predictions.iter().flat_map(predicted).collect()
     } else {
-        items(body.get("embedding").or_else(|| body.get("embeddings"))).iter().collect()
+        let embeddings = items(body.get("embedding").or_else(|| body.get("embeddings")));
+        embeddings.iter().map(|embedding| embedding.get("values")).collect()
     };
     if ["predictions", "embedding", "embeddings"].iter().any(|name| body.get(*name).is_some()) {
         call.embedding_count = Some(vectors.len() as u64);
-        let first = vectors.first().and_then(|vector| vector.get("values")?.as_array());
+        let first = vectors.first().copied().flatten().and_then(Value::as_array);
         call.embedding_dimensions = first.map(|values| values.len() as u64);
     }
-    let counts = vectors.iter().filter_map(|vector| count(member(vector.get("statistics")?, "tokenCount")));
+    let counts = predictions.iter().filter_map(|prediction| {
+        let statistics = member(member(prediction, "embeddings")?, "statistics")?;
+        count(member(statistics, "tokenCount"))
+    });
     if let Some(tokens) = counts.reduce(u64::saturating_add) {
         call.tokens.input = Some(tokens);
         call.usage.input_text = Some(tokens);
         let metadata = body.get("metadata").filter(|metadata| metadata.is_object());
         call.raw_usage = Some(metadata.cloned().unwrap_or_else(|| json!({})));
     }
+}
+
+/// The vectors of a prediction: one of a text, or those of a multimodal instance.
+fn predicted(prediction: &Value) -> Vec<Option<&Value>> {
+    let text = member(prediction, "embeddings").map(|embeddings| embeddings.get("values"));
+    let others = ["textEmbedding", "imageEmbedding"].map(|name| member(prediction, name).map(Some));
+    let scenes = items(member(prediction, "videoEmbeddings")).iter().map(|scene| scene.get("embedding"));
+    text.into_iter().chain(others.into_iter().flatten()).chain(scenes).collect()
 }
