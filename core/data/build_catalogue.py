@@ -505,8 +505,10 @@ class Catalogue:
     def join_dated_names(self) -> None:
         """A dated id that costs what OpenRouter's undated row says is that row under another name."""
         for name in sorted(self.rows):
+            # `nova-lite-v1:0` is OpenRouter's `nova-lite-v1`; a shorter form drops both.
+            forms = [re.sub(r"(-v\d+)-\d$", r"\1", name), *stripped(name)[1:]]
             shorter = [
-                s for s in stripped(name)[1:] if not re.search("preview|latest|default", name[len(s) :])
+                s for s in forms if s != name and not re.search("preview|latest|default", name[len(s) :])
             ]
             for key, row in self.rows[name].items():
                 short = next((s for s in shorter if (s, key) in self.primary_rows), None)
