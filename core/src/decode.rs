@@ -2,7 +2,13 @@
 
 mod address;
 mod anthropic_messages;
+mod bedrock;
+mod bedrock_converse;
+mod bedrock_invoke;
 pub(crate) mod call;
+mod cohere_chat;
+mod cohere_embed;
+mod cohere_rerank;
 mod error;
 mod framing;
 mod gemini;
@@ -19,6 +25,8 @@ mod openai_responses;
 mod openai_speech;
 mod openai_transcriptions;
 mod settle;
+mod unknown;
+mod vertex_anthropic;
 
 use std::time::Duration;
 
@@ -105,6 +113,12 @@ fn format(wire: Wire) -> &'static Format {
         Wire::AnthropicMessages => &anthropic_messages::FORMAT,
         Wire::GeminiGenerate => &gemini_generate::FORMAT,
         Wire::GeminiEmbed => &gemini_embed::FORMAT,
+        Wire::VertexAnthropic => &vertex_anthropic::FORMAT,
+        Wire::BedrockInvoke => &bedrock_invoke::FORMAT,
+        Wire::BedrockConverse => &bedrock_converse::FORMAT,
+        Wire::CohereChat => &cohere_chat::FORMAT,
+        Wire::CohereEmbed => &cohere_embed::FORMAT,
+        Wire::CohereRerank => &cohere_rerank::FORMAT,
     }
 }
 
@@ -123,7 +137,7 @@ impl Fold for NoStream {
 pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
     let request = parse(&exchange.request_body).unwrap_or_default();
     let source = &Source { exchange, found, request: &request };
-    let format = format(source.found.wire);
+    let mut format = format(source.found.wire);
     let mut call = Call {
         embedding: format.embedding,
         model_requested: found.model.clone(),
@@ -133,6 +147,10 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
     if request.is_object() || request.is_null() {
         (format.request)(source, &mut call);
     }
+    if call.unknown {
+        format = &unknown::FORMAT;
+    }
+    call.service_tier = source.header("x-amzn-bedrock-service-tier").map(str::to_owned);
     let ids = ["x-request-id", "request-id", "x-amzn-requestid", "x-debug-trace-id", "x-litellm-call-id"];
     if let Some(id) = ids.iter().find_map(|name| source.header(name)) {
         call.metadata.insert("request_id".to_owned(), id.into());
@@ -160,11 +178,19 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         }
         return call;
     };
+    if call.unknown {
+        call.response_bytes = Some(chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum());
+    }
     let first = framing::beginning(&chunks);
     if status >= 400 {
         let body = framing::join(&chunks);
         let own = parse(&body).and_then(|body| (format.error)(source, &body));
-        call.error = Some(own.unwrap_or_else(|| error::http_error(status, &body)));
+        let mut error = own.unwrap_or_else(|| error::http_error(status, &body));
+        // AWS says the type in a header, and after a colon where it is described.
+        if let Some(kind) = source.header("x-amzn-errortype").and_then(|kind| kind.split(':').next()) {
+            error.kind = Some(kind.trim().to_owned());
+        }
+        call.error = Some(error);
         if call.stream {
             call.stream_status = Some(StreamStatus::Error);
         }

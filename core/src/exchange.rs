@@ -19,8 +19,24 @@ pub const REQUEST_HEADERS: &[&str] = &[
 ];
 
 /// Response headers that are read.
-pub const RESPONSE_HEADERS: &[&str] =
-    &["content-encoding", "content-type", "request-id", "retry-after", "x-request-id", "x-should-retry"];
+pub const RESPONSE_HEADERS: &[&str] = &[
+    "content-encoding",
+    "content-type",
+    "request-id",
+    "retry-after",
+    "x-amzn-bedrock-cache-read-input-token-count",
+    "x-amzn-bedrock-cache-write-input-token-count",
+    "x-amzn-bedrock-input-token-count",
+    "x-amzn-bedrock-output-token-count",
+    "x-amzn-bedrock-service-tier",
+    "x-amzn-errortype",
+    "x-amzn-requestid",
+    "x-debug-trace-id",
+    "x-litellm-call-id",
+    "x-litellm-response-cost",
+    "x-request-id",
+    "x-should-retry",
+];
 
 /// One HTTP attempt at a provider: the bytes that went out and came back, and when.
 ///

@@ -30,6 +30,18 @@ pub enum Wire {
     GeminiGenerate,
     /// Gemini's embeddings.
     GeminiEmbed,
+    /// Anthropic messages on Vertex.
+    VertexAnthropic,
+    /// Anthropic messages, and what is not read, through Bedrock's `InvokeModel`.
+    BedrockInvoke,
+    /// Bedrock Converse.
+    BedrockConverse,
+    /// Cohere chat.
+    CohereChat,
+    /// Cohere embed.
+    CohereEmbed,
+    /// Cohere rerank, which is a span.
+    CohereRerank,
 }
 
 /// What the address of a request says.
@@ -88,6 +100,18 @@ const ENDPOINTS: &[(Wire, Reader)] = &[
         let embeds = method == "predict" && said.model.as_ref().is_some_and(|model| model.contains("embedding"));
         (embeds || method == "embedContent" || method == "batchEmbedContents").then_some(said)
     }),
+    (Wire::VertexAnthropic, |at| {
+        at.model_between("/publishers/anthropic/models/", &[(":rawPredict", false), (":streamRawPredict", true)])
+            .filter(|said| said.model.as_deref() != Some("count-tokens"))
+    }),
+    (Wire::BedrockConverse, |at| at.model_between("/model/", &[("/converse", false), ("/converse-stream", true)])),
+    (Wire::BedrockInvoke, |at| {
+        at.model_between("/model/", &[("/invoke", false), ("/invoke-with-response-stream", true)])
+            .filter(|_| at.is("amazon-bedrock"))
+    }),
+    (Wire::CohereChat, |at| at.ends(&["/v2/chat"]).filter(|_| at.is("cohere"))),
+    (Wire::CohereEmbed, |at| at.ends(&["/v2/embed"]).filter(|_| at.is("cohere"))),
+    (Wire::CohereRerank, |at| at.ends(&["/v2/rerank"]).filter(|_| at.is("cohere"))),
 ];
 
 /// Hosts by suffix: provider, and whether it knows `stream_options.include_usage`.
@@ -157,6 +181,18 @@ impl Place<'_> {
         let said = self.ends(suffixes)?;
         let here = self.chosen.is_none() && self.address.host_port.ends_with(":11434") && self.address.is_private();
         (here || self.is("ollama")).then_some(Said { provider: Some("ollama"), ..said })
+    }
+
+    /// The path ends in the mark, the model's name and one of these, which says whether a stream is asked for. The base
+    /// address ends before the mark's first directory.
+    fn model_between(&self, mark: &str, ends: &[(&str, bool)]) -> Option<Said> {
+        let path = self.address.path.as_str();
+        let (front, streams) = ends.iter().find_map(|(end, streams)| Some((path.strip_suffix(end)?, *streams)))?;
+        let at = front.rfind(mark)?;
+        let id = &front[at + mark.len()..];
+        let model = percent_encoding::percent_decode_str(id).decode_utf8_lossy().into_owned();
+        let said = Said { suffix: path.len() - at, model: Some(model), streams: Some(streams), provider: None };
+        Some(said).filter(|_| !id.is_empty())
     }
 
     /// The provider is known, and is this one.

@@ -45,8 +45,16 @@ fn request(source: &Source<'_>, call: &mut Call) {
     call.stream |= body.get("stream") == Some(&Value::Bool(true));
 }
 
+/// Reads a request whose path says the model and whether a stream is asked for; the body does not count for these.
+pub(super) fn request_by_path(source: &Source<'_>, call: &mut Call) {
+    let requested = call.model_requested.take();
+    request(source, call);
+    call.model_requested = requested;
+    call.stream = source.found.streams == Some(true);
+}
+
 fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
-    call.model = text(body.get("model"));
+    call.model = text(body.get("model")).or(call.model.take());
     call.response_id = text(body.get("id"));
     call.stop_reasons.extend(text(body.get("stop_reason")));
     for name in ["stop_sequence", "stop_details"] {
@@ -94,7 +102,7 @@ fn usage(raw: &Value, call: &mut Call) {
         ..Tokens::default()
     };
     call.tokens = tokens;
-    call.service_tier = text(raw.get("service_tier"));
+    call.service_tier = text(raw.get("service_tier")).or(call.service_tier.take());
     super::settle_exclusive(call);
     call.raw_usage = Some(raw.clone());
 }

@@ -10,6 +10,12 @@ use crate::event::usage::Usage;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Call {
     pub(crate) embedding: bool,
+    /// It is no generation but a step of something.
+    pub(crate) step: Option<Step>,
+    /// It is of a format that is not read.
+    pub(crate) unknown: bool,
+    /// Bytes of the answer, its encoding undone, where nothing else can be said of it.
+    pub(crate) response_bytes: Option<u64>,
     pub(crate) model_requested: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) input: Option<Value>,
@@ -40,6 +46,15 @@ pub(crate) struct Call {
     pub(crate) embedding_dimensions: Option<u64>,
     /// The answer was not in the expected form.
     pub(crate) unreadable: bool,
+}
+
+/// A call that becomes a span.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) input: Option<Value>,
+    pub(crate) output: Option<Value>,
 }
 
 /// Token counts as the provider reported them, before they are made disjoint.

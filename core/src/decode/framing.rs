@@ -8,6 +8,7 @@ mod sse;
 
 use std::time::Duration;
 
+pub(crate) use aws::{CUT, EXCEPTION, chunk_of};
 pub(crate) use encoding::{inflate, join};
 
 /// One unit of a stream: a server-sent event, a line, an element of a list, a message of an AWS event stream.

@@ -41,7 +41,7 @@ fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
 }
 
 /// How long a vector is: a list of numbers, or base64 of 32-bit floats.
-fn dimensions(vector: &Value) -> Option<u64> {
+pub(super) fn dimensions(vector: &Value) -> Option<u64> {
     match vector {
         Value::Array(numbers) => Some(numbers.len() as u64),
         Value::String(packed) => {

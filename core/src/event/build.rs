@@ -43,10 +43,18 @@ pub(crate) fn call_event(
     if retries > 0 {
         p.insert("$ai_retries".into(), retries.into());
     }
-    let embedding = call.embedding;
+    if call.unknown {
+        p.insert("$ai_wire_format".into(), "unknown".into());
+        p.insert("$ai_request_bytes".into(), exchange.request_body.len().into());
+        put(&mut p, "$ai_response_bytes", call.response_bytes);
+    }
+    let name = match (&call.step, call.embedding) {
+        (Some(_), _) => "$ai_span",
+        (None, true) => "$ai_embedding",
+        (None, false) => "$ai_generation",
+    };
     call_properties(&mut p, call, earlier);
     let started = exchange.started_at.unwrap_or_else(SystemTime::now);
-    let name = if embedding { "$ai_embedding" } else { "$ai_generation" };
     finish(config, name, exchange.scope.as_ref(), started, p)
 }
 
@@ -113,7 +121,14 @@ fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
     put(p, "$ai_model", call.model.or(call.model_requested));
     put(p, "$ai_input", call.input);
     put(p, "$ai_tools", call.tools);
-    if call.embedding {
+    let is_span = call.step.is_some();
+    if let Some(step) = call.step {
+        p.insert("$ai_span_name".into(), step.name.into());
+        p.insert("$ai_span_type".into(), step.kind.into());
+        put(p, "$ai_input_state", step.input);
+        put(p, "$ai_output_state", step.output);
+        put(p, "$ai_request_count", call.usage.requests);
+    } else if call.embedding {
         put(p, "$ai_embedding_count", call.embedding_count);
         put(p, "$ai_embedding_dimensions", call.embedding_dimensions);
     } else {
@@ -148,9 +163,12 @@ fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
     ] {
         put(p, name, count);
     }
-    let source = if call.raw_usage.is_some() { "provider" } else { "absent" };
-    p.insert("$ai_tokens_source".into(), source.into());
-    if tokens.input.or(tokens.output).or(tokens.total).is_some() {
+    let counted = tokens.input.or(tokens.output).or(tokens.total).is_some();
+    if !is_span {
+        let source = if call.raw_usage.is_some() || counted { "provider" } else { "absent" };
+        p.insert("$ai_tokens_source".into(), source.into());
+    }
+    if counted {
         p.insert("$ai_cache_reporting_exclusive".into(), call.cache_exclusive.into());
     }
     put(p, "$ai_usage", call.raw_usage);

@@ -116,6 +116,9 @@ fn redact_place(object: &mut Map<String, Value>, audio_format: Option<&str>) -> 
             }
         }
     }
+    if let Some(media) = CONVERSE_KINDS.iter().find_map(|kind| redact_source(object.get_mut(*kind)?, kind)) {
+        return Some(media);
+    }
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let kind = text("type");
     let declared = ["media_type", "mime_type", "mimeType"].iter().map(|name| text(name)).find(|mime| !mime.is_empty());
@@ -159,6 +162,41 @@ fn redact_member(object: &mut Map<String, Value>, place: &str, mime: &str) -> Op
             Some(media)
         }
         _ => None,
+    }
+}
+
+/// Blocks of Bedrock's Converse that hold `source.bytes`.
+const CONVERSE_KINDS: [&str; 4] = ["image", "document", "video", "audio"];
+
+/// Redacts `{format, source: {bytes}}`, the content of a block of this kind.
+fn redact_source(content: &mut Value, kind: &str) -> Option<Media> {
+    let format = content.get("format").and_then(Value::as_str).unwrap_or_default();
+    let mime = match (kind, format) {
+        (_, "") => String::new(),
+        ("document", format) => document_type(format).to_owned(),
+        (kind, format) => format!("{kind}/{format}"),
+    };
+    let Some(Value::String(payload)) = content.get_mut("source")?.get_mut("bytes") else { return None };
+    if payload.is_empty() || !is_base64(payload) {
+        return None;
+    }
+    let media = Media::of(&mime, payload);
+    *payload = media.placeholder();
+    Some(media)
+}
+
+fn document_type(format: &str) -> &'static str {
+    match format {
+        "pdf" => "application/pdf",
+        "csv" => "text/csv",
+        "html" => "text/html",
+        "txt" => "text/plain",
+        "md" => "text/markdown",
+        "doc" => "application/msword",
+        "xls" => "application/vnd.ms-excel",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        _ => UNKNOWN,
     }
 }
 

@@ -5,14 +5,28 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use serde_json::{Value, json};
+
 use super::{Frame, Framing};
+
+/// What the name of a message that is an error begins with; its type follows.
+pub(crate) const EXCEPTION: &str = "exception:";
+/// The name of a frame that says that the stream did not end between two messages, or was damaged.
+pub(crate) const CUT: &str = "cut:";
+
+/// The JSON in the `bytes` of a message's payload, which is how Bedrock sends what a model says.
+pub(crate) fn chunk_of(payload: &Value) -> Option<Value> {
+    let bytes = payload.get("bytes")?.as_str()?;
+    super::super::parse(&base64::engine::general_purpose::STANDARD.decode(bytes).ok()?)
+}
 
 const PRELUDE: usize = 12;
 /// The specification's bound of a message; what claims to be longer is damage.
 const LONGEST: usize = 24 << 20;
 
-/// Splits messages. A frame's name is the `:event-type`, or `exception:` and the `:exception-type`; its data is the
-/// payload. After a message that does not check nothing can be trusted, and nothing more is read.
+/// Splits messages. A frame's name is the `:event-type`, or [`EXCEPTION`] and the `:exception-type` or `:error-code`; its
+/// data is the payload, of an error always an object with its text as `message`. After a message that does not check nothing can be trusted, and nothing more is read.
 #[derive(Debug, Default)]
 pub(super) struct EventStream {
     buffer: Vec<u8>,
@@ -41,7 +55,7 @@ impl Framing for EventStream {
                 break;
             }
             let (headers, payload) = body[PRELUDE..].split_at(headers);
-            out.push(Frame { name: name(headers), data: String::from_utf8_lossy(payload).into_owned(), at });
+            out.push(frame(headers, payload, at));
             from += total;
         }
         self.buffer.drain(..from);
@@ -50,28 +64,37 @@ impl Framing for EventStream {
         }
     }
 
-    fn finish(&mut self, _at: Duration, _out: &mut Vec<Frame>) {}
+    fn finish(&mut self, at: Duration, out: &mut Vec<Frame>) {
+        if self.damaged || !self.buffer.is_empty() {
+            out.push(Frame { name: CUT.to_owned(), data: "null".to_owned(), at });
+        }
+    }
 }
 
 fn be32(bytes: &[u8]) -> u32 {
     bytes.iter().take(4).fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
-/// The event's name from the headers.
-fn name(headers: &[u8]) -> String {
-    let (mut event, mut exception) = (None, None);
+fn frame(headers: &[u8], payload: &[u8], at: Duration) -> Frame {
+    let (mut event, mut exception, mut message) = (None, None, None);
     for (name, value) in Headers(headers) {
         match name {
             b":event-type" => event = Some(value),
             b":exception-type" | b":error-code" => exception = Some(value),
+            b":error-message" => message = Some(value),
             _ => {}
         }
     }
-    match (exception, event) {
-        (Some(exception), _) => format!("exception:{}", String::from_utf8_lossy(exception)),
-        (None, Some(event)) => String::from_utf8_lossy(event).into_owned(),
-        (None, None) => String::new(),
-    }
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let Some(exception) = exception else {
+        return Frame { name: event.map(text).unwrap_or_default(), data: text(payload), at };
+    };
+    let told = serde_json::from_slice::<Value>(payload).ok().filter(Value::is_object);
+    let data = match (message, told) {
+        (None, Some(told)) => told,
+        (message, _) => json!({"message": text(message.unwrap_or(payload))}),
+    };
+    Frame { name: format!("{EXCEPTION}{}", text(exception)), data: data.to_string(), at }
 }
 
 /// Headers with a value of text or bytes; those of other types are stepped over.
@@ -162,8 +185,15 @@ mod tests {
         for at in first..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x40;
-            assert_eq!(read(&damaged, 7), whole[..1], "byte {at}");
+            assert_eq!(
+                read(&damaged, 7),
+                [pair("messageStart", "{\"role\":\"assistant\"}"), pair(CUT, "null")],
+                "byte {at}"
+            );
         }
-        assert!(read(&[0xff; 64], 5).is_empty());
+        assert_eq!(read(&bytes[..bytes.len() - 1], 7).last(), Some(&pair(CUT, "null")));
+        assert_eq!(read(&[0xff; 64], 5), [pair(CUT, "null")]);
+        let told = message(&[(":message-type", "error"), (":error-code", "X"), (":error-message", "Y")], "");
+        assert_eq!(read(&told, 7), [pair("exception:X", "{\"message\":\"Y\"}")]);
     }
 }
