@@ -68,7 +68,9 @@ def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 
 def generations(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [event for event in events if event["event"] in ("$ai_generation", "$ai_embedding")]
+    """The events of provider calls: generations, embeddings, and spans that are a call (a rerank)."""
+    calls = ("$ai_generation", "$ai_embedding")
+    return [e for e in events if e["event"] in calls or "$ai_provider" in e["properties"]]
 
 
 def cases(*formats: str) -> list[str]:

@@ -52,7 +52,7 @@ pub(crate) struct Source<'a> {
     pub(crate) exchange: &'a Exchange,
     /// What the address said.
     pub(crate) found: &'a Recognised,
-    /// The request's body; null when it is no JSON.
+    /// The request's body; null when it is no JSON object.
     pub(crate) request: &'a Value,
 }
 
@@ -135,7 +135,7 @@ impl Fold for NoStream {
 
 /// Reads a whole exchange. Never fails: what cannot be read is absent, and said to be unreadable.
 pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
-    let request = parse(&exchange.request_body).unwrap_or_default();
+    let request = parse(&exchange.request_body).filter(Value::is_object).unwrap_or_default();
     let source = &Source { exchange, found, request: &request };
     let mut format = format(source.found.wire);
     let mut call = Call {
@@ -144,9 +144,7 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         stream: found.streams == Some(true),
         ..Call::default()
     };
-    if request.is_object() || request.is_null() {
-        (format.request)(source, &mut call);
-    }
+    (format.request)(source, &mut call);
     if call.unknown {
         format = &unknown::FORMAT;
     }
@@ -187,8 +185,9 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         let own = parse(&body).and_then(|body| (format.error)(source, &body));
         let mut error = own.unwrap_or_else(|| error::http_error(status, &body));
         // AWS says the type in a header, and after a colon where it is described.
-        if let Some(kind) = source.header("x-amzn-errortype").and_then(|kind| kind.split(':').next()) {
-            error.kind = Some(kind.trim().to_owned());
+        let kind = source.header("x-amzn-errortype").and_then(|kind| kind.split(':').next()).map(str::trim);
+        if let Some(kind) = kind.filter(|kind| !kind.is_empty()) {
+            error.kind = Some(kind.to_owned());
         }
         call.error = Some(error);
         if call.stream {

@@ -149,7 +149,7 @@ impl Case {
 
     /// Whether the response is a stream.
     pub fn is_stream(&self) -> bool {
-        self.is_sse() || self.is_of(&NDJSON) || self.is_list()
+        self.is_sse() || self.is_of(&NDJSON) || self.is_of(&[AWS]) || self.is_list()
     }
 
     /// Whether it is a stream as one JSON list.
@@ -157,12 +157,15 @@ impl Case {
         self.status == Some(200) && self.asks_stream() && self.response.trim_ascii_start().starts_with(b"[")
     }
 
-    /// The response as its server writes it: the events, lines or elements of a stream one by one, anything else in one.
+    /// The response as its server writes it: the events, lines, elements or messages of a stream one by one, anything
+    /// else in one.
     pub fn pieces(&self) -> Vec<Bytes> {
         if self.is_sse() {
             sse_events(&self.response)
         } else if self.is_of(&NDJSON) {
             lines(&self.response)
+        } else if self.is_of(&[AWS]) {
+            aws_messages(&self.response)
         } else if self.is_list() {
             json_elements(&self.response)
         } else {
@@ -179,6 +182,7 @@ impl Case {
 }
 
 const NDJSON: [&str; 2] = ["application/x-ndjson", "application/jsonl"];
+const AWS: &str = "application/vnd.amazon.eventstream";
 
 /// Whether a request asks for a stream, in the way of its endpoint: by its body, or by the path's last word.
 pub fn asks_stream(url: &str, request: &[u8]) -> bool {
@@ -224,6 +228,17 @@ fn json_elements(body: &Bytes) -> Vec<Bytes> {
     }
     if start < body.len() {
         out.push(body.slice(start..));
+    }
+    out
+}
+
+/// The messages of an AWS event stream, which begin with their length; what is left at the end is one more piece.
+fn aws_messages(body: &Bytes) -> Vec<Bytes> {
+    let mut rest = body.clone();
+    let mut out = Vec::new();
+    while !rest.is_empty() {
+        let length = rest.first_chunk().map_or(usize::MAX, |length| u32::from_be_bytes(*length) as usize);
+        out.push(rest.split_to(length.clamp(1, rest.len())));
     }
     out
 }
