@@ -11,12 +11,12 @@ import llmtrail
 import sdk
 from support import Loopback, cases, generations, read_case
 
-STREAMS = [name for name in cases() if json.loads(read_case(name)["request"]).get("stream") is True]
 PATHS = {
     "openai_chat": "/v1/chat/completions",
     "openai_responses": "/v1/responses",
     "anthropic_messages": "/v1/messages",
 }
+STREAMS = [name for name in cases(*PATHS) if json.loads(read_case(name)["request"]).get("stream") is True]
 # Each piece a write of its own, so that both runs read the same pieces.
 APART = "delay-ms=3"
 
