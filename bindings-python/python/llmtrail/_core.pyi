@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import Any, final
 
-__all__ = ["Client", "Observation", "Report", "Scope", "Stats", "__version__", "cli"]
+__all__ = ["Client", "Observation", "Report", "Scope", "Stats", "__version__", "cli", "mentions_stream"]
 
 __version__: str
 
+def mentions_stream(body: bytes) -> bool: ...
 def mentions_stream(body: bytes) -> bool: ...
 def cli(argv: list[str] | list[PathLike[str]]) -> int:
     """Runs the command line with these arguments, without the program's name; says the exit code."""
