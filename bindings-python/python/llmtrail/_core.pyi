@@ -9,7 +9,6 @@ __all__ = ["Client", "Observation", "Report", "Scope", "Stats", "__version__", "
 __version__: str
 
 def mentions_stream(body: bytes) -> bool: ...
-def mentions_stream(body: bytes) -> bool: ...
 def cli(argv: list[str] | list[PathLike[str]]) -> int:
     """Runs the command line with these arguments, without the program's name; says the exit code."""
 
