@@ -87,7 +87,7 @@ export class Client {
   readonly native: NativeClient
   /** Counts what was handed over, so that the end of the process knows whether anything came since. @internal */
   captures = 0
-  readonly #addresses = new Map<string, boolean>()
+  readonly #addresses = new Map<string, number>()
   readonly #self = () => this
   #fetch: Fetch | undefined
 
@@ -185,8 +185,8 @@ export class Client {
     return this.native.stats()
   }
 
-  /** Whether a request to this address is observed. @internal */
-  recognises(method: string, url: string, provider: string | undefined): boolean {
+  /** Whether a request to this address is observed, and how: see `NativeClient`. @internal */
+  recognises(method: string, url: string, provider: string | undefined): number {
     const query = url.indexOf('?')
     const key = `${method} ${provider ?? ''} ${query < 0 ? url : url.slice(0, query)}`
     let known = this.#addresses.get(key)
@@ -195,7 +195,7 @@ export class Client {
       if (this.#addresses.size >= MOST_ADDRESSES) this.#addresses.clear()
       this.#addresses.set(key, known)
     }
-    if (known) this.captures++
+    if (known > 0) this.captures++
     return known
   }
 

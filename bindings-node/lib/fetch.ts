@@ -49,7 +49,7 @@ export function observe(how: Observing): Fetch {
     let sent = init
     try {
       recorder = begin(how, input, init)
-      if (recorder) sent = outgoing(recorder, init)
+      if (recorder?.mayAsk) sent = outgoing(recorder, init)
     } catch {
       trouble(how)
     }
@@ -73,25 +73,37 @@ function begin(how: Observing, input: Input, init: Init): Recorder | undefined {
   const url = typeof input === 'string' ? input : request ? request.url : String(input)
   const method = init?.method ?? request?.method ?? 'GET'
   const client = how.client()
-  if (!client.recognises(method, url, how.provider)) return undefined
+  const known = client.recognises(method, url, how.provider)
+  if (known === 0) return undefined
   const body = init?.body
-  const call = client.native.begin(
+  const text = typeof body === 'string' ? body : undefined
+  const bytes = text === undefined ? bytesOf(body) : undefined
+  const sent = {
     method,
     url,
-    how.provider,
-    currentScope()?.native,
-    Date.now(),
-    picked(init?.headers ?? request?.headers, names().request),
-    typeof body === 'string' ? body : undefined,
-    bytesOf(body),
-  )
-  return call ? new Recorder(call, client.note) : undefined
+    provider: how.provider,
+    scope: currentScope()?.native,
+    headers: picked(init?.headers ?? request?.headers, names().request),
+    text,
+    // It is read at the end of the call, when the caller may have other uses for its memory.
+    bytes: bytes && Uint8Array.prototype.slice.call(bytes),
+  }
+  const recorder = new Recorder(client.native, sent, client.note)
+  if (known === USAGE && mayStream(text, bytes)) recorder.mayAsk = true
+  return recorder
 }
+
+/** Recognised, and usage may have to be asked for. */
+const USAGE = 2
+
+const mayStream = (text: string | undefined, bytes: Uint8Array | undefined): boolean =>
+  text === undefined
+    ? bytes !== undefined && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"stream"')
+    : text.includes('"stream"')
 
 /** What is sent: the caller's own, or a copy of it with usage asked for. */
 function outgoing(recorder: Recorder, init: Init): Init {
-  const body = typeof init?.body === 'string' ? init.body : bytesOf(init?.body)
-  const instead = body === undefined ? undefined : recorder.outgoing(body)
+  const instead = recorder.outgoing()
   if (instead === undefined) return init
   const copy = { ...init, body: instead as NonNullable<Init>['body'] & {} }
   if (init?.headers && picked(init.headers, ['content-length']) !== '') {
@@ -160,7 +172,7 @@ function answered(
   }
   seen.add(response)
   const { status, headers } = response
-  recorder.response(status, picked(headers, names().response), Number(headers?.get('content-length') ?? 0))
+  recorder.response(status, picked(headers, names().response))
   const body: unknown = response.body
   if (typeof (body as ReadableStream | null)?.getReader === 'function') {
     observeStream(body as ReadableStream<Uint8Array>, recorder, signal, owned)

@@ -54,15 +54,39 @@ export interface NativeScope {
   setProperties(json: string): void
 }
 
+/** Pieces that were handed over before the end of their call. @internal */
+export interface NativePieces {
+  add(bytes: Uint8Array, marks: Float64Array): void
+}
+
 /** @internal */
-export interface NativeCall {
-  insertion(): { text: string; beforeLast: number } | null
-  filters(status: number, headers: string): boolean
-  pass(piece: Uint8Array, at: number): number
+export interface NativeFilter {
+  push(piece: Uint8Array): number
   instead(): Uint8Array
   rest(): Uint8Array | null
-  add(bytes: Uint8Array, marks: Float64Array): void
-  end(
+}
+
+/** @internal */
+export interface NativeClient {
+  /** 0: not observed; 1: observed; 2: and usage may have to be asked for in its streams. */
+  recognises(method: string, url: string, provider: string | undefined): number
+  insertion(
+    method: string,
+    url: string,
+    provider: string | undefined,
+    text: string | undefined,
+    bytes: Uint8Array | undefined,
+  ): { text: string; beforeLast: number } | null
+  observe(
+    method: string,
+    url: string,
+    provider: string | undefined,
+    scope: NativeScope | undefined,
+    startedAt: number,
+    requestHeaders: string,
+    text: string | undefined,
+    bytes: Uint8Array | undefined,
+    askedUsage: boolean,
     end: EndOfCall,
     error: string | undefined,
     at: number,
@@ -70,24 +94,10 @@ export interface NativeCall {
     status: number,
     headers: string,
     headersAt: number,
-    bytes: Uint8Array | undefined,
+    earlier: NativePieces | undefined,
+    pieces: Uint8Array | undefined,
     marks: Float64Array | undefined,
   ): void
-}
-
-/** @internal */
-export interface NativeClient {
-  recognises(method: string, url: string, provider: string | undefined): boolean
-  begin(
-    method: string,
-    url: string,
-    provider: string | undefined,
-    scope: NativeScope | undefined,
-    startedAt: number,
-    headers: string,
-    text: string | undefined,
-    bytes: Uint8Array | undefined,
-  ): NativeCall | null
   open(kind: string, parent: NativeScope | undefined, options: string): NativeScope
   close(scope: NativeScope): void
   capture(
@@ -108,6 +118,9 @@ export interface NativeClient {
 /** @internal */
 export interface Native {
   NativeClient: new (options: string) => NativeClient
+  NativePieces: new () => NativePieces
+  NativeFilter: new (status: number, headers: string) => NativeFilter
+  filters(status: number, headers: string): boolean
   headerNames(): { request: string[]; response: string[] }
   runCli(args: string[]): number
 }

@@ -1,8 +1,29 @@
-import type { EndOfCall, NativeCall } from './native.js'
+import {
+  type EndOfCall,
+  type NativeClient,
+  type NativeFilter,
+  type NativePieces,
+  type NativeScope,
+  native,
+} from './native.js'
+import { withoutUsage } from './usage.js'
 
 /** Collected pieces are handed to the core when they reach this size, so that no single hand-over is long. */
 const SPILL = 256 << 10
 const FIRST = 8 << 10
+
+/** What is sent, as it was when the call began. @internal */
+export interface Sent {
+  method: string
+  url: string
+  provider: string | undefined
+  scope: NativeScope | undefined
+  /** Lines: a name, its value. */
+  headers: string
+  /** The body, where it is in memory. */
+  text: string | undefined
+  bytes: Uint8Array | undefined
+}
 
 /** Calls under way. At the end of the process they are recorded as they are. */
 const underWay = new Set<Recorder>()
@@ -20,16 +41,22 @@ export function abandonAll(): void {
  * @internal
  */
 export class Recorder {
+  /** Usage may have to be asked for. */
+  mayAsk = false
   /** Each piece has to go through `pass`. */
   filtered = false
+  private filter: NativeFilter | undefined
+  /** The consumer has seen whole events; none is held back in the filter. */
+  private whole = true
+  private earlier: NativePieces | undefined
   private over = false
   private asked = false
   private status = 0
   private headers = ''
   private headersAt = 0
-  private expected = 0
   private waited = 0
   private paused = 0
+  private readonly startedAt = Date.now()
   private waitingSince = performance.now()
   private waiting = true
   private idleSince = 0
@@ -39,31 +66,33 @@ export class Recorder {
   private marks: number[] = []
 
   constructor(
-    private readonly call: NativeCall,
+    private readonly client: NativeClient,
+    private readonly sent: Sent,
     /** Counts a step that failed. */
     readonly trouble: () => void,
   ) {
     underWay.add(this)
   }
 
-  /** What to put into a body that is text before it is sent. */
-  outgoing(body: string | Uint8Array): string | Uint8Array | undefined {
-    const insertion = this.call.insertion()
+  /** What to send instead of the body, so that the stream reports its usage. */
+  outgoing(): string | Uint8Array | undefined {
+    const { method, url, provider, text, bytes } = this.sent
+    const insertion = this.client.insertion(method, url, provider, text, bytes)
     if (!insertion) return undefined
     this.asked = true
+    const body = text ?? bytes ?? ''
     const at = body.length - insertion.beforeLast
     if (typeof body === 'string') return body.slice(0, at) + insertion.text + body.slice(at)
     return Buffer.concat([body.subarray(0, at), Buffer.from(insertion.text), body.subarray(at)])
   }
 
-  /** The response's head came. `expected`: how long its body says to be. */
-  response(status: number, headers: string, expected: number): void {
+  /** The response's head came. */
+  response(status: number, headers: string): void {
     this.stopWaiting()
     this.status = status
     this.headers = headers
     this.headersAt = this.waited
-    if (this.asked) this.filtered = this.call.filters(status, headers)
-    if (expected <= SPILL) this.expected = expected
+    if (this.asked) this.filtered = native().filters(status, headers)
   }
 
   /** The consumer asks for more. */
@@ -86,18 +115,24 @@ export class Recorder {
     this.marks.push(piece.length, this.waited)
   }
 
-  /** A piece came; says what the consumer is to see of it, possibly nothing. The piece may be overwritten. */
-  pass(piece: Uint8Array): Uint8Array {
-    this.stopWaiting()
+  /** A piece came; says what the consumer is to see of it, possibly nothing. `owned`: it may be overwritten. */
+  pass(piece: Uint8Array, owned: boolean): Uint8Array {
+    this.piece(piece)
     if (this.over) return piece
-    const length = this.call.pass(piece, this.waited)
-    if (length === piece.length) return piece
-    return length < 0 ? this.call.instead() : piece.subarray(0, length)
+    if (this.whole) {
+      const seen = withoutUsage(piece, owned)
+      if (seen) return seen
+    }
+    this.filter ??= new (native().NativeFilter)(this.status, this.headers)
+    const place: Uint8Array = owned ? piece : Uint8Array.prototype.slice.call(piece)
+    const length = this.filter.push(place)
+    if (piece.length > 0) this.whole = piece.at(-1) === 10 && piece.at(-2) === 10
+    return length < 0 ? this.filter.instead() : length === place.length ? place : place.subarray(0, length)
   }
 
   /** What is still to be passed on before the end or an error. */
   rest(): Uint8Array | undefined {
-    return this.filtered && !this.over ? (this.call.rest() ?? undefined) : undefined
+    return (this.over ? undefined : this.filter?.rest()) ?? undefined
   }
 
   /** The attempt failed with what the HTTP stack threw. `limit`: a time limit that it may have had, in ms. */
@@ -120,7 +155,28 @@ export class Recorder {
       const marks = bytes && new Float64Array(this.marks)
       this.bytes = undefined
       const at = end === 'abandoned' ? this.lastAt : this.waited
-      this.call.end(end, error, at, this.paused, this.status, this.headers, this.headersAt, bytes, marks)
+      const { method, url, provider, scope, headers, text, bytes: body } = this.sent
+      this.client.observe(
+        method,
+        url,
+        provider,
+        scope,
+        this.startedAt,
+        headers,
+        text,
+        body,
+        this.asked,
+        end,
+        error,
+        at,
+        this.paused,
+        this.status,
+        this.headers,
+        this.headersAt,
+        this.earlier,
+        bytes,
+        marks,
+      )
     } catch {
       this.trouble()
     }
@@ -148,7 +204,7 @@ export class Recorder {
     if (this.bytes && this.bytes.length >= needed) return this.bytes
     // Most answers come in one piece. The small ones share memory, where it costs next to nothing.
     const room = this.length === 0 ? needed : Math.max(FIRST, needed, Math.min(SPILL, 2 * this.length))
-    const larger = Buffer.allocUnsafe(Math.max(room, this.expected))
+    const larger = Buffer.allocUnsafe(room)
     if (this.bytes && this.length > 0) larger.set(this.bytes.subarray(0, this.length))
     this.bytes = larger
     return larger
@@ -156,7 +212,8 @@ export class Recorder {
 
   private spill(): void {
     if (!this.bytes || this.marks.length === 0) return
-    this.call.add(this.bytes.subarray(0, this.length), new Float64Array(this.marks))
+    this.earlier ??= new (native().NativePieces)()
+    this.earlier.add(this.bytes.subarray(0, this.length), new Float64Array(this.marks))
     this.length = 0
     this.marks = []
   }

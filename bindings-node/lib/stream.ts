@@ -104,7 +104,8 @@ function taking(read: () => Promise<ReadResult<Uint8Array>>, { recorder, signal,
         recorder.piece(value)
         return result
       }
-      const seen = recorder.pass(owned ? value : value.slice())
+      const seen = recorder.pass(value, owned)
+      if (seen === value) return result
       if (seen.length > 0 || value.length === 0) return { done: false, value: seen }
     } catch {
       recorder.trouble()

@@ -1,10 +1,9 @@
 //! The client, as JavaScript sees it.
 
-use llmtrail::{Language, Options};
+use llmtrail::{Language, Options, stream_usage};
 use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 
-use crate::call::Call;
 use crate::convert::{self, Result, coded, millis, usage};
 use crate::delivery::{Flush, Report, Settle, Stats};
 use crate::scope::{self, Scope};
@@ -24,29 +23,13 @@ impl Client {
             .map_err(|error| coded(&error))
     }
 
-    /// Whether a request to this address is observed.
+    /// Whether a request to this address is observed: 0 no, 1 yes, 2 yes, and usage may have to be asked for in its
+    /// streams.
     #[napi]
-    pub fn recognises(&self, method: String, url: String, provider: Option<String>) -> bool {
-        self.0.recognise(&method, &url, provider.as_deref()).is_some()
-    }
-
-    /// Begins to observe a request; null when it is none of ours. Headers are lines: a name, its value. The body is
-    /// text or bytes, or absent when it is not in memory.
-    #[napi]
-    pub fn begin(
-        &self,
-        method: String,
-        url: String,
-        provider: Option<String>,
-        scope: Option<&Scope>,
-        started_at: f64,
-        headers: String,
-        text: Option<String>,
-        bytes: Option<&[u8]>,
-    ) -> Option<Call> {
-        let scope = scope.map(|scope| scope.0.clone());
-        let body = text.map(String::into_bytes).or_else(|| bytes.map(<[u8]>::to_vec)).unwrap_or_default();
-        Call::begin(&self.0, method, url, provider, scope, started_at, &headers, body)
+    pub fn recognises(&self, method: String, url: String, provider: Option<String>) -> u32 {
+        self.0.recognise(&method, &url, provider.as_deref()).map_or(0, |found| {
+            1 + u32::from(self.0.config().stream_usage && stream_usage::may_ask(&found))
+        })
     }
 
     /// Opens a scope inside another one, or at the top.

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Client } from '../dist/index.mjs'
-import type { NativeCall } from '../lib/native.ts'
+import type { NativeClient } from '../lib/native.ts'
 import { type Ingestion, ingestion } from './servers.ts'
 
 const CORPUS = join(import.meta.dirname, '../../tests/corpus')
@@ -39,22 +39,21 @@ describe('the corpus', () => {
     const file = readdirSync(folder).find((file) => file.startsWith('response.'))
     const request = existsSync(join(folder, 'request.body')) ? 'request.body' : 'request.json'
     // @ts-expect-error The raw hand-over is not part of what the package declares.
-    const call: NativeCall = client.native.begin(
-      about.method ?? 'POST',
-      about.url,
-      about.provider,
-      undefined,
-      Date.now(),
-      lines(about.request_headers),
-      undefined,
-      readFileSync(join(folder, request)),
-    )
-    if (about.asked_usage) expect(call.insertion()?.text).toContain('include_usage')
+    const raw: NativeClient = client.native
+    const method = about.method ?? 'POST'
+    const sent = readFileSync(join(folder, request))
+    const asked = about.asked_usage === true
+    const insertion = raw.insertion(method, about.url, about.provider, undefined, sent)
+    if (asked) expect(insertion?.text).toContain('include_usage')
     const body = file === undefined ? Buffer.alloc(0) : readFileSync(join(folder, file))
     const marks = new Float64Array([body.length, 10])
-    const { status = 0, end = 'complete' } = about
-    call.end(end, about.error, 10, 0, status, lines(about.response_headers), 5, body, marks)
-    call.end('complete', undefined, 10, 0, status, '', 5, body, marks)
+    const { provider, status = 0, end = 'complete', error } = about
+    const [there, back] = [lines(about.request_headers), lines(about.response_headers)]
+    // biome-ignore format: one call
+    raw.observe(
+      method, about.url, provider, undefined, Date.now(), there, undefined, sent, asked,
+      end, error, 10, 0, status, back, 5, undefined, body, marks,
+    )
     await client.flush(5000)
     const [event, ...more] = server.events.splice(0)
     expect(more).toEqual([])

@@ -19,7 +19,7 @@ const OPTION: &[u8] = br#""stream_options":{"include_usage":true}"#;
 ///
 /// Runs on the caller's thread: it looks at the keys of the outermost object and parses nothing else.
 pub fn ask(found: &Recognised, body: &[u8]) -> Option<Vec<u8>> {
-    if found.wire != Wire::OpenAiChat || !found.reports_stream_usage || !mentions_stream(body) {
+    if !may_ask(found) || !mentions_stream(body) {
         return None;
     }
     let mut stream = false;
@@ -44,6 +44,11 @@ pub fn ask(found: &Recognised, body: &[u8]) -> Option<Vec<u8>> {
 /// Whether a body speaks of a stream at all: a hint that costs next to nothing, for observers that can save work.
 pub fn mentions_stream(body: &[u8]) -> bool {
     memmem::find(body, b"\"stream\"").is_some()
+}
+
+/// Whether [`ask`] may have something to put in. Where not, no body has to be looked at.
+pub fn may_ask(found: &Recognised) -> bool {
+    found.wire == Wire::OpenAiChat && found.reports_stream_usage
 }
 
 /// Takes out of a stream of server-sent events what only came because usage was asked for.
@@ -93,6 +98,11 @@ impl Filter {
             _ => filter.off = true,
         }
         filter
+    }
+
+    /// Whether every piece passes unchanged.
+    pub fn is_off(&self) -> bool {
+        self.off
     }
 
     /// One piece of the body; says what of it to pass on (possibly nothing yet).

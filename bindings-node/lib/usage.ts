@@ -1,0 +1,151 @@
+/**
+ * Cuts out of a piece of a stream what only came because usage was asked for, when the piece has the usual shape: whole
+ * events, each one line of compact JSON or `[DONE]`. What is to be cut is the core's to say (`stream_usage.rs`); here is
+ * its answer to the usual piece, for asking it takes longer than the cut. Any doubt is the core's to decide.
+ */
+
+const LINE_FEED = 0x0a
+const SPACE = 0x20
+const QUOTE = 0x22
+const COMMA = 0x2c
+const COLON = 0x3a
+const OPEN_LIST = 0x5b
+const BACKSLASH = 0x5c
+const CLOSE_LIST = 0x5d
+const OPEN = 0x7b
+const CLOSE = 0x7d
+
+const ascii = (text: string): Uint8Array => new Uint8Array(Buffer.from(text))
+const DATA = ascii('data: ')
+const DONE = ascii('[DONE]\n\n')
+const USAGE = ascii('"usage"')
+const CHOICES = ascii('"choices"')
+const NULL = ascii('null')
+
+const MOST_CUTS = 64
+/** Where the cuts of the piece at hand are: from, to, from, to. */
+const cuts = new Int32Array(2 * MOST_CUTS)
+
+/**
+ * What the consumer is to see of a piece that begins with an event, possibly nothing; the piece itself where there is
+ * nothing to cut; undefined where the core has to look. `owned`: the piece may be overwritten.
+ * @internal
+ */
+export function withoutUsage(piece: Uint8Array, owned: boolean): Uint8Array | undefined {
+  const count = find(piece)
+  if (count < 0) return undefined
+  if (count === 0) return piece
+  let to = cuts[0] as number
+  let from = cuts[1] as number
+  if (count === 1 && !owned) {
+    const length = piece.length - (from - to)
+    const seen = Uint8Array.prototype.slice.call(piece, 0, length)
+    while (to < length) seen[to++] = piece[from++] as number
+    return seen
+  }
+  // A Buffer's own `slice` copies nothing.
+  const place: Uint8Array = owned ? piece : Uint8Array.prototype.slice.call(piece)
+  for (let n = 1; n <= count; n++) {
+    const end = n < count ? (cuts[2 * n] as number) : piece.length
+    while (from < end) place[to++] = place[from++] as number
+    from = cuts[2 * n + 1] as number
+  }
+  return place.subarray(0, to)
+}
+
+/** Finds the cuts and says how many there are; -1: the piece is not of the usual shape. */
+function find(piece: Uint8Array): number {
+  const { length } = piece
+  let count = 0
+  let at = 0
+  while (at < length) {
+    const start = at
+    if (!has(piece, at, DATA)) return -1
+    at += DATA.length
+    if (has(piece, at, DONE)) {
+      at += DONE.length
+      continue
+    }
+    if (at >= length || piece[at] !== OPEN) return -1
+    let from = -1
+    let to = -1
+    let counts = false
+    let noChoices = false
+    do {
+      const before = at++
+      if (at >= length || piece[at] !== QUOTE) return -1
+      const key = at
+      at = afterText(piece, at)
+      if (at < 0 || at >= length || piece[at] !== COLON) return -1
+      const size = at - key
+      const value = ++at
+      at = afterValue(piece, value)
+      if (at < 0) return -1
+      if (size === USAGE.length && has(piece, key, USAGE)) {
+        if (counts || from >= 0) return -1
+        if (piece[value] === OPEN) counts = true
+        else if (at - value === NULL.length && has(piece, value, NULL) && piece[before] === COMMA) {
+          from = before
+          to = at
+        } else return -1
+      } else if (size === CHOICES.length && has(piece, key, CHOICES)) {
+        noChoices = at - value === 2 && piece[value] === OPEN_LIST
+      }
+    } while (at < length && piece[at] === COMMA)
+    if (at + 2 >= length || piece[at] !== CLOSE) return -1
+    if (piece[at + 1] !== LINE_FEED || piece[at + 2] !== LINE_FEED) return -1
+    at += 3
+    if (counts && noChoices) {
+      from = start
+      to = at
+    }
+    if (from >= 0) {
+      if (count === MOST_CUTS) return -1
+      cuts[2 * count] = from
+      cuts[2 * count + 1] = to
+      count++
+    }
+  }
+  return count
+}
+
+function has(piece: Uint8Array, at: number, what: Uint8Array): boolean {
+  if (at + what.length > piece.length) return false
+  for (let n = 0; n < what.length; n++) if (piece[at + n] !== what[n]) return false
+  return true
+}
+
+/** Behind the text that begins here. */
+function afterText(piece: Uint8Array, start: number): number {
+  for (let at = start + 1; at < piece.length; at++) {
+    const byte = piece[at] as number
+    if (byte === QUOTE) return at + 1
+    if (byte < SPACE) return -1
+    if (byte === BACKSLASH && (++at >= piece.length || (piece[at] as number) < SPACE)) return -1
+  }
+  return -1
+}
+
+/** Behind the value that begins here; there is no white space in it but in texts. */
+function afterValue(piece: Uint8Array, start: number): number {
+  if (start >= piece.length) return -1
+  if (piece[start] === QUOTE) return afterText(piece, start)
+  const nested = piece[start] === OPEN || piece[start] === OPEN_LIST
+  let depth = 0
+  for (let at = start; at < piece.length; at++) {
+    const byte = piece[at] as number
+    if (byte === QUOTE) {
+      if (!nested) return -1
+      at = afterText(piece, at) - 1
+      if (at < 0) return -1
+    } else if (byte <= SPACE) return -1
+    else if (byte === OPEN || byte === OPEN_LIST) {
+      if (!nested) return -1
+      depth++
+    } else if (byte === CLOSE || byte === CLOSE_LIST) {
+      if (depth === 0) return byte === CLOSE ? at : -1
+      if (--depth === 0) return at + 1
+    } else if (byte === COMMA && depth === 0) return at
+  }
+  return -1
+}
