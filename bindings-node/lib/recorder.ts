@@ -6,7 +6,7 @@ import {
   type NativeScope,
   native,
 } from './native.js'
-import { withoutUsage } from './usage.js'
+import { Cutter } from './usage.js'
 
 /** Collected pieces are handed to the core when they reach this size, so that no single hand-over is long. */
 const SPILL = 256 << 10
@@ -45,6 +45,7 @@ export class Recorder {
   mayAsk = false
   /** Each piece has to go through `pass`. */
   filtered = false
+  private cutter: Cutter | undefined
   private filter: NativeFilter | undefined
   /** The consumer has seen whole events; none is held back in the filter. */
   private whole = true
@@ -120,7 +121,8 @@ export class Recorder {
     this.piece(piece)
     if (this.over) return piece
     if (this.whole) {
-      const seen = withoutUsage(piece, owned)
+      this.cutter ??= new Cutter()
+      const seen = this.cutter.cut(piece, owned)
       if (seen) return seen
     }
     this.filter ??= new (native().NativeFilter)(this.status, this.headers)

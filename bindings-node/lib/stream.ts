@@ -38,8 +38,22 @@ export function observeStream(
 ): void {
   const listening: Listening = { recorder, signal, owned, native: Object.getPrototypeOf(stream) }
   Object.defineProperty(stream, LISTENING, { value: listening })
-  Object.defineProperties(stream, METHODS)
+  // Its methods come from a class between: to define each on the stream takes far longer.
+  if (Object.hasOwn(stream, 'getReader')) Object.defineProperties(stream, METHODS)
+  else Object.setPrototypeOf(stream, observedLike(listening.native))
   dropped.register(stream, { recorder })
+}
+
+const likes = new WeakMap<object, object>()
+
+/** The methods, on top of the stream's own. */
+function observedLike(native: Bytes): object {
+  let like = likes.get(native)
+  if (!like) {
+    like = Object.create(native, METHODS) as object
+    likes.set(native, like)
+  }
+  return like
 }
 
 /** What is dropped before its end: it is recorded, and a reader is cancelled so that its connection becomes free. */
@@ -66,7 +80,9 @@ function getReader(this: Observed, options?: { mode?: 'byob' }): DefaultReader<U
 }
 
 function values(this: Observed, options?: { preventCancel?: boolean }) {
-  return iterator(getReader.call(this) as DefaultReader<Uint8Array>, options?.preventCancel === true)
+  const listening = this[LISTENING]
+  const inner = listening.native.getReader.call(this) as DefaultReader<Uint8Array>
+  return new Pieces(inner, listening, options?.preventCancel === true)
 }
 
 define('getReader', getReader)
@@ -88,14 +104,19 @@ define('tee', function () {
   return this.locked ? this[LISTENING].native.tee.call(this) : layer(this).tee()
 })
 
-/** Takes note of what was read; says what the consumer is to see of it. */
-function taking(read: () => Promise<ReadResult<Uint8Array>>, { recorder, signal, owned }: Listening) {
+/** Takes note of what was read; says what the consumer is to see of it. `over`: called at the end and at an error. */
+function taking(
+  read: () => Promise<ReadResult<Uint8Array>>,
+  { recorder, signal, owned }: Listening,
+  over?: () => void,
+) {
   const took = (result: ReadResult<Uint8Array>): ReadResult<Uint8Array> | Promise<ReadResult<Uint8Array>> => {
     try {
       if (result.done) {
         const rest = recorder.rest()
         if (rest) return { done: false, value: rest }
         recorder.end('complete')
+        over?.()
         return result
       }
       const { value } = result
@@ -124,6 +145,7 @@ function taking(read: () => Promise<ReadResult<Uint8Array>>, { recorder, signal,
     }
     // The stream keeps its error: the next read brings it.
     if (rest) return { done: false, value: rest }
+    over?.()
     throw error
   }
   return { took, failed }
@@ -196,35 +218,54 @@ for (const [kind, like] of [
 }
 
 /** As the stream's own iterator: leaving it early cancels, unless asked not to. */
-function iterator(reader: DefaultReader<Uint8Array>, preventCancel: boolean) {
-  let over = false
-  return {
-    async next(): Promise<IteratorResult<Uint8Array, undefined>> {
-      if (over) return { done: true, value: undefined }
-      try {
-        const result = await reader.read()
-        if (!result.done) return result
-      } catch (error) {
-        over = true
-        reader.releaseLock()
-        throw error
-      }
-      over = true
-      reader.releaseLock()
-      return { done: true, value: undefined }
-    },
-    async return<V>(value: V): Promise<IteratorResult<Uint8Array, V>> {
-      if (!over) {
-        over = true
-        const cancelled = preventCancel ? undefined : reader.cancel(value)
-        reader.releaseLock()
-        await cancelled
-      }
-      return { done: true, value }
-    },
-    [Symbol.asyncIterator]() {
-      return this
-    },
+class Pieces {
+  readonly #inner: DefaultReader<Uint8Array>
+  readonly #recorder: Recorder
+  readonly #preventCancel: boolean
+  readonly #took: (result: ReadResult<Uint8Array>) => ReadResult<Uint8Array> | Promise<ReadResult<Uint8Array>>
+  readonly #failed: (error: unknown) => ReadResult<Uint8Array>
+  #over = false
+
+  constructor(inner: DefaultReader<Uint8Array>, listening: Listening, preventCancel: boolean) {
+    const { recorder } = listening
+    const { took, failed } = taking(
+      () => inner.read(),
+      listening,
+      () => this.#leave(),
+    )
+    this.#inner = inner
+    this.#recorder = recorder
+    this.#preventCancel = preventCancel
+    this.#took = took
+    this.#failed = failed
+    dropped.register(this, { recorder, reader: inner }, inner)
+  }
+
+  // One promise more than the stream's own, for this is what every piece costs.
+  next(): Promise<ReadResult<Uint8Array>> {
+    if (this.#over) return Promise.resolve({ done: true, value: undefined })
+    this.#recorder.reading()
+    return this.#inner.read().then(this.#took, this.#failed)
+  }
+
+  async return<V>(value: V): Promise<IteratorResult<Uint8Array, V>> {
+    if (!this.#over) {
+      if (!this.#preventCancel) this.#recorder.end('abandoned')
+      const cancelled = this.#preventCancel ? undefined : this.#inner.cancel(value)
+      this.#leave()
+      await cancelled
+    }
+    return { done: true, value }
+  }
+
+  [Symbol.asyncIterator]() {
+    return this
+  }
+
+  #leave(): void {
+    this.#over = true
+    dropped.unregister(this.#inner)
+    this.#inner.releaseLock()
   }
 }
 

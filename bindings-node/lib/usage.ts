@@ -26,31 +26,54 @@ const MOST_CUTS = 64
 /** Where the cuts of the piece at hand are: from, to, from, to. */
 const cuts = new Int32Array(2 * MOST_CUTS)
 
-/**
- * What the consumer is to see of a piece that begins with an event, possibly nothing; the piece itself where there is
- * nothing to cut; undefined where the core has to look. `owned`: the piece may be overwritten.
- * @internal
- */
-export function withoutUsage(piece: Uint8Array, owned: boolean): Uint8Array | undefined {
-  const count = find(piece)
-  if (count < 0) return undefined
-  if (count === 0) return piece
-  let to = cuts[0] as number
-  let from = cuts[1] as number
-  if (count === 1 && !owned) {
-    const length = piece.length - (from - to)
-    const seen = Uint8Array.prototype.slice.call(piece, 0, length)
-    while (to < length) seen[to++] = piece[from++] as number
-    return seen
+/** Memory for what is left of pieces that are not ours: one at a time is the dearest part of a cut. */
+class Room {
+  #memory = new ArrayBuffer(0)
+  #taken = 0
+
+  take(size: number): Uint8Array {
+    // It may have been transferred away with a piece; then its length is 0.
+    if (this.#taken + size > this.#memory.byteLength) {
+      this.#memory = new ArrayBuffer(Math.max(ROOM, size))
+      this.#taken = 0
+    }
+    const place = new Uint8Array(this.#memory, this.#taken, size)
+    this.#taken += size
+    return place
   }
-  // A Buffer's own `slice` copies nothing.
-  const place: Uint8Array = owned ? piece : Uint8Array.prototype.slice.call(piece)
-  for (let n = 1; n <= count; n++) {
-    const end = n < count ? (cuts[2 * n] as number) : piece.length
-    while (from < end) place[to++] = place[from++] as number
-    from = cuts[2 * n + 1] as number
+}
+const ROOM = 16 << 10
+
+/** Cuts the pieces of one stream. @internal */
+export class Cutter {
+  readonly #room = new Room()
+
+  /**
+   * What the consumer is to see of a piece that begins with an event, possibly nothing; the piece itself where there is
+   * nothing to cut; undefined where the core has to look. `owned`: the piece may be overwritten.
+   */
+  cut(piece: Uint8Array, owned: boolean): Uint8Array | undefined {
+    const count = find(piece)
+    if (count < 0) return undefined
+    if (count === 0) return piece
+    let place = piece
+    if (!owned) {
+      // A Buffer stays one; and its own `slice` copies nothing.
+      if (piece.constructor !== Uint8Array) place = Uint8Array.prototype.slice.call(piece)
+      else {
+        place = this.#room.take(piece.length)
+        place.set(piece)
+      }
+    }
+    let to = cuts[0] as number
+    let from = cuts[1] as number
+    for (let n = 1; n <= count; n++) {
+      const end = n < count ? (cuts[2 * n] as number) : piece.length
+      while (from < end) place[to++] = place[from++] as number
+      from = cuts[2 * n + 1] as number
+    }
+    return place.subarray(0, to)
   }
-  return place.subarray(0, to)
 }
 
 /** Finds the cuts and says how many there are; -1: the piece is not of the usual shape. */
