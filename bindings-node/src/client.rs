@@ -27,9 +27,9 @@ impl Client {
     /// streams.
     #[napi]
     pub fn recognises(&self, method: String, url: String, provider: Option<String>) -> u32 {
-        self.0.recognise(&method, &url, provider.as_deref()).map_or(0, |found| {
-            1 + u32::from(self.0.config().stream_usage && stream_usage::may_ask(&found))
-        })
+        self.0
+            .recognise(&method, &url, provider.as_deref())
+            .map_or(0, |found| 1 + u32::from(self.0.config().stream_usage && stream_usage::may_ask(&found)))
     }
 
     /// Opens a scope inside another one, or at the top.
