@@ -137,12 +137,6 @@ impl Pieces {
     }
 }
 
-/// Whether anything may have to be taken out of a response with this head, when usage was asked for.
-#[napi]
-pub fn filters(status: u32, headers: String) -> bool {
-    !Filter::new(u16::try_from(status).unwrap_or_default(), &pairs(&headers), true).is_off()
-}
-
 /// Takes out of a stream what only came because usage was asked for. The usual pieces are cut in TypeScript; this is for
 /// the others, and decides what is right.
 #[napi(js_name = "NativeFilter")]

@@ -40,3 +40,10 @@ pub fn header_names() -> HeaderNames {
         response: owned(llmtrail::exchange::RESPONSE_HEADERS),
     }
 }
+
+/// Whether anything may have to be taken out of a response with this head, when usage was asked for.
+#[napi]
+pub fn filters(status: u32, headers: String) -> bool {
+    !llmtrail::stream_usage::Filter::new(u16::try_from(status).unwrap_or_default(), &convert::pairs(&headers), true)
+        .is_off()
+}
