@@ -35,8 +35,23 @@ def differences(ours: dict, theirs: dict) -> list[str]:
     return lines
 
 
+def common(ours: dict, theirs: dict) -> tuple[dict, dict]:
+    """Both without the calls of SDKs that one side does not drive at all, which are told."""
+    sdks = {
+        call["name"]: call["sdk"] for call in json.loads((Path(__file__).parent / "calls.json").read_text())
+    }
+    driven = [{sdks[name] for name in side} for side in (ours, theirs)]
+    for sdk in sorted(driven[0] ^ driven[1]):
+        count = sum(sdks[name] == sdk for name in {*ours, *theirs})
+        print(
+            f"{count} calls of {sdk} left out: only the {'first' if sdk in driven[0] else 'second'} side drives it"
+        )
+    both = driven[0] & driven[1]
+    return tuple({name: side[name] for name in side if sdks[name] in both} for side in (ours, theirs))
+
+
 def main() -> int:
-    first, second = (json.loads(Path(path).read_text()) for path in sys.argv[1:3])
+    first, second = common(*(json.loads(Path(path).read_text()) for path in sys.argv[1:3]))
     found = differences(first, second)
     print("\n".join(found) if found else f"{len(first)} calls: the events of both languages are equal")
     return 1 if found or not first else 0
