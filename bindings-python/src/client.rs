@@ -6,11 +6,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use bytes::Bytes;
+use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
 use llmtrail::{Chunk, End, Exchange, Language, Options};
 
 use crate::delivery::{Report, Stats};
 use crate::error::{raise, usage};
-use crate::observation::{self, Observation};
+use crate::observation::{self, Headers, Observation};
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events.
@@ -80,46 +82,47 @@ impl Client {
         error: Option<&Bound<'_, PyAny>>,
         decoded: bool,
     ) -> PyResult<()> {
-        let (request_headers, request_body) = observation::request_of(request)?;
-        let (status, response_headers) = match response {
-            Some(response) => observation::head_of(response).map(|(status, headers)| (Some(status), headers))?,
-            None => (None, Vec::new()),
-        };
-        let chunks: Vec<Chunk> = pieces
-            .iter()
-            .zip(marks)
-            .filter_map(|(piece, at)| {
-                let piece = piece.cast_into::<PyBytes>().ok()?;
-                Some(Chunk { bytes: observation::share(&piece), at: Duration::from_nanos(at) })
-            })
-            .collect();
-        let end = match (how, error) {
-            ("error", Some(error)) => observation::end_of(error),
-            ("complete", _) => End::Complete,
-            _ => End::Abandoned,
-        };
         let method = request.getattr(intern!(request.py(), "method"))?.extract()?;
-        // A consumer that leaves says nothing about the provider: then the clock stands at the last piece.
-        let last = chunks.last().map_or(waited, |chunk| u64::try_from(chunk.at.as_nanos()).unwrap_or(waited));
-        let ended = if end == End::Abandoned && status.is_some() { last } else { waited };
-        self.0.observe(Exchange {
-            method,
-            url,
-            request_headers,
-            request_body,
-            status,
-            response_headers,
-            headers_at: Duration::ZERO,
-            ended_at: Duration::from_nanos(ended),
-            paused: Duration::from_nanos(paused),
-            chunks,
-            decoded,
-            started_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(wall)),
-            end,
-            provider,
-            scope: scope.map(|scope| scope.get().0.clone()),
-            asked_usage: false,
-        });
+        let request = observation::request_of(request)?;
+        let response = response.map(observation::head_of).transpose()?;
+        let noted = Noted { scope, wall, marks, pieces, waited, paused, how, error };
+        self.0.observe(noted.exchange(method, url, provider, request, response, decoded));
+        Ok(())
+    }
+
+    /// As [`Self::record`], of an HTTP library that has its requests and responses otherwise. Headers are pairs of texts,
+    /// of which only the allow-list is read.
+    #[pyo3(signature = (method, url, request_headers, request_body, status, response_headers, provider, scope, wall, marks,
+        pieces, waited, paused, how, error, decoded))]
+    #[expect(clippy::too_many_arguments, reason = "one step into the core for the whole call")]
+    fn record_parts(
+        &self,
+        method: String,
+        url: String,
+        request_headers: &Bound<'_, PyAny>,
+        request_body: &Bound<'_, PyAny>,
+        status: Option<u16>,
+        response_headers: Option<&Bound<'_, PyAny>>,
+        provider: Option<String>,
+        scope: Option<&Bound<'_, Scope>>,
+        wall: u64,
+        marks: Vec<u64>,
+        pieces: &Bound<'_, PyList>,
+        waited: u64,
+        paused: u64,
+        how: &str,
+        error: Option<&Bound<'_, PyAny>>,
+        decoded: bool,
+    ) -> PyResult<()> {
+        let headers = observation::pick_pairs(request_headers, REQUEST_HEADERS)?;
+        let body = request_body.cast_exact::<PyBytes>().map(observation::share).unwrap_or_default();
+        let response = match (status, response_headers) {
+            (Some(status), Some(headers)) => Some((status, observation::pick_pairs(headers, RESPONSE_HEADERS)?)),
+            (Some(status), None) => Some((status, Vec::new())),
+            (None, _) => None,
+        };
+        let noted = Noted { scope, wall, marks, pieces, waited, paused, how, error };
+        self.0.observe(noted.exchange(method, url, provider, (headers, body), response, decoded));
         Ok(())
     }
 
@@ -249,6 +252,68 @@ impl Client {
             asked_usage,
         });
         Ok(())
+    }
+}
+
+/// What Python noted of one attempt, whatever its HTTP library.
+struct Noted<'a, 'py> {
+    scope: Option<&'a Bound<'py, Scope>>,
+    wall: u64,
+    marks: Vec<u64>,
+    pieces: &'a Bound<'py, PyList>,
+    waited: u64,
+    paused: u64,
+    how: &'a str,
+    error: Option<&'a Bound<'py, PyAny>>,
+}
+
+impl Noted<'_, '_> {
+    fn exchange(
+        self,
+        method: String,
+        url: String,
+        provider: Option<String>,
+        (request_headers, request_body): (Headers, Bytes),
+        response: Option<(u16, Headers)>,
+        decoded: bool,
+    ) -> Exchange {
+        let (status, response_headers) =
+            response.map_or_else(Default::default, |(status, headers)| (Some(status), headers));
+        let chunks: Vec<Chunk> = self
+            .pieces
+            .iter()
+            .zip(self.marks)
+            .filter_map(|(piece, at)| {
+                let piece = piece.cast_into::<PyBytes>().ok()?;
+                Some(Chunk { bytes: observation::share(&piece), at: Duration::from_nanos(at) })
+            })
+            .collect();
+        let end = match (self.how, self.error) {
+            ("error", Some(error)) => observation::end_of(error),
+            ("complete", _) => End::Complete,
+            _ => End::Abandoned,
+        };
+        // A consumer that leaves says nothing about the provider: then the clock stands at the last piece.
+        let last = chunks.last().map_or(self.waited, |chunk| u64::try_from(chunk.at.as_nanos()).unwrap_or(self.waited));
+        let ended = if end == End::Abandoned && status.is_some() { last } else { self.waited };
+        Exchange {
+            method,
+            url,
+            request_headers,
+            request_body,
+            status,
+            response_headers,
+            headers_at: Duration::ZERO,
+            ended_at: Duration::from_nanos(ended),
+            paused: Duration::from_nanos(self.paused),
+            chunks,
+            decoded,
+            started_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(self.wall)),
+            end,
+            provider,
+            scope: self.scope.map(|scope| scope.get().0.clone()),
+            asked_usage: false,
+        }
     }
 }
 

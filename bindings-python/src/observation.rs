@@ -166,7 +166,7 @@ pub(crate) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
 }
 
 /// Names and values of headers.
-type Headers = Vec<(String, String)>;
+pub(crate) type Headers = Vec<(String, String)>;
 
 /// The headers of a request, of which only the allow-list is read, and its body when it is in memory; a stream is never
 /// consumed.
@@ -239,6 +239,28 @@ fn pick(headers: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Headers> {
         }
     }
     Ok(picked)
+}
+
+/// The headers of an allow-list out of pairs of texts (or bytes), as most HTTP libraries give them.
+pub(crate) fn pick_pairs(pairs: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Headers> {
+    let mut picked = Vec::new();
+    for entry in pairs.try_iter()? {
+        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = entry?.extract()?;
+        let Some(name) = text(&name) else { continue };
+        if let Some(name) = allowed.iter().find(|allowed| allowed.eq_ignore_ascii_case(&name))
+            && let Some(value) = text(&value)
+        {
+            picked.push(((*name).to_owned(), value));
+        }
+    }
+    Ok(picked)
+}
+
+fn text(value: &Bound<'_, PyAny>) -> Option<String> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Some(String::from_utf8_lossy(bytes.as_bytes()).into_owned());
+    }
+    value.extract().ok()
 }
 
 /// What an exception says about the end. The causes are told too: the outermost often only says that all attempts

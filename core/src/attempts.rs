@@ -107,13 +107,18 @@ fn may_be_retried(exchange: &Exchange) -> bool {
 
 /// Whether the second request is the first one again. Bodies of attempts are the same; where the SDK counts them, the
 /// count must follow on, so that identical calls side by side are not mistaken for each other.
-fn precedes(first: &Exchange, second: &Exchange) -> bool {
+fn precedes<'a>(first: &'a Exchange, second: &'a Exchange) -> bool {
     let count = |exchange: &Exchange| {
         header(&exchange.request_headers, "x-stainless-retry-count").and_then(|count| count.parse::<u32>().ok())
     };
     let scope = |exchange: &Exchange| {
         exchange.scope.as_ref().map(|scope| (scope.trace_id().map(str::to_owned), scope.span_id().map(str::to_owned)))
     };
+    // AWS's SDKs name the call that an attempt belongs to.
+    let call = |exchange: &'a Exchange| header(&exchange.request_headers, "amz-sdk-invocation-id");
+    if call(first) != call(second) {
+        return false;
+    }
     let follows = match (count(first), count(second)) {
         (Some(first), Some(second)) => second == first + 1,
         (None, Some(second)) => second > 0,
@@ -162,6 +167,19 @@ mod tests {
         let other = attempts.take(attempt(Some(200), Some(0), 2)).unwrap();
         assert_eq!(other.retries, 0);
         assert_eq!(attempts.take(attempt(Some(200), Some(1), 3)).unwrap().retries, 1);
+    }
+
+    #[test]
+    fn an_invocation_of_aws_tells_its_attempts_apart_from_others() {
+        let named = |status, id: &str, at| {
+            let mut attempt = attempt(status, None, at);
+            attempt.request_headers.push(("amz-sdk-invocation-id".into(), id.into()));
+            attempt
+        };
+        let mut attempts = Attempts::default();
+        assert!(attempts.take(named(Some(503), "a", 1)).is_none());
+        assert_eq!(attempts.take(named(Some(200), "b", 2)).unwrap().retries, 0);
+        assert_eq!(attempts.take(named(Some(200), "a", 3)).unwrap().retries, 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::context::Scope;
 
 /// Request headers that are read. Observers pass these and no other, so that credentials never leave the caller's stack.
 pub const REQUEST_HEADERS: &[&str] = &[
+    "amz-sdk-invocation-id",
     "content-encoding",
     "content-type",
     "idempotency-key",

@@ -1,6 +1,6 @@
 """The core, as Rust provides it. Values that are free in form cross the border as JSON text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from typing import Any, final
 
@@ -88,6 +88,25 @@ class Client:
         request: Any,
         url: str,
         response: Any,
+        provider: str | None,
+        scope: Scope | None,
+        wall: int,
+        marks: list[int],
+        pieces: list[bytes],
+        waited: int,
+        paused: int,
+        how: str,
+        error: BaseException | None,
+        decoded: bool,
+    ) -> None: ...
+    def record_parts(
+        self,
+        method: str,
+        url: str,
+        request_headers: Iterable[tuple[str | bytes, str | bytes]],
+        request_body: object,
+        status: int | None,
+        response_headers: Iterable[tuple[str | bytes, str | bytes]] | None,
         provider: str | None,
         scope: Scope | None,
         wall: int,

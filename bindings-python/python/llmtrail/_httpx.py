@@ -8,9 +8,10 @@ Everything of ours in here is guarded: when it fails, it is counted and the call
 from __future__ import annotations
 
 from _weakref import ref
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 
 from . import _core as core
+from ._notes import CALL, NONE, Notes, Observer, within
 from ._scopes import current
 
 TYPE_CHECKING = False
@@ -24,51 +25,36 @@ if TYPE_CHECKING:
 _streams: dict[str, tuple[type, type]] = {}
 _noted: dict[str, tuple[type, type]] = {}
 
-# What the core said of an address: it is none of ours, it is a call, it is a call in whose stream usage may be asked
-# for.
-_NONE, _CALL, _ASKS = 0, 1, 2
-_MOST_ADDRESSES = 256
 _SMALL = 4096
 
 
-class Observer:
+class HttpxObserver(Observer):
     """What all hooks of one HTTP client share."""
 
-    __slots__ = ("known", "known_to", "noted", "package", "provider", "streams", "trail")
+    __slots__ = ("noted", "package", "streams")
 
     def __init__(self, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+        super().__init__(provider, trail)
         self.package = package
-        self.provider = provider
-        self.trail = trail
         self.streams = _stream_classes(package)
         self.noted = _noted_classes(package)
-        self.known: dict[str, int] = {}
-        self.known_to: tuple[Any, str | None] | None = None
 
-    def begin(self, request: Any) -> tuple[_core.Observation | Notes | None, Any]:
+    def begin(self, request: Any) -> tuple[_core.Observation | HttpxNotes | None, Any]:
         """Begins to observe; says what to send. None: the request is none of ours and goes on untouched.
 
-        A step into the core costs more than all that happens here, for its code is cold whenever it is needed. So
-        what the core said of an address is remembered, and what is seen of a call is noted in Python and handed over
-        once, at its end. Only a stream in which usage may be asked for is taken through the core as it passes.
+        Only a stream in which usage may be asked for is taken through the core as it passes.
         """
         observation: Any = None
         try:
+            if request.method != "POST" or within.get():
+                return None, request
             trail = self.trail()
             url = str(request.url)
-            if (
-                self.known_to is None
-                or self.known_to[0] is not trail
-                or self.known_to[1] is not self.provider
-            ):
-                self.known, self.known_to = {}, (trail, self.provider)
-            kind = self.known.get(url)
-            if kind is None:
-                kind = self.learn(trail, request.method, url)
-            if kind == _NONE or request.method != "POST":
+            kind = self.kind(trail, url)
+            if kind == NONE:
                 return None, request
-            if kind == _CALL or not _may_stream(request):
-                return Notes(trail, self, request, url), request
+            if kind == CALL or not _may_stream(request):
+                return HttpxNotes(trail, self, request, url), request
             begun = trail.begin(request, self.provider, current.get())
             if begun is not None:
                 observation, outgoing = begun
@@ -78,18 +64,10 @@ class Observer:
             self.trouble()
         return observation, request
 
-    def learn(self, trail: _core.Client, method: str, url: str) -> int:
-        """Asks the core about an address, and remembers what it said."""
-        kind = trail.recognise("POST", url, self.provider)
-        if len(self.known) >= _MOST_ADDRESSES:
-            self.known.clear()
-        self.known[url] = kind
-        return kind
-
     def answered(self, observation: Any, response: Any, asynchronous: bool) -> None:
         """Records the response's head and observes its body."""
         try:
-            if type(observation) is Notes:
+            if type(observation) is HttpxNotes:
                 observation.answered(response, asynchronous)
                 return
             content = observation.response(response)
@@ -105,51 +83,26 @@ class Observer:
         except Exception:
             self.trouble()
 
-    def trouble(self) -> None:
-        """Counts something of ours that went wrong."""
-        try:
-            self.trail().note()
-        except Exception:
-            return
 
+class HttpxNotes(Notes):
+    """Notes of a request and a response of httpx's."""
 
-class Notes:
-    """What was seen of one HTTP attempt; handed over to the core at its end, once.
+    __slots__ = ("request", "response")
 
-    Times are in nanoseconds. `waited` is the provider's clock: time inside the request and inside reads of the body.
-    """
+    observer: HttpxObserver
 
-    __slots__ = (
-        "idle", "marks", "observer", "over", "paused", "pieces", "request", "response", "scope", "start", "trail",
-        "url", "waited", "wall",
-    )  # fmt: skip
-
-    def __init__(self, trail: _core.Client, observer: Observer, request: Any, url: str) -> None:
-        self.trail = trail
-        self.observer = observer
+    def __init__(self, trail: _core.Client, observer: HttpxObserver, request: Any, url: str) -> None:
         self.request = request
-        self.url = url
-        self.scope = current.get()
         self.response: Any = None
-        self.pieces: list[bytes] = []
-        self.marks: list[int] = []
-        self.paused = 0
-        self.waited = 0
-        self.over = False
-        self.wall = time_ns()
-        self.start = self.idle = perf_counter_ns()
+        super().__init__(trail, observer, url)
 
     def answered(self, response: Any, asynchronous: bool) -> None:
         """The response's head came: its body will be noted as it is read."""
-        self.idle = perf_counter_ns()
-        self.waited = self.idle - self.start
+        self.head()
         self.response = response
         content = response.__dict__.get("_content")
         if content is not None:
-            # A mock or a cache: everything is here already.
-            self.pieces.append(content)
-            self.marks.append(self.waited)
-            self.end("complete", decoded=True)
+            self.whole(content)
         else:
             response.stream = self.observer.noted[asynchronous](response.stream, self)
 
@@ -159,18 +112,11 @@ class Notes:
             self.waited = perf_counter_ns() - self.start
         self.end("error", error)
 
-    def end(self, how: str, error: BaseException | None = None, decoded: bool = False) -> None:
-        """Hands over. Only the first call counts. Never raises."""
-        if self.over:
-            return
-        self.over = True
-        try:
-            self.trail.record(
-                self.request, self.url, self.response, self.observer.provider, self.scope, self.wall,
-                self.marks, self.pieces, self.waited, self.paused, how, error, decoded,
-            )  # fmt: skip
-        except Exception:
-            self.observer.trouble()
+    def hand_over(self, how: str, error: BaseException | None) -> None:
+        self.trail.record(
+            self.request, self.url, self.response, self.observer.provider, self.scope, self.wall, self.marks,
+            self.pieces, self.waited, self.paused, how, error, self.decoded,
+        )  # fmt: skip
 
 
 def observe(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
@@ -192,7 +138,7 @@ def observe(http: Any, package: ModuleType, provider: str | None, trail: Callabl
             raise TypeError(
                 f"wrap: the transport {type(transport).__qualname__} has no {name}: its shape is unknown"
             )
-        hook = _hook(transport, name, asynchronous, Observer(package, provider, trail))
+        hook = _hook(transport, name, asynchronous, HttpxObserver(package, provider, trail))
         try:
             setattr(transport, name, hook)
         except AttributeError:
@@ -242,7 +188,7 @@ def _shared(transport: Any, package: ModuleType) -> Any:
     return SharedTransport()
 
 
-def _hook(transport: Any, name: str, asynchronous: bool, observer: Observer) -> Any:
+def _hook(transport: Any, name: str, asynchronous: bool, observer: HttpxObserver) -> Any:
     begin, answered = observer.begin, observer.answered
     # Set on the instance by somebody else, or made up by a `__getattr__`.
     replaced = (
@@ -260,11 +206,14 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: Observer) -> 
             observation, request = begin(request)
             if observation is None:
                 return await original()(request)
+            within.set(True)
             try:
                 response = await original()(request)
             except BaseException as error:
                 observation.fail(error)
                 raise
+            finally:
+                within.set(False)
             answered(observation, response, True)
             return response
 
@@ -275,11 +224,14 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: Observer) -> 
             observation, request = begin(request)
             if observation is None:
                 return original()(request)
+            within.set(True)
             try:
                 response = original()(request)
             except BaseException as error:
                 observation.fail(error)
                 raise
+            finally:
+                within.set(False)
             answered(observation, response, False)
             return response
 
@@ -386,7 +338,7 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
         return known
 
     class Noted:
-        def __init__(self, stream: Any, notes: Notes) -> None:
+        def __init__(self, stream: Any, notes: HttpxNotes) -> None:
             self._stream = stream
             self._notes = notes
 

@@ -1,0 +1,169 @@
+"""What the observers of all HTTP libraries share: which addresses are calls, the provider's clock, the hand-over.
+
+A step into the core costs more than all that happens here, for its code is cold whenever it is needed. So what the
+core said of an address is remembered, and what is seen of a call is noted in Python and handed over once, at its end.
+Everything of ours is guarded: when it fails, it is counted and the call goes on.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from time import perf_counter_ns, time_ns
+
+from ._scopes import current
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from . import _core
+
+# An observer above is seeing this request to its end: HTTP libraries stand on one another.
+within: ContextVar[bool] = ContextVar("llmtrail-within", default=False)
+
+# What the core said of an address: it is none of ours, it is a call, it is a call in whose stream usage may be asked
+# for.
+NONE, CALL, ASKS = 0, 1, 2
+_MOST_ADDRESSES = 256
+
+
+class Observer:
+    """What all hooks of one HTTP client share."""
+
+    __slots__ = ("known", "known_to", "provider", "trail")
+
+    def __init__(self, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+        self.provider = provider
+        self.trail = trail
+        self.known: dict[str, int] = {}
+        self.known_to: tuple[Any, str | None] | None = None
+
+    def kind(self, trail: _core.Client, url: str) -> int:
+        """What a POST to this address is."""
+        if self.known_to is None or self.known_to[0] is not trail or self.known_to[1] is not self.provider:
+            self.known, self.known_to = {}, (trail, self.provider)
+        kind = self.known.get(url)
+        if kind is None:
+            kind = trail.recognise("POST", url, self.provider)
+            if len(self.known) >= _MOST_ADDRESSES:
+                self.known.clear()
+            self.known[url] = kind
+        return kind
+
+    def trouble(self) -> None:
+        """Counts something of ours that went wrong."""
+        try:
+            self.trail().note()
+        except Exception:
+            return
+
+
+class Notes:
+    """What was seen of one HTTP attempt; handed over to the core at its end, once.
+
+    Times are in nanoseconds. `waited` is the provider's clock: time inside the request and inside reads of the body.
+    """
+
+    __slots__ = (
+        "decoded", "idle", "marks", "observer", "over", "paused", "pieces", "scope", "start", "trail", "url",
+        "waited", "wall",
+    )  # fmt: skip
+
+    def __init__(self, trail: _core.Client, observer: Observer, url: str) -> None:
+        self.trail = trail
+        self.observer = observer
+        self.url = url
+        self.scope = current.get()
+        self.pieces: list[bytes] = []
+        self.marks: list[int] = []
+        self.decoded = False
+        self.paused = 0
+        self.waited = 0
+        self.over = False
+        self.wall = time_ns()
+        self.start = self.idle = perf_counter_ns()
+
+    def head(self) -> None:
+        """The response's head came."""
+        self.idle = perf_counter_ns()
+        self.waited = self.idle - self.start
+
+    def asks(self) -> int:
+        """The consumer asks for more; says when."""
+        now = perf_counter_ns()
+        self.paused += now - self.idle
+        self.idle = now
+        return now
+
+    def came(self, asked: int) -> None:
+        """What was asked for came, or an end."""
+        self.idle = perf_counter_ns()
+        self.waited += self.idle - asked
+
+    def piece(self, piece: object) -> None:
+        """A piece of the body."""
+        if type(piece) is bytes and piece:
+            self.pieces.append(piece)
+            self.marks.append(self.waited)
+
+    def whole(self, body: object, decoded: bool = True) -> None:
+        """The body was here with the head: of a mock, a cache, or an SDK that reads it at once."""
+        self.decoded = decoded
+        self.piece(body)
+        self.end("complete")
+
+    def fail(self, error: BaseException) -> None:
+        """The attempt ended with an exception."""
+        self.end("error", error)
+
+    def end(self, how: str, error: BaseException | None = None) -> None:
+        """Hands over. Only the first call counts. Never raises."""
+        if self.over:
+            return
+        self.over = True
+        try:
+            self.hand_over(how, error)
+        except Exception:
+            self.observer.trouble()
+
+    def hand_over(self, how: str, error: BaseException | None) -> None:
+        raise NotImplementedError
+
+
+class Parts(Notes):
+    """Notes of a request and a response as their parts."""
+
+    __slots__ = ("body", "head_of_request", "head_of_response", "status")
+
+    def __init__(
+        self,
+        trail: _core.Client,
+        observer: Observer,
+        url: str,
+        headers: Iterable[tuple[str | bytes, str | bytes]],
+        body: object,
+    ) -> None:
+        self.head_of_request = headers
+        self.body = body
+        self.status: int | None = None
+        self.head_of_response: Iterable[tuple[str | bytes, str | bytes]] | None = None
+        super().__init__(trail, observer, url)
+
+    def answered(self, status: int, headers: Iterable[tuple[str | bytes, str | bytes]]) -> None:
+        """The response's head came."""
+        self.head()
+        self.status = status
+        self.head_of_response = headers
+
+    def fail(self, error: BaseException) -> None:
+        if self.status is None:
+            self.waited = perf_counter_ns() - self.start
+        self.end("error", error)
+
+    def hand_over(self, how: str, error: BaseException | None) -> None:
+        self.trail.record_parts(
+            "POST", self.url, self.head_of_request, self.body, self.status, self.head_of_response,
+            self.observer.provider, self.scope, self.wall, self.marks, self.pieces, self.waited, self.paused, how,
+            error, self.decoded,
+        )  # fmt: skip
