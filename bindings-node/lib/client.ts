@@ -55,6 +55,10 @@ export interface Options {
   dir?: string
   /** A price file (`LLMTRAIL_PRICES`). */
   prices?: string
+  /** How long the local store keeps events: `'12h'`, `'30d'` (`LLMTRAIL_STORE_MAX_AGE`). */
+  storeMaxAge?: string
+  /** How large the local store gets before its oldest events go: `'500MB'`, `'2GB'` (`LLMTRAIL_STORE_MAX_SIZE`). */
+  storeMaxSize?: string
   /** Refreshes prices in the background; default false. */
   pricesUpdate?: boolean
   /** Provider of hosts that are not known: `{ 'llm.corp.example:8080': 'openai' }`. */

@@ -4,9 +4,10 @@ mod cost;
 mod json;
 mod ls;
 mod messages;
+mod purge;
 mod show;
 mod table;
-mod terminal;
+pub(crate) mod terminal;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Cost(cost::Args),
+    Purge(purge::Args),
 }
 
 /// What every command takes.
@@ -57,12 +59,17 @@ struct Common {
 }
 
 impl Common {
-    /// The store, or an error that says how to make one.
-    fn reader(&self) -> Result<Reader, Failure> {
-        let dir = match &self.dir {
+    /// The store's folder.
+    fn dir(&self) -> Result<PathBuf, Failure> {
+        Ok(match &self.dir {
             Some(dir) => dir.clone(),
             None => Options::default().resolve()?.dir,
-        };
+        })
+    }
+
+    /// The store, or an error that says how to make one.
+    fn reader(&self) -> Result<Reader, Failure> {
+        let dir = self.dir()?;
         Reader::open(&dir)?.ok_or_else(|| {
             let message = format!(
                 "there is no store in {} yet. It is made by the first call that a wrapped client captures while \
@@ -136,5 +143,6 @@ fn dispatch(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_
         Command::Ls(args) => ls::run(&args, terminal),
         Command::Show(args) => show::run(&args, terminal),
         Command::Cost(args) => cost::run(&args, terminal),
+        Command::Purge(args) => purge::run(&args, terminal),
     }
 }

@@ -94,6 +94,10 @@ pub struct Config {
     pub spool: SpoolMode,
     /// Where the local store and the spool live.
     pub dir: PathBuf,
+    /// How long the local store keeps events; `None`: for ever.
+    pub store_max_age: Option<Duration>,
+    /// Bytes that the local store may take before its oldest events go; `None`: as many as there are.
+    pub store_max_size: Option<u64>,
     /// A price file.
     pub prices: Option<PathBuf>,
     /// The price file was named by the environment alone: what is wrong with it is a warning.
@@ -175,6 +179,8 @@ const TABLE: &[Row] = &[
     row("max_memory", &[], Kind::Count(64 * KIB, 64 * KIB * KIB * KIB)),
     row("spool", &["LLMTRAIL_SPOOL"], Kind::OneOf(&["off", "overflow", "always"])),
     row("dir", &["LLMTRAIL_DIR"], Kind::Text),
+    row("store_max_age", &["LLMTRAIL_STORE_MAX_AGE"], Kind::Text),
+    row("store_max_size", &["LLMTRAIL_STORE_MAX_SIZE"], Kind::Text),
     row("prices", &["LLMTRAIL_PRICES"], Kind::Text),
     row("prices_update", &[], Kind::Bool),
     row("hosts", &[], Kind::Object),
@@ -203,6 +209,8 @@ impl Default for Config {
             max_memory: 64 << 20,
             spool: SpoolMode::default(),
             dir: data_dir(),
+            store_max_age: None,
+            store_max_size: None,
             prices: None,
             prices_from_env: false,
             prices_update: false,
@@ -307,6 +315,8 @@ impl Config {
                     "distinct_id" => self.distinct_id = (!text.is_empty()).then(|| text.to_owned()),
                     "dir" if text.is_empty() => return Err("expected a folder, got an empty string".to_owned()),
                     "dir" => self.dir = PathBuf::from(text),
+                    "store_max_age" => self.store_max_age = Some(age(text).ok_or_else(|| expected(AGE, value))?),
+                    "store_max_size" => self.store_max_size = Some(size(text).ok_or_else(|| expected(SIZE, value))?),
                     "prices" => {
                         self.prices = Some(PathBuf::from(text));
                         self.prices_from_env = false;
@@ -396,6 +406,31 @@ impl Config {
     }
 }
 
+const AGE: &str = "an age such as \"12h\", \"30d\" or \"8w\"";
+const SIZE: &str = "a size such as \"500MB\" or \"2GB\"";
+
+/// `90m`, `12h`, `30d`, `8w`.
+pub(crate) fn age(text: &str) -> Option<Duration> {
+    let seconds = match text.chars().last()? {
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return None,
+    };
+    let number: u64 = text[..text.len() - 1].trim().parse().ok().filter(|number| *number > 0)?;
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+/// `500MB`, `2 GB`: at least a megabyte, for an empty store has some pages as well.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_uppercase();
+    let (number, unit) = [("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)]
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?.trim().parse::<u64>().ok()?, *unit)))?;
+    number.checked_mul(unit).filter(|bytes| *bytes >= 1_000_000)
+}
+
 fn expected(what: &str, got: &Value) -> String {
     let mut text = got.to_string();
     if let Some((cut, _)) = text.char_indices().nth(60) {
@@ -455,6 +490,20 @@ fn camel(snake: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+#[test]
+fn ages_and_sizes() {
+    assert_eq!(age("30d"), Some(Duration::from_secs(2_592_000)));
+    assert_eq!(age("90m"), Some(Duration::from_secs(5400)));
+    assert_eq!((size("500MB"), size("2 gb")), (Some(500_000_000), Some(2_000_000_000)));
+    for text in ["", "d", "0d", "-1d", "30", "x"] {
+        assert_eq!(age(text), None, "{text}");
+    }
+    for text in ["", "MB", "5KB", "10", "1.5GB", "99999999999999TB"] {
+        assert_eq!(size(text), None, "{text}");
+    }
 }
 
 #[cfg(test)]

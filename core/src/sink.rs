@@ -95,7 +95,12 @@ pub(crate) fn of(config: &Config) -> Box<dyn Sink> {
     if let Some(key) = &config.api_key {
         return Box::new(posthog::PostHog::new(&config.host, key.clone(), config.gzip));
     }
-    Box::new(Local { dir: config.dir.clone(), open: None })
+    Box::new(Local {
+        dir: config.dir.clone(),
+        open: None,
+        #[cfg(feature = "store")]
+        keep: Keep::new(config),
+    })
 }
 
 /// Where events go, for people: the host or the store's folder.
@@ -110,6 +115,38 @@ struct Local {
     open: Option<store::Store>,
     #[cfg(not(feature = "store"))]
     open: Option<std::convert::Infallible>,
+    #[cfg(feature = "store")]
+    keep: Keep,
+}
+
+/// How long the store's events stay.
+#[cfg(feature = "store")]
+struct Keep {
+    age: Option<Duration>,
+    bytes: Option<u64>,
+    next: std::time::Instant,
+}
+
+#[cfg(feature = "store")]
+impl Keep {
+    fn new(config: &Config) -> Self {
+        Self { age: config.store_max_age, bytes: config.store_max_size, next: std::time::Instant::now() }
+    }
+
+    /// Removes some of what is too old or too much, now and then. That it did not work is no reason to lose an event.
+    fn look(&mut self, store: &mut store::Store) {
+        /// So that writes never wait long for it.
+        const PATIENCE: Duration = Duration::from_millis(50);
+        const PAUSE: Duration = Duration::from_secs(60);
+        let now = std::time::Instant::now();
+        if (self.age.is_none() && self.bytes.is_none()) || now < self.next {
+            return;
+        }
+        let oldest = self.age.and_then(|age| std::time::SystemTime::now().checked_sub(age));
+        let done = store.retain(oldest.map(crate::event::unix_ms), self.bytes, PATIENCE);
+        // As long as there is more of it, at every write.
+        self.next = if matches!(done, Ok(false)) { now } else { now + PAUSE };
+    }
 }
 
 impl Local {
@@ -119,7 +156,12 @@ impl Local {
             Some(store) => self.open.insert(store),
             None => self.open.insert(store::Store::open(&self.dir)?),
         };
-        store.write(events).inspect_err(|_| self.open = None)
+        let done = store.write(events);
+        match &done {
+            Ok(()) => self.keep.look(store),
+            Err(_) => self.open = None,
+        }
+        done
     }
 
     #[cfg(not(feature = "store"))]

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
         max_memory: int | None
         spool: Literal["off", "overflow", "always"] | None
         dir: str | os.PathLike[str] | None
+        store_max_age: str | None
+        store_max_size: str | None
         prices: str | os.PathLike[str] | None
         prices_update: bool | None
         hosts: Mapping[str, str] | None

@@ -69,7 +69,7 @@ impl Group {
 }
 
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let since = args.since.as_deref().map(|text| since(text, terminal)).transpose()?;
+    let since = args.since.as_deref().map(|text| since("--since", text, terminal)).transpose()?;
     let from = since.map_or(i64::MIN, Timestamp::as_millisecond);
     let reader = args.common.reader()?;
     let groups = groups(reader.totals(from, by(args.by))?, args.by, terminal);
@@ -213,7 +213,7 @@ fn row(name: Cell, totals: &Totals, style: Style) -> Line {
 }
 
 /// Reads `7d`, a date, or a time; what names no zone is in the local one.
-fn since(text: &str, terminal: &Terminal<'_>) -> Result<Timestamp, Failure> {
+pub(super) fn since(option: &str, text: &str, terminal: &Terminal<'_>) -> Result<Timestamp, Failure> {
     let text = text.trim();
     let local = |time: DateTime| time.to_zoned(terminal.zone.clone()).ok().map(|time| time.timestamp());
     let found = ago(text, terminal.now)
@@ -223,7 +223,7 @@ fn since(text: &str, terminal: &Terminal<'_>) -> Result<Timestamp, Failure> {
     found.ok_or_else(|| {
         let text = line(text);
         Failure::Usage(format!(
-            "--since {text:?}: expected a date such as 2026-07-01, a time such as 2026-07-01T09:30, or 90m, 24h, 7d, 4w"
+            "{option} {text:?}: expected a date such as 2026-07-01, a time such as 2026-07-01T09:30, or 90m, 24h, 7d, 4w"
         ))
     })
 }
@@ -269,10 +269,10 @@ mod tests {
             ("2026-07-01T09:30:00Z", "2026-07-01T09:30:00Z"),
             ("999999999999w", "-009999-01-02T01:59:59Z"),
         ] {
-            assert_eq!(since(text, &terminal).ok().unwrap().to_string(), found, "{text}");
+            assert_eq!(since("--since", text, &terminal).ok().unwrap().to_string(), found, "{text}");
         }
         for text in ["", "d", "-1d", "yesterday", "2026-13-01", "7 d", "7é"] {
-            assert!(matches!(since(text, &terminal), Err(Failure::Usage(_))), "{text}");
+            assert!(matches!(since("--since", text, &terminal), Err(Failure::Usage(_))), "{text}");
         }
     }
 }

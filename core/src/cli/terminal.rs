@@ -9,7 +9,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::price::Amount;
 
 /// Where a command prints, and what it may assume of the place.
-pub(super) struct Terminal<'a> {
+pub(crate) struct Terminal<'a> {
     pub out: &'a mut dyn Write,
     pub err: &'a mut dyn Write,
     /// Columns; `None` when nobody looks at it in a window.
@@ -21,7 +21,7 @@ pub(super) struct Terminal<'a> {
 
 impl<'a> Terminal<'a> {
     /// The process's own.
-    pub(super) fn of_process(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
+    pub(crate) fn of_process(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let is_terminal = std::io::stdout().is_terminal();
         let asked = var("COLUMNS").and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
@@ -37,13 +37,13 @@ impl<'a> Terminal<'a> {
     }
 
     /// Whether columns are scarce.
-    pub(super) fn is_narrow(&self) -> bool {
+    pub(crate) fn is_narrow(&self) -> bool {
         const NARROW: usize = 100;
         self.width.is_some_and(|width| width < NARROW)
     }
 
     /// A time as a clock on the wall shows it; with its day, unless that is today.
-    pub(super) fn time(&self, timestamp_ms: i64) -> String {
+    pub(crate) fn time(&self, timestamp_ms: i64) -> String {
         let zoned = |time: Timestamp| time.to_zoned(self.zone.clone());
         let Ok(time) = Timestamp::from_millisecond(timestamp_ms) else { return timestamp_ms.to_string() };
         let (time, now) = (zoned(time), zoned(self.now));
@@ -52,18 +52,18 @@ impl<'a> Terminal<'a> {
     }
 
     /// A time to the millisecond, with its day.
-    pub(super) fn exact_time(&self, timestamp_ms: i64) -> String {
+    pub(crate) fn exact_time(&self, timestamp_ms: i64) -> String {
         let Ok(time) = Timestamp::from_millisecond(timestamp_ms) else { return timestamp_ms.to_string() };
         time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f %Z").to_string()
     }
 
     /// The day of a time in the local zone.
-    pub(super) fn day(&self, timestamp_ms: i64) -> String {
+    pub(crate) fn day(&self, timestamp_ms: i64) -> String {
         let time = Timestamp::from_millisecond(timestamp_ms).unwrap_or(Timestamp::UNIX_EPOCH);
         time.to_zoned(self.zone.clone()).date().to_string()
     }
 
-    pub(super) fn paint(&self, style: Style, text: &str) -> String {
+    pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         let code = match style {
             _ if !self.colour || text.is_empty() => return text.to_owned(),
             Style::Plain => return text.to_owned(),
@@ -80,7 +80,7 @@ impl<'a> Terminal<'a> {
 
 /// How a piece of text looks, by what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Style {
+pub(crate) enum Style {
     #[default]
     Plain,
     Bold,
@@ -93,7 +93,7 @@ pub(super) enum Style {
 
 /// Text of several lines that does nothing to a terminal but appear on it. What models and servers say is not to be
 /// trusted: escape codes could rewrite the screen, and marks of direction could make one text look like another.
-pub(super) fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.replace("\r\n", "\n").chars() {
         match c {
@@ -108,18 +108,18 @@ pub(super) fn harmless(text: &str) -> String {
 }
 
 /// The same on one line.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let text = harmless(text);
     if text.contains('\n') { text.split_whitespace().collect::<Vec<_>>().join(" ") } else { text }
 }
 
 /// How many columns a text takes.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// A text in at most this many columns, with an ellipsis where it was cut.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+pub(crate) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -139,7 +139,7 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
 }
 
 /// Breaks a text into lines of at most this many columns, between words where it can.
-pub(super) fn wrap(text: &str, columns: Option<usize>) -> Vec<String> {
+pub(crate) fn wrap(text: &str, columns: Option<usize>) -> Vec<String> {
     let Some(columns) = columns.map(|columns| columns.max(20)) else {
         return text.lines().map(str::to_owned).collect();
     };
@@ -170,7 +170,7 @@ pub(super) fn wrap(text: &str, columns: Option<usize>) -> Vec<String> {
 }
 
 /// `1234567` as `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -183,12 +183,12 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 call`, `2 calls`.
-pub(super) fn number_of(number: u64, thing: &str) -> String {
+pub(crate) fn number_of(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// Seconds with about three digits: `8 ms`, `310 ms`, `1.24 s`, `2 min 05 s`.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     let millis = (seconds * 1000.0).round();
     if millis < 1000.0 {
         return format!("{millis} ms");
@@ -205,7 +205,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// An amount with four digits that count, and cents at least: `$0.000312`, `$12.35`.
-pub(super) fn money(amount: Amount) -> String {
+pub(crate) fn money(amount: Amount) -> String {
     let exact = amount.to_string();
     let digits = exact.trim_start_matches('-');
     if digits == "0" {
@@ -220,7 +220,7 @@ pub(super) fn money(amount: Amount) -> String {
 }
 
 /// An amount to the last digit, with cents at least.
-pub(super) fn exact_money(amount: Amount) -> String {
+pub(crate) fn exact_money(amount: Amount) -> String {
     dollars(amount, 2, 18)
 }
 
@@ -237,7 +237,7 @@ fn dollars(amount: Amount, least: usize, most: usize) -> String {
 }
 
 /// `1536` as `1.5 KB`.
-pub(super) fn bytes(size: u64) -> String {
+pub(crate) fn bytes(size: u64) -> String {
     let mut size = size as f64;
     for unit in ["bytes", "KB", "MB"] {
         if size < 1000.0 {
@@ -249,7 +249,7 @@ pub(super) fn bytes(size: u64) -> String {
 }
 
 /// What people type for an id: all of a short one; of a UUID its end, for many share their beginnings.
-pub(super) fn short_id(id: &str) -> &str {
+pub(crate) fn short_id(id: &str) -> &str {
     const WHOLE: usize = 16;
     let is_uuid = id.len() == 36 && id.bytes().filter(|byte| *byte == b'-').count() == 4 && id.is_ascii();
     if is_uuid {

@@ -101,6 +101,21 @@ fn json_is_as_documented() {
 }
 
 #[test]
+fn purged_events_are_gone() {
+    let folder = filled();
+    let removed = run_in(&folder.0, None, false, &["purge", "--user", "ada@example.com", "--json"]);
+    let ada =
+        sample::events().iter().filter(|event| event.json.windows(15).any(|text| text == b"ada@example.com")).count();
+    assert_eq!((removed.code, removed.out), (0, format!("{{\"removed\":{ada}}}\n")));
+    let left = run_in(&folder.0, None, false, &["ls"]).out;
+    assert!(!left.contains("ada@example.com") && left.contains("cron"), "{left}");
+    let rest = run_in(&folder.0, None, false, &["purge", "--before", "2026-07-05"]).out;
+    assert_eq!(rest, format!("{} events removed.\n", sample::events().len() - ada));
+    assert_eq!(run_in(&folder.0, None, false, &["ls"]).out, "The store has no calls yet.\n");
+    assert_eq!(run_in(&folder.0, None, false, &["purge"]).code, 2);
+}
+
+#[test]
 fn colour_changes_nothing_but_colour() {
     let folder = filled();
     for args in [&["ls"][..], &["show", sample::FAILED], &["cost"]] {

@@ -6,9 +6,14 @@
 mod body;
 mod connections;
 mod json;
+mod lists;
+mod pack;
+mod preview;
+pub(crate) mod prune;
 pub mod read;
 mod row;
 mod schema;
+mod search;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
@@ -36,6 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Store {
     slot: Slot,
     path: PathBuf,
+    known: lists::Known,
 }
 
 impl Store {
@@ -44,12 +50,18 @@ impl Store {
     /// # Errors
     /// A store error: no place to write, a file that is damaged, or one that a newer version made.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
-        let path = dir.join(FILE);
+        Self::open_file(&dir.join(FILE))
+    }
+
+    /// The same by the file itself.
+    pub(crate) fn open_file(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        let dir = path.parent().unwrap_or(Path::new(""));
         make_private(dir, &path).map_err(|error| {
             let why = format!("the local store {} cannot be made: {error}", path.display());
             Error::new(ErrorKind::Store, why).with_source(error)
         })?;
-        let store = Self { slot: Slot::new(), path };
+        let store = Self { slot: Slot::new(), path, known: lists::Known::default() };
         let version = patiently(|| store.with(|db| schema::version(db)));
         let version = version.map_err(|error| trouble(&store.path, "cannot be opened", error))?;
         if version > schema::newest() {
@@ -64,16 +76,78 @@ impl Store {
         if events.is_empty() {
             return Ok(());
         }
+        let Self { slot, path, known } = self;
         patiently(|| {
-            self.with(|db| {
-                let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                for event in events {
-                    insert(&tx, event)?;
-                }
-                tx.commit()
-            })
+            let done = slot.with(
+                || prepare(path),
+                |db| {
+                    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                    known.refresh(&tx)?;
+                    for event in events {
+                        insert(&tx, event, known)?;
+                    }
+                    tx.commit()
+                },
+            );
+            // What was made in a transaction that did not end is not there.
+            done.inspect_err(|_| known.clear())
         })
-        .map_err(|error| trouble(&self.path, "cannot be written", error))
+        .map_err(|error| trouble(path, "cannot be written", error))
+    }
+
+    /// Removes events, with what only they used, and says how many. Waits for other processes as a write does.
+    pub(crate) fn remove(&mut self, which: &prune::Which) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let some = patiently(|| self.with(|db| prune::some(db, which)));
+            match some.map_err(|error| trouble(&self.path, "cannot be written", error))? {
+                0 => break,
+                some => removed += some as u64,
+            }
+        }
+        self.known.clear();
+        if removed > 0 {
+            // The words of what was removed are in there.
+            search::remove(&self.path);
+            patiently(|| self.with(|db| prune::sweep(db)))
+                .map_err(|error| trouble(&self.path, "cannot be written", error))?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes what is older than a time (milliseconds since 1970), and the oldest as long as the file is larger than so
+    /// many bytes. Stops after `patience` and says whether it got to the end.
+    pub(crate) fn retain(&mut self, since_ms: Option<i64>, bytes: Option<u64>, patience: Duration) -> Result<bool> {
+        let begin = Instant::now();
+        let fail = |path: &Path, error| trouble(path, "cannot be written", error);
+        let mut done = false;
+        let mut removed = 0;
+        while !done && begin.elapsed() < patience {
+            let too_large = |db: &Connection| match bytes {
+                Some(most) => Ok::<_, rusqlite::Error>(prune::size(db)? > most),
+                None => Ok(false),
+            };
+            let some = patiently(|| {
+                self.with(|db| match since_ms {
+                    Some(time) => prune::some(db, &prune::Which::Before(time)),
+                    None => Ok(0),
+                })
+            });
+            let mut some = some.map_err(|error| fail(&self.path, error))?;
+            if some == 0 {
+                let oldest = patiently(|| {
+                    self.with(|db| if too_large(db)? { prune::some(db, &prune::Which::Oldest) } else { Ok(0) })
+                });
+                some = oldest.map_err(|error| fail(&self.path, error))?;
+            }
+            done = some == 0;
+            removed += some;
+        }
+        if removed > 0 {
+            self.known.clear();
+            patiently(|| self.with(|db| prune::shrink(db))).map_err(|error| fail(&self.path, error))?;
+        }
+        Ok(done)
     }
 
     fn with<T>(&self, using: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
@@ -91,7 +165,7 @@ fn make_private(dir: &Path, path: &Path) -> std::io::Result<()> {
         folder.mode(0o700);
         file.mode(0o600);
     }
-    if !dir.is_dir() {
+    if !dir.as_os_str().is_empty() && !dir.is_dir() {
         folder.recursive(true).create(dir)?;
     }
     // Made here and not by SQLite, which asks for no mode; its other files take over the mode of this one.
@@ -111,12 +185,20 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     // With a write-ahead log this loses nothing when the process dies; when the machine does, the last moments.
     db.pragma_update(None, "synchronous", "NORMAL")?;
     db.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // References hold by construction; to have them checked would cost every write.
+    db.pragma_update(None, "foreign_keys", false)?;
     db.set_prepared_statement_cache_capacity(32);
     schema::migrate(&mut db, schema::STEPS)?;
+    for (id, bytes) in pack::DICTIONARIES {
+        let known: bool = db.query_row("SELECT count(*) FROM dictionaries WHERE id = ?1", [id], |row| row.get(0))?;
+        if !known {
+            db.execute("INSERT OR IGNORE INTO dictionaries (id, bytes) VALUES (?1, ?2)", (id, bytes))?;
+        }
+    }
     Ok(db)
 }
 
-fn insert(tx: &Transaction<'_>, event: &WireEvent) -> rusqlite::Result<()> {
+fn insert(tx: &Transaction<'_>, event: &WireEvent, known: &mut lists::Known) -> rusqlite::Result<()> {
     let text = String::from_utf8_lossy(&event.json);
     let (body, pieces) = body::split(&text);
     let mut row = tx.prepare_cached(&INSERT_EVENT)?;
@@ -124,10 +206,17 @@ fn insert(tx: &Transaction<'_>, event: &WireEvent) -> rusqlite::Result<()> {
         return Ok(());
     }
     let id = tx.last_insert_rowid();
-    tx.prepare_cached("INSERT INTO bodies (event_id, json) VALUES (?1, ?2)")?.execute((id, body::pack(&body)))?;
-    for piece in pieces {
+    let mut chain = |property: &str| {
+        let items = pieces.iter().filter(|piece| piece.is_item() && piece.property == property);
+        let last = known.chain(tx, items.map(|piece| piece.json))?;
+        Ok::<_, rusqlite::Error>((last != lists::NOTHING).then_some(last))
+    };
+    let (input, output) = (chain(body::INPUT)?, chain(body::OUTPUT)?);
+    tx.prepare_cached("INSERT INTO bodies (event_id, json, input_list, output_list) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((id, pack::body(&body), input, output))?;
+    for piece in pieces.iter().filter(|piece| !piece.is_item()) {
         let name = name_id(tx, piece.property)?;
-        let content = content_id(tx, piece.json)?;
+        let content = lists::content(tx, piece.json, &body::hash(piece.json))?;
         tx.prepare_cached(
             "INSERT INTO event_contents (event_id, name_id, position, content_id) VALUES (?1, ?2, ?3, ?4)",
         )?
@@ -151,25 +240,11 @@ fn name_id(tx: &Transaction<'_>, property: &str) -> rusqlite::Result<i64> {
     Ok(tx.last_insert_rowid())
 }
 
-fn content_id(tx: &Transaction<'_>, json: &str) -> rusqlite::Result<i64> {
-    let hash = body::hash(json);
-    let mut find = tx.prepare_cached("SELECT id FROM contents WHERE hash = ?1")?;
-    if let Some(id) = find.query_row([&hash[..]], |row| row.get(0)).optional()? {
-        return Ok(id);
-    }
-    let size = i64::try_from(json.len()).unwrap_or(i64::MAX);
-    tx.prepare_cached("INSERT INTO contents (hash, size, json) VALUES (?1, ?2, ?3)")?.execute((
-        &hash[..],
-        size,
-        body::pack(json),
-    ))?;
-    Ok(tx.last_insert_rowid())
-}
-
 /// The JSON of an event as it was written; `None` when there is no such event.
 fn read_json(db: &Connection, event_id: i64) -> rusqlite::Result<Option<String>> {
-    let mut find = db.prepare_cached("SELECT json FROM bodies WHERE event_id = ?1")?;
-    let Some(packed) = find.query_row([event_id], |row| row.get(0)).optional()? else { return Ok(None) };
+    let mut find = db.prepare_cached("SELECT json, input_list, output_list FROM bodies WHERE event_id = ?1")?;
+    let found = find.query_row([event_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    let Some((packed, input, output)): Option<(_, Option<i64>, Option<i64>)> = found else { return Ok(None) };
     let mut find = db.prepare_cached(
         "SELECT property, position, json FROM event_contents
          JOIN content_names ON content_names.id = name_id JOIN contents ON contents.id = content_id
@@ -179,9 +254,14 @@ fn read_json(db: &Connection, event_id: i64) -> rusqlite::Result<Option<String>>
     let mut pieces = Vec::new();
     for piece in rows {
         let (property, position, packed) = piece?;
-        pieces.push((property, position, body::unpack(packed).ok_or_else(damaged)?));
+        pieces.push((property, position, pack::unpack(packed).ok_or_else(damaged)?));
     }
-    let body = body::unpack(packed).ok_or_else(damaged)?;
+    for (property, last) in [(body::INPUT, input), (body::OUTPUT, output)] {
+        let Some(last) = last else { continue };
+        let items = lists::items(db, last)?;
+        pieces.extend(items.into_iter().zip(0..).map(|((_, json), position)| (property.to_owned(), position, json)));
+    }
+    let body = pack::unpack(packed).ok_or_else(damaged)?;
     body::join(&body, &pieces).ok_or_else(damaged).map(Some)
 }
 

@@ -2,12 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
 
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
-use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use sha2::{Digest, Sha256};
 
 use super::json;
@@ -15,20 +10,20 @@ use super::json;
 /// Properties that hold content.
 const CONTENT: [&str; 5] = ["$ai_input", "$ai_output_choices", "$ai_tools", "$ai_input_state", "$ai_output_state"];
 
-/// Lists that are kept item by item, for their items come again in later calls.
-const BY_ITEM: [&str; 2] = ["$ai_input", "$ai_output_choices"];
+/// A call's messages.
+pub(super) const INPUT: &str = "$ai_input";
 
-/// Content below this many bytes stays in the body: looking it up would take more.
-const SHORT: usize = 48;
+/// A call's answers.
+pub(super) const OUTPUT: &str = "$ai_output_choices";
+
+/// Lists that are kept item by item, for their items come again in later calls.
+const BY_ITEM: [&str; 2] = [INPUT, OUTPUT];
+
+/// Content below this many bytes that is no list of messages stays in the body: looking it up would take more.
+const SHORT: usize = 16;
 
 /// Any other property from this many bytes on is kept like content.
 const LONG: usize = 2048;
-
-/// JSON up to this many bytes is kept as text: it would hardly get shorter, and other programs can read it.
-const PLAIN: usize = 256;
-
-/// The first byte of a packed text, which says how.
-const DEFLATE: u8 = 1;
 
 /// The position of a value that is not a list's item.
 pub(super) const WHOLE: i64 = -1;
@@ -44,6 +39,11 @@ impl Piece<'_> {
     /// Whether it is content, and not only long.
     pub(super) fn is_content(&self) -> bool {
         CONTENT.contains(&self.property)
+    }
+
+    /// Whether it is an item of a list.
+    pub(super) fn is_item(&self) -> bool {
+        self.position != WHOLE
     }
 }
 
@@ -64,14 +64,14 @@ fn try_split(text: &str) -> Option<(Cow<'_, str>, Vec<Piece<'_>>)> {
         let place = base + member.value.start..base + member.value.end;
         let value = &text[place.clone()];
         let is_content = CONTENT.contains(&member.name);
-        if value.len() < if is_content { SHORT } else { LONG } {
+        let items = if BY_ITEM.contains(&member.name) { json::objects(value) } else { None };
+        if items.is_none() && value.len() < if is_content { SHORT } else { LONG } {
             continue;
         }
         if members.iter().filter(|other| other.name == member.name).count() > 1 {
             return None;
         }
         body.push_str(&text[done..place.start]);
-        let items = if BY_ITEM.contains(&member.name) { json::objects(value) } else { None };
         if let Some(items) = items {
             // The placeholder says how many there are, for those who read the body alone.
             let _ = write!(body, "{}", items.len());
@@ -132,48 +132,4 @@ pub(super) fn hash(json: &str) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&Sha256::digest(json.as_bytes())[..16]);
     short
-}
-
-/// A text as the store keeps it.
-pub(super) enum Packed<'a> {
-    Text(&'a str),
-    Deflated(Vec<u8>),
-}
-
-impl ToSql for Packed<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-            Self::Deflated(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-        })
-    }
-}
-
-/// Packs a text if that makes it shorter.
-pub(super) fn pack(text: &str) -> Packed<'_> {
-    if text.len() > PLAIN {
-        let mut encoder = DeflateEncoder::new(vec![DEFLATE], Compression::default());
-        // Writing to a vector does not fail.
-        if encoder.write_all(text.as_bytes()).is_ok()
-            && let Ok(bytes) = encoder.finish()
-            && bytes.len() < text.len()
-        {
-            return Packed::Deflated(bytes);
-        }
-    }
-    Packed::Text(text)
-}
-
-/// Undoes [`pack`]; `None` when the value was not made by it.
-pub(super) fn unpack(value: Value) -> Option<String> {
-    match value {
-        Value::Text(text) => Some(text),
-        Value::Blob(bytes) => {
-            let (&DEFLATE, packed) = bytes.split_first()? else { return None };
-            let mut text = String::new();
-            DeflateDecoder::new(packed).read_to_string(&mut text).ok()?;
-            Some(text)
-        }
-        _ => None,
-    }
 }

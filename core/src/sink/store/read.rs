@@ -3,17 +3,20 @@
 //! Nothing here writes, and lists never touch messages. The schema is documented where it is made
 //! (`core/src/sink/store/schema.rs`), so that other programs can read the file as well.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde::Serialize;
 
-use super::{BUSY, FILE, patiently, read_json, row, schema, too_new, trouble};
+use super::{BUSY, FILE, patiently, read_json, row, schema, search, too_new, trouble};
 use crate::error::Result;
 use crate::price::Amount;
 
+pub use super::search::Progress;
 pub use super::tree::{Node, Trace, tree};
 
 /// Events that are calls: what tokens and costs are summed over.
@@ -128,6 +131,14 @@ rows! {
     lib_language: Option<String>,
     /// The application's own properties, as JSON.
     properties: Option<String>,
+    /// The beginning of the last message by the user, or of a span's input.
+    input_preview: Option<String>,
+    /// The beginning of the answer, or of a span's output.
+    output_preview: Option<String>,
+    /// The names of the tools that the answer calls, separated by commas.
+    tools_called: Option<String>,
+    /// What reading from a cache saved, less what filling it cost more. As a double.
+    cache_saved_usd: Option<f64>,
 }
 
 #[expect(clippy::ref_option, reason = "serde asks for this signature")]
@@ -263,6 +274,7 @@ pub enum Found {
 pub struct Reader {
     db: Connection,
     path: PathBuf,
+    index: RefCell<Option<search::Index>>,
 }
 
 impl Reader {
@@ -271,7 +283,15 @@ impl Reader {
     /// # Errors
     /// A store error: the file cannot be read, is damaged, or was made by a newer version.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
-        let path = dir.join(FILE);
+        Self::open_file(&dir.join(FILE))
+    }
+
+    /// Opens a store by its file; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_file(path: &Path) -> Result<Option<Self>> {
+        let path = path.to_owned();
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             _ => {}
@@ -284,14 +304,14 @@ impl Reader {
             return Ok(None);
         }
         if version < schema::newest() {
-            drop(super::Store::open(dir)?);
+            drop(super::Store::open_file(&path)?);
             db = patiently(|| read_only(&path)).map_err(fail)?;
             version = schema::version(&db).map_err(fail)?;
         }
         if version > schema::newest() {
             return Err(too_new(&path, version));
         }
-        Ok(Some(Self { db, path }))
+        Ok(Some(Self { db, path, index: RefCell::new(None) }))
     }
 
     /// The traces with the latest events, oldest first.
@@ -446,6 +466,28 @@ impl Reader {
         })
     }
 
+    /// Events (by their ids in the file, the latest first, at most so many) in whose messages all these words are;
+    /// words in quotes as they stand, and the last may go on. An index is made beside the store, for about as long as
+    /// `patience`; how far it has come is said as well, and what is not in it yet is not found yet.
+    ///
+    /// # Errors
+    /// A store error.
+    pub fn search(&self, words: &str, limit: usize, patience: Duration) -> Result<(Vec<i64>, Progress)> {
+        let mut slot = self.index.borrow_mut();
+        if slot.as_ref().is_some_and(|index| !index.is_there()) {
+            *slot = None;
+        }
+        let fail = |error| trouble(&self.path, "cannot be searched", error);
+        let index = match &mut *slot {
+            Some(index) => index,
+            none => none.insert(search::Index::open(&self.path).map_err(fail)?),
+        };
+        let progress = index.grow(&self.db, patience).map_err(fail)?;
+        let contents = index.find(words, limit.saturating_mul(4)).map_err(fail)?;
+        let events = self.asked(|db| search::events(db, &contents, limit))?;
+        Ok((events, progress))
+    }
+
     fn rows(&self, condition: &str, id: &str) -> Result<Vec<Row>> {
         self.asked(|db| {
             let columns = Row::COLUMNS;
@@ -456,7 +498,49 @@ impl Reader {
         })
     }
 
-    fn asked<T>(&self, question: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Events by their ids in the file, in the order of the ids that were given. What is not there is left out.
+    pub fn rows_by_id(&self, ids: &[i64]) -> Result<Vec<Row>> {
+        self.asked(|db| {
+            let mut find = db.prepare_cached(&format!("SELECT {} FROM events WHERE id = ?1", Row::COLUMNS))?;
+            let rows = ids.iter().map(|id| find.query_row([id], Row::read).optional());
+            rows.filter_map(std::result::Result::transpose).collect()
+        })
+    }
+
+    /// An event by its uuid.
+    pub fn event(&self, uuid: &str) -> Result<Option<Row>> {
+        Ok(self.rows("uuid = ?1", uuid)?.pop())
+    }
+
+    /// The lists of messages of an event: of each message its link in the chain that its conversation is. Two events
+    /// whose lists begin with the same links begin with the same messages.
+    pub fn chain(&self, uuid: &str) -> Result<Vec<i64>> {
+        self.asked(|db| {
+            let mut find = db.prepare_cached(
+                "WITH RECURSIVE chain(id, parent_id) AS (
+                    SELECT lists.id, lists.parent_id FROM events JOIN bodies ON event_id = events.id
+                        JOIN lists ON lists.id = input_list WHERE uuid = ?1
+                    UNION ALL SELECT lists.id, lists.parent_id FROM chain JOIN lists ON lists.id = chain.parent_id
+                 )
+                 SELECT id FROM chain ORDER BY id",
+            )?;
+            let links = find.query_map([uuid], |row| row.get(0))?;
+            links.collect()
+        })
+    }
+
+    /// A question that is not asked again when another process is in the way: its answer was given in part.
+    #[cfg(feature = "viewer")]
+    pub(crate) fn asked_once<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        question(&self.db).map_err(|error| trouble(&self.path, "cannot be read", error))
+    }
+
+    pub(super) fn asked<T>(&self, question: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         patiently(|| question(&self.db)).map_err(|error| trouble(&self.path, "cannot be read", error))
     }
 }

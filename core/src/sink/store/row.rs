@@ -6,6 +6,7 @@ use rusqlite::types::Value as Cell;
 use serde_json::{Map, Value};
 
 use super::body::Piece;
+use super::preview;
 use crate::event::WireEvent;
 use crate::price::Amount;
 
@@ -13,7 +14,7 @@ use crate::price::Amount;
 const CUT: usize = 300;
 
 /// The columns of `events` but for its key, in the order of [`cells`].
-pub(super) const COLUMNS: [&str; 37] = [
+pub(super) const COLUMNS: [&str; 41] = [
     "uuid",
     "event",
     "timestamp_ms",
@@ -51,11 +52,15 @@ pub(super) const COLUMNS: [&str; 37] = [
     "value",
     "lib_language",
     "properties",
+    "input_preview",
+    "output_preview",
+    "tools_called",
+    "cache_saved_usd",
 ];
 
 /// The row of an event. What the body does not say, or says in a way that is not
 /// understood, is NULL: a row is never refused.
-pub(super) fn cells(event: &WireEvent, body: &str, pieces: &[Piece<'_>]) -> [Cell; 37] {
+pub(super) fn cells(event: &WireEvent, body: &str, pieces: &[Piece<'_>]) -> [Cell; 41] {
     let mut body: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
     let own = body.get("properties").and_then(Value::as_object).map_or(Cell::Null, |p| own_properties(p, pieces));
     let p = &mut match body.remove("properties") {
@@ -67,6 +72,7 @@ pub(super) fn cells(event: &WireEvent, body: &str, pieces: &[Piece<'_>]) -> [Cel
         p.insert(piece.property.to_owned(), serde_json::from_str(piece.json).unwrap_or_default());
     }
     let p = &*p;
+    let preview = preview::of(p, pieces);
     let top = |name: &str| body.get(name).and_then(Value::as_str);
     let cost = exact_cost(p);
     let nano = cost.map(|cost| i64::try_from(cost.atto().div_euclid(NANO)).unwrap_or(i64::MAX));
@@ -116,6 +122,10 @@ pub(super) fn cells(event: &WireEvent, body: &str, pieces: &[Piece<'_>]) -> [Cel
         },
         text(p, "$ai_lib_language"),
         own,
+        optional(preview.input),
+        optional(preview.output),
+        optional(preview.tools_called),
+        cache_saved(p).map_or(Cell::Null, |saved| Cell::Real(saved.to_f64())),
     ]
 }
 
@@ -134,6 +144,19 @@ fn exact_cost(p: &Map<String, Value>) -> Option<Amount> {
     // The application may have put its own total over ours.
     let exact = exact.filter(|exact| given.as_f64().is_some_and(|given| close(given, exact.to_f64())));
     exact.or_else(|| Amount::parse(&given.to_string()))
+}
+
+/// What the call would have cost more without a cache, by the bill's own prices. Not known when no input paid the full
+/// price.
+fn cache_saved(p: &Map<String, Value>) -> Option<Amount> {
+    let buckets = p.get("$ai_cost_details")?.get("buckets")?.as_object()?;
+    let price = |name: &str| Amount::parse(buckets.get(name)?.get("unit_price")?.as_str()?);
+    let full = price("input_text")?;
+    let cached = ["cache_read", "cache_write_5m", "cache_write_1h"].into_iter().filter_map(|name| {
+        let units = buckets.get(name)?.get("units")?.as_u64().filter(|units| *units > 0)?;
+        Some((full - price(name)?).times(units))
+    });
+    cached.reduce(|sum, more| sum + more)
 }
 
 fn close(a: f64, b: f64) -> bool {
@@ -179,6 +202,10 @@ fn text(p: &Map<String, Value>, name: &str) -> Cell {
         None | Some(Value::Null) => Cell::Null,
         Some(other) => Cell::Text(other.to_string()),
     }
+}
+
+fn optional(text: Option<String>) -> Cell {
+    text.map_or(Cell::Null, Cell::Text)
 }
 
 fn cut(p: &Map<String, Value>, name: &str) -> Cell {

@@ -90,8 +90,57 @@ CREATE TABLE event_contents (
 CREATE INDEX events_by_content ON event_contents (content_id);
 ";
 
+/// Version 2.
+///
+/// Lists of messages are chains, each of whose beginnings is a chain as well: `lists` holds every beginning once. Bodies
+/// are packed with a dictionary. Events that version 1 wrote stay as they are, item by item in `event_contents`.
+const V2: &str = "
+-- A list of messages: its last item, and the list of those before it (0: none). A conversation that grows by a message
+-- is one more row.
+CREATE TABLE lists (
+    id INTEGER PRIMARY KEY,
+    parent_id INTEGER NOT NULL,                 -- of a row with a lower id
+    content_id INTEGER NOT NULL REFERENCES contents (id)
+);
+CREATE UNIQUE INDEX lists_by_parent ON lists (parent_id, content_id);
+CREATE INDEX lists_by_content ON lists (content_id);
+
+ALTER TABLE bodies ADD COLUMN input_list INTEGER REFERENCES lists (id);     -- $ai_input; the body has its length
+ALTER TABLE bodies ADD COLUMN output_list INTEGER REFERENCES lists (id);    -- $ai_output_choices, likewise
+CREATE INDEX bodies_by_input ON bodies (input_list) WHERE input_list IS NOT NULL;
+CREATE INDEX bodies_by_output ON bodies (output_list) WHERE output_list IS NOT NULL;
+
+ALTER TABLE events ADD COLUMN input_preview TEXT;   -- the beginning of the last message by the user, or of a span's input
+ALTER TABLE events ADD COLUMN output_preview TEXT;  -- the beginning of the answer, or of a span's output
+ALTER TABLE events ADD COLUMN tools_called TEXT;    -- the names of the tools that the answer calls, separated by commas
+ALTER TABLE events ADD COLUMN cache_saved_usd REAL; -- what reading from a cache saved, less what filling it cost more
+
+-- What packed values were packed with, by their first byte.
+CREATE TABLE dictionaries (
+    id INTEGER PRIMARY KEY,
+    bytes BLOB NOT NULL
+);
+
+-- removals: how often events were removed.
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value NOT NULL
+) WITHOUT ROWID;
+
+-- Calls with their times and costs as people write them.
+CREATE VIEW calls AS
+SELECT id, uuid, strftime('%Y-%m-%dT%H:%M:%fZ', timestamp_ms / 1000.0, 'unixepoch') AS timestamp,
+    nullif(distinct_id, trace_id) AS user, session_id, trace_id, span_id, parent_id, name, provider, model, http_status,
+    is_error, error_type, error, stream_status, stop_reason, retries, latency AS latency_s,
+    time_to_first_token AS time_to_first_token_s, total_input_tokens, cache_read_input_tokens,
+    cache_creation_input_tokens, output_tokens, reasoning_tokens, total_cost_usd, cost_source, cache_saved_usd,
+    tools_called,
+    input_preview, output_preview, properties
+FROM events WHERE event IN ('$ai_generation', '$ai_embedding');
+";
+
 /// All steps: the one at index n makes version n + 1.
-pub(super) const STEPS: &[&str] = &[V1];
+pub(super) const STEPS: &[&str] = &[V1, V2];
 
 /// The version that this library writes.
 pub(super) fn newest() -> i64 {

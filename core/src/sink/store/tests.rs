@@ -127,7 +127,7 @@ fn an_event_is_there_once() {
     store.write(&[one.clone(), one.clone()]).unwrap();
     store.write(std::slice::from_ref(&one)).unwrap();
     assert_eq!(count(&store, "SELECT count(*) FROM events"), 1);
-    assert_eq!(count(&store, "SELECT count(*) FROM event_contents"), 1);
+    assert_eq!(count(&store, "SELECT count(*) FROM lists"), 1);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_growing_conversation_keeps_each_message_once() {
         store.write(&[event(&json!({"$ai_input": history}))]).unwrap();
     }
     assert_eq!(count(&store, "SELECT count(*) FROM contents"), 50);
-    assert_eq!(count(&store, "SELECT count(*) FROM event_contents"), 50 * 51 / 2);
+    assert_eq!(count(&store, "SELECT count(*) FROM lists"), 50);
     assert!(count(&store, "SELECT sum(length(json)) FROM contents") < 50 * 200);
 }
 
@@ -153,7 +153,9 @@ fn columns_say_what_lists_need() {
             "$ai_trace_id": "t", "$ai_span_name": "n", "$ai_is_error": true, "$ai_error": long, "$ai_latency": 1.5,
             "$ai_input_tokens": 10, "$ai_cache_read_input_tokens": 5, "$ai_cache_creation_input_tokens": 3,
             "$ai_cache_reporting_exclusive": true, "$ai_total_cost_usd": 12.345_678_901_234_567,
-            "$ai_cost_details": {"total": "12.345678901234567891"}, "plan": "pro", "long": long,
+            "$ai_cost_details": {"total": "12.345678901234567891", "buckets": {
+                "input_text": {"units": 10, "unit_price": "0.003"}, "cache_read": {"units": 5, "unit_price": "0.0003"},
+                "cache_write_5m": {"units": 3, "unit_price": "0.00375"}}}, "plan": "pro", "long": long,
         }))])
         .unwrap();
     let row = |column: &str| -> rusqlite::types::Value {
@@ -163,6 +165,8 @@ fn columns_say_what_lists_need() {
     assert_eq!(row("trace_id || name || distinct_id"), "tnu1".to_owned().into());
     assert_eq!(row("length(error)"), 300_i64.into());
     assert_eq!(row("total_input_tokens"), 18_i64.into());
+    // 5 × 0.0027 - 3 × 0.00075
+    assert_eq!(row("cache_saved_usd"), 0.01125.into());
     assert_eq!(row("properties"), r#"{"plan":"pro"}"#.to_owned().into());
     let cost = store.with(|db| {
         db.query_row("SELECT cost_nano, cost_atto FROM events", [], |row| Ok(row::amount(row.get(0)?, row.get(1)?)))
@@ -192,6 +196,80 @@ fn many_write_at_once() {
         }
     });
     assert_eq!(all(&folder.0).len(), WRITERS * BATCHES * 10);
+}
+
+#[test]
+fn what_is_removed_takes_with_it_what_only_it_used() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.0).unwrap();
+    let call = |user: &str, time: &str, properties: Value| {
+        let mut event = Event {
+            event: "$ai_generation".to_owned(),
+            uuid: uuid::Uuid::now_v7(),
+            distinct_id: user.to_owned(),
+            timestamp: time.to_owned(),
+            properties: properties.as_object().unwrap().clone(),
+        };
+        event.properties.insert("$ai_tools".to_owned(), json!([{"name": user, "description": "x".repeat(100)}]));
+        event.encode()
+    };
+    let (old, new) = ("2026-07-01T00:00:00.000Z", "2026-07-02T00:00:00.000Z");
+    let events = [
+        call("ada", old, json!({"$ai_input": [message(1)], "$ai_output_choices": [message(2)]})),
+        call("ada", new, json!({"$ai_input": [message(1), message(2), message(3)]})),
+        call("bob", old, json!({"$ai_input": [message(1), message(4)]})),
+        call("bob", new, json!({"$ai_input": [message(1), message(4), message(5)]})),
+    ];
+    store.write(&events).unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM contents"), 7);
+    assert_eq!(store.remove(&prune::Which::User("ada".to_owned())).unwrap(), 2);
+    let kept = [2, 3].map(|at: usize| String::from_utf8(events[at].json.to_vec()).unwrap());
+    assert_eq!(all(&folder.0), kept);
+    // Of Ada's the first message stays, for Bob said the same.
+    assert_eq!(count(&store, "SELECT count(*) FROM contents"), 4);
+    assert_eq!(count(&store, "SELECT count(*) FROM lists"), 3);
+    assert_eq!(store.remove(&prune::Which::User("ada".to_owned())).unwrap(), 0);
+    // The writer notices that what it knew is gone, also when another process removed it.
+    store.write(&events[..2]).unwrap();
+    Store::open(&folder.0).unwrap().remove(&prune::Which::User("ada".to_owned())).unwrap();
+    store.write(&events[..2]).unwrap();
+    assert_eq!(all(&folder.0).len(), 4);
+    // By age, then by size.
+    let day = "2026-07-01T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    assert!(store.retain(Some(day), None, PATIENCE).unwrap());
+    assert_eq!(count(&store, "SELECT count(*) FROM events"), 2);
+    assert!(store.retain(None, Some(0), PATIENCE).unwrap());
+    for table in ["events", "bodies", "lists", "contents", "event_contents"] {
+        assert_eq!(count(&store, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
+}
+
+#[test]
+fn messages_are_found_by_their_words() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.0).unwrap();
+    let said = |text: &str| json!({"role": "user", "content": text});
+    store
+        .write(&[
+            event(&json!({"$ai_input": [said("May I have a réfund?")], "$ai_output_choices": [said("No.")]})),
+            event(&json!({"$ai_input": [said("May I have a réfund?"), said("No."), said("Why not?")]})),
+            event(&json!({"$ai_input": "a refund as text, in an embedding"})),
+            event(&json!({"$ai_input": [said("Hello")]})),
+        ])
+        .unwrap();
+    let reader = read::Reader::open(&folder.0).unwrap().unwrap();
+    let found = |words: &str| reader.search(words, 10, PATIENCE).unwrap().0;
+    assert_eq!(found("refund"), [3, 2, 1]);
+    assert_eq!(found("REFUND may"), [2, 1]);
+    assert_eq!(found("why"), [2]);
+    assert_eq!(found("\"have a refund\""), [2, 1]);
+    assert_eq!(found("\"refund have\""), [0_i64; 0]);
+    assert_eq!(found("hel"), [4]);
+    // What comes later is found later, and what is removed is not.
+    store.write(&[event(&json!({"$ai_input": [said("Hello again")]}))]).unwrap();
+    assert_eq!(found("hello"), [5, 4]);
+    store.remove(&prune::Which::Oldest).unwrap();
+    assert_eq!(found("hello"), [0_i64; 0]);
 }
 
 #[cfg(unix)]
@@ -321,7 +399,8 @@ fn processes_write_at_once_and_some_are_killed() {
     // Of the killed ones whole batches.
     let total = count(&store, "SELECT count(*) FROM events");
     assert!(total >= 8 * 200 && total % 10 == 0, "{total}");
-    assert_eq!(count(&store, "SELECT count(*) FROM event_contents"), total * 2);
+    // One each that is its own, after one of ten that many have.
+    assert_eq!(count(&store, "SELECT count(*) FROM lists"), total + 10);
     drop(store);
     assert_eq!(i64::try_from(all(&folder.0).len()).unwrap(), total);
 }
