@@ -1,3 +1,4 @@
+import { ask, type Cost, type CostQuestion, type Price, setPrice } from './cost.js'
 import { coded } from './errors.js'
 import { deliverAtExit, forget } from './exit.js'
 import { type Fetch, observe } from './fetch.js'
@@ -182,6 +183,23 @@ export class Client {
     const report = await this.native.shutdown(timeoutMs)
     forget(this)
     return report
+  }
+
+  /**
+   * What a call costs, exactly, and how that is known. Nothing is captured or sent.
+   * @throws {LlmtrailError} for a value that is not what it should be; the message names it.
+   * @throws {ConfigError} for `prices` that cannot be used.
+   */
+  cost(question: CostQuestion): Cost {
+    return ask(this.native, question)
+  }
+
+  /**
+   * Sets a price of your own, which counts before the price file's and the catalogue's.
+   * @throws {ConfigError} for a value that is not what it should be, or when there is no price at all.
+   */
+  setPrice(price: Price): void {
+    setPrice(this.native, price)
   }
 
   /** How things stand. */

@@ -6,11 +6,13 @@
  */
 
 import { Client, type Options } from './client.js'
+import type { Cost, CostQuestion, Price } from './cost.js'
 import { type Fetch, observe } from './fetch.js'
 import type { Report, Stats } from './native.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
 export { type CaptureOptions, Client, type Options } from './client.js'
+export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
 export type { Report, Stats, Totals } from './native.js'
@@ -71,6 +73,22 @@ export const startSpan: Client['startSpan'] = onDefault('startSpan')
 
 /** Sends any event as it is. Returns its id. */
 export const capture: Client['capture'] = onDefault('capture')
+
+/**
+ * What a call costs, exactly, and how that is known. Nothing is captured or sent.
+ * @throws {LlmtrailError} for a value that is not what it should be; the message names it.
+ */
+export function cost(question: CostQuestion): Cost {
+  return client().cost(question)
+}
+
+/**
+ * Sets a price of your own, which counts before the price file's and the catalogue's.
+ * @throws {ConfigError} for a value that is not what it should be, or when there is no price at all.
+ */
+export function setPrice(price: Price): void {
+  client().setPrice(price)
+}
 
 /** Sends what there is and waits for it, at most `timeoutMs`. The event loop goes on meanwhile. */
 export function flush(timeoutMs?: number): Promise<Report> {

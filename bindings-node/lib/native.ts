@@ -123,6 +123,8 @@ export interface Native {
   filters(status: number, headers: string): boolean
   headerNames(): { request: string[]; response: string[] }
   runCli(args: string[]): number
+  cost(client: NativeClient, question: string): string
+  setPrice(client: NativeClient, price: string): void
 }
 
 let loaded: Native | undefined

@@ -9,6 +9,7 @@
 mod call;
 mod client;
 mod convert;
+pub mod cost;
 mod delivery;
 mod scope;
 

@@ -17,7 +17,7 @@ use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events.
 #[pyclass(frozen, weakref, module = "llmtrail._core")]
-pub(crate) struct Client(llmtrail::Client);
+pub(crate) struct Client(pub(crate) llmtrail::Client);
 
 #[pymethods]
 impl Client {

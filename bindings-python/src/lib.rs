@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use pyo3::prelude::*;
 
 mod client;
+mod cost;
 mod delivery;
 mod error;
 mod observation;
@@ -32,6 +33,8 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<observation::Observation>()?;
     module.add_class::<delivery::Report>()?;
     module.add_class::<delivery::Stats>()?;
+    module.add_function(wrap_pyfunction!(cost::cost, module)?)?;
+    module.add_function(wrap_pyfunction!(cost::set_price, module)?)?;
     module.add_function(wrap_pyfunction!(mentions_stream, module)?)?;
     module.add_function(wrap_pyfunction!(cli, module)?)
 }

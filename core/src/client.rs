@@ -16,7 +16,7 @@ use crate::event::{Event, timestamp};
 use crate::exchange::Exchange;
 use crate::notes::Notes;
 use crate::pipeline::{Input, Pipeline};
-use crate::price::{CustomPrice, PriceBook};
+use crate::price::{Cost, CustomPrice, PriceBook, Question};
 
 /// Captures calls and delivers their events. Cheap to clone; clones share one queue and one worker.
 ///
@@ -84,6 +84,16 @@ impl Client {
             book.set_price(price.clone());
             book
         });
+    }
+
+    /// The prices that calls go by now: those set in code, the price file's, and the table.
+    pub fn prices(&self) -> Arc<PriceBook> {
+        self.0.prices.load_full()
+    }
+
+    /// What a call would cost, by this client's prices. Nothing is captured or sent.
+    pub fn cost(&self, question: &Question) -> Cost {
+        question.cost(&self.0.prices.load())
     }
 
     /// The configuration.

@@ -30,7 +30,8 @@ impl Language {
         }
     }
 
-    fn name_of(self, option: &str) -> String {
+    /// A name of ours in the language's own spelling.
+    pub(crate) fn name_of(self, option: &str) -> String {
         match self {
             Self::Rust | Self::Python => option.to_owned(),
             Self::Node => camel(option),

@@ -16,7 +16,7 @@ use crate::event::usage::Usage;
 use crate::event::{Event, WireEvent, build, unix_ms};
 use crate::exchange::Exchange;
 use crate::notes::Notes;
-use crate::price::{Amount, Overrides, PriceBook, Query, price};
+use crate::price::{Amount, Overrides, PriceBook, Query, price, region_of};
 
 /// What callers hand over.
 pub(crate) enum Input {
@@ -165,6 +165,7 @@ fn charge(
     let overrides = Overrides::from_properties(&event.properties);
     let query = Query {
         service_tier: event.properties.get("$ai_service_tier").and_then(Value::as_str),
+        region: region_of(text("$ai_base_url")),
         local: found.local,
         reported_usd,
         overrides: overrides.as_ref(),

@@ -21,9 +21,13 @@ mod catalogue;
 mod choose;
 mod cost;
 mod counts;
+mod field;
 mod file;
 mod name;
+mod question;
 mod rates;
+mod region;
+mod rows;
 mod sheet;
 
 use std::borrow::Cow;
@@ -33,7 +37,9 @@ pub use book::{CustomPrice, PriceBook, PriceFileError};
 pub use catalogue::Mode;
 pub use cost::{Cost, Match, Reason, Source};
 pub use counts::{Convention, Counts, Repairs};
+pub use question::Question;
 pub use rates::{Assumption, Assumptions, Bill, Bucket, Line, Rate, Rates};
+pub use region::region_of;
 
 use crate::event::usage::Usage;
 use book::Answer;
@@ -97,6 +103,8 @@ pub struct ReportedParts<'a> {
     pub request_usd: Option<&'a str>,
     /// `$ai_web_search_cost_usd`
     pub web_search_usd: Option<&'a str>,
+    /// `$ai_cost_passthrough`: what was given is all there is to say; nothing is filled in beside it.
+    pub nothing_else: bool,
 }
 
 /// Unit prices that came with a call: PostHog's `$ai_input_token_price` and its companions, in dollars per unit.
@@ -155,6 +163,7 @@ pub fn price(book: &PriceBook, query: &Query<'_>) -> Cost {
         request: parse(parts.request_usd),
         web_search: parse(parts.web_search_usd),
         total: parse(query.reported_usd),
+        nothing_else: parts.nothing_else,
     };
     let mut cost = Cost { priced: Priced::default(), reason: None, reported };
     cost.reason = fill(book, query, &mut cost.priced).err();

@@ -15,10 +15,12 @@ here throws, blocks or grows without bound inside the program that it observes.
 from ._client import (
     Client,
     capture,
+    cost,
     flush,
     init,
     options,
     session,
+    set_price,
     shutdown,
     span,
     stats,
@@ -26,22 +28,27 @@ from ._client import (
     wrap,
 )
 from ._core import Report, Stats, __version__
+from ._cost import Cost, CostLine
 from ._errors import ConfigError, LlmtrailError
 from ._scopes import Scope
 
 __all__ = [
     "Client",
     "ConfigError",
+    "Cost",
+    "CostLine",
     "LlmtrailError",
     "Report",
     "Scope",
     "Stats",
     "__version__",
     "capture",
+    "cost",
     "flush",
     "init",
     "options",
     "session",
+    "set_price",
     "shutdown",
     "span",
     "stats",

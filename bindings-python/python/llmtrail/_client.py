@@ -9,12 +9,16 @@ from ._scopes import Scope
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import date, datetime
+    from decimal import Decimal
     from typing import Any, Literal, TypedDict, TypeVar, overload
 
     from typing_extensions import Unpack
 
+    from ._cost import Cost
+
+    Money = Decimal | float | str
     T = TypeVar("T")
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -207,6 +211,101 @@ class _Surface:
         core = self._resolve()
         return hand_over(lambda json: core.capture(event, distinct_id, json, at, text), members)
 
+    def cost(
+        self,
+        model: str | None = None,
+        *,
+        provider: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cache_read_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        cache_write_1h_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        audio_input_tokens: int | None = None,
+        audio_output_tokens: int | None = None,
+        audio_cache_read_tokens: int | None = None,
+        image_input_tokens: int | None = None,
+        image_output_tokens: int | None = None,
+        requests: int | None = None,
+        web_searches: int | None = None,
+        cache_exclusive: bool | None = None,
+        reasoning_exclusive: bool | None = None,
+        service_tier: str | None = None,
+        region: str | None = None,
+        at: datetime | float | str | None = None,
+        reported_cost: Money | None = None,
+        properties: Mapping[str, Any] | None = None,
+        prices: str | os.PathLike[str] | Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    ) -> Cost:
+        """What a call costs, exactly, and how that is known. Nothing is captured or sent.
+
+        Counts are as the provider counts: cached tokens are inside `input_tokens` at OpenAI and Gemini, beside
+        them at Anthropic; reasoning is inside `output_tokens` at OpenAI, beside them at Gemini. Where that is
+        not so, `cache_exclusive` and `reasoning_exclusive` say how it is.
+
+        Args:
+            model: as the call or the response names it.
+            provider: as in `$ai_provider`, or an alias (`gemini`, `bedrock`, ...); without it the model's maker.
+            cache_write_tokens: tokens written to a cache, of any lifetime.
+            cache_write_1h_tokens: those of them that live for an hour.
+            service_tier: the one that served: `flex`, `priority`, `batch`.
+            at: when the call was made, for the price of that day; now when absent.
+            reported_cost: what the provider said it cost, in dollars.
+            properties: an event's properties (`$ai_model`, `$ai_input_tokens`, ...) instead of, or under, all that.
+            prices: prices for this question alone: the path of a price file, a list of prices with its words, or
+                a price table.
+
+        Raises:
+            LlmtrailError: a value is not what it should be.
+            ConfigError: `prices` cannot be used.
+        """
+        from ._cost import ask
+
+        words = locals()
+        return ask(self._resolve(), {word: words[word] for word in words if word not in ("self", "ask")})
+
+    def set_price(
+        self,
+        model: str,
+        *,
+        provider: str | None = None,
+        valid_from: date | str | None = None,
+        input: Money | None = None,
+        output: Money | None = None,
+        cache_read: Money | None = None,
+        cache_write: Money | None = None,
+        cache_write_1h: Money | None = None,
+        audio_input: Money | None = None,
+        audio_cache_read: Money | None = None,
+        image_input: Money | None = None,
+        reasoning: Money | None = None,
+        audio_output: Money | None = None,
+        image_output: Money | None = None,
+        request: Money | None = None,
+        web_search: Money | None = None,
+        over: Mapping[int, Mapping[str, Money]] | None = None,
+        multiplier: Money | None = None,
+    ) -> None:
+        """Sets a price of your own, which counts before the price file's and the catalogue's.
+
+        The words are those of the price file: US dollars per million tokens (per one for `request` and
+        `web_search`), as a number, a `Decimal` or a decimal string. In `model` and `provider` a `*` stands for
+        any run of characters.
+
+        Args:
+            over: other prices in requests of more than so many input tokens: `{200_000: {"input": "0.40"}}`.
+            valid_from: the first day, in UTC.
+            multiplier: every price times this; alone, the catalogue's price times this.
+
+        Raises:
+            ConfigError: a value is not what it should be, or there is no price at all.
+        """
+        from ._cost import set_price
+
+        words = locals()
+        set_price(self._resolve(), {word: words[word] for word in words if word not in ("self", "set_price")})
+
     def flush(self, timeout: float = _FLUSH_TIMEOUT) -> _core.Report:
         """Sends what there is and waits for it, at most `timeout` seconds. Says what became of it."""
         return self._resolve().flush(timeout)
@@ -295,6 +394,8 @@ span = _default.span
 session = _default.session
 options = _default.options
 capture = _default.capture
+cost = _default.cost
+set_price = _default.set_price
 flush = _default.flush
 shutdown = _default.shutdown
 stats = _default.stats

@@ -4,11 +4,24 @@ from collections.abc import Iterable, Iterator
 from os import PathLike
 from typing import Any, final
 
-__all__ = ["Client", "Observation", "Report", "Scope", "Stats", "__version__", "cli", "mentions_stream"]
+__all__ = [
+    "Client",
+    "Observation",
+    "Report",
+    "Scope",
+    "Stats",
+    "__version__",
+    "cli",
+    "cost",
+    "mentions_stream",
+    "set_price",
+]
 
 __version__: str
 
 def mentions_stream(body: bytes) -> bool: ...
+def cost(client: Client, question: str) -> str: ...
+def set_price(client: Client, price: str) -> None: ...
 def cli(argv: list[str] | list[PathLike[str]]) -> int:
     """Runs the command line with these arguments, without the program's name; says the exit code."""
 

@@ -11,10 +11,13 @@ use super::sheet::Sheet;
 
 /// Prices that the user set; empty by default.
 ///
-/// The last price that fits a call wins, so prices set in code after a file was read come first.
+/// Prices that were set in code come before those of a file; of either the last one that fits a call wins.
 #[derive(Debug, Clone, Default)]
 pub struct PriceBook {
-    prices: Vec<CustomPrice>,
+    /// Of the price file, which may be read anew.
+    file: Vec<CustomPrice>,
+    /// Set in code.
+    code: Vec<CustomPrice>,
     sheet: Option<Arc<Sheet>>,
 }
 
@@ -44,6 +47,14 @@ impl CustomPrice {
             tiers: Vec::new(),
             multiplier: None,
         }
+    }
+
+    /// The same price for calls to another model, or to those that fit a pattern.
+    #[must_use]
+    pub fn model(mut self, model: &str) -> Self {
+        self.model = Pattern::new(model);
+        self.shown_as = model.into();
+        self
     }
 
     /// Only calls to this provider: its canonical name, an alias of it, or a pattern.
@@ -85,6 +96,34 @@ impl CustomPrice {
         self.multiplier = Some(factor);
         self
     }
+
+    /// A price of an object with the words of the price file: `{"model", "provider", "valid_from", "input", "output",
+    /// ..., "over": {"200000": {"input": ...}}, "multiplier"}`. Prices are USD per million tokens, as numbers or decimal
+    /// strings; `request` and `web_search` USD each.
+    ///
+    /// # Errors
+    /// A sentence that names the field and says what it may be.
+    pub fn from_json(fields: &serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
+        super::field::from_json(fields)
+    }
+
+    /// The same from JSON text, as the languages hand it over.
+    ///
+    /// # Errors
+    /// A config error with that sentence.
+    pub fn parse(json: &str) -> crate::Result<Self> {
+        let fields = serde_json::from_str(json).map_err(|error| format!("not a JSON object: {error}"));
+        let price = fields.and_then(|fields: serde_json::Map<_, _>| match fields.get("model") {
+            Some(model) if !model.is_null() => Self::from_json(&fields),
+            _ => Err("this price has no `model`".to_owned()),
+        });
+        price.map_err(|why| crate::Error::config(format!("price: {why}")))
+    }
+
+    /// Neither a price nor a factor.
+    pub(crate) fn says_nothing(&self) -> bool {
+        self.rates.is_empty() && self.multiplier.is_none()
+    }
 }
 
 /// What the book says about a call.
@@ -105,7 +144,48 @@ impl PriceBook {
     /// A book over a price table of its own, instead of the built-in one: a JSON object with `openrouter` and `manual`
     /// tables, or one row, in the form of `tests/prices/catalogues.json`.
     pub fn with_table(table: &serde_json::Value) -> Self {
-        Self { prices: Vec::new(), sheet: Some(Arc::new(Sheet::read(table))) }
+        Self { sheet: Some(Arc::new(Sheet::read(table))), ..Self::default() }
+    }
+
+    /// The prices of a JSON value:
+    ///
+    /// - a text: the path of a price file;
+    /// - a list of prices with the words of the price file, see [`CustomPrice::from_json`], over the built-in table;
+    /// - an object with `openrouter` and `manual` tables, or one row with `model` and `cost`: in place of the built-in
+    ///   table, see [`Self::with_table`];
+    /// - any other object: the prices of every model, and no table. Words of the price file, of OpenRouter's rows
+    ///   (`prompt_token`, `completion_token`, ...: USD each) or of genai-prices (`input_mtok`, ... with
+    ///   `{"base", "tiers": [{"start", "price"}]}`).
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, and in which price.
+    pub fn from_json(prices: &serde_json::Value) -> Result<Self, String> {
+        use serde_json::Value;
+        let mut book = Self::new();
+        match prices {
+            Value::String(path) => book.load(Path::new(path)).map_err(|error| error.to_string())?,
+            Value::Array(list) => {
+                for (number, price) in list.iter().enumerate() {
+                    let price = price.as_object().ok_or("a price is an object".to_owned());
+                    let price = price.and_then(|price| match price.get("model") {
+                        Some(_) => CustomPrice::from_json(price),
+                        None => Err("this price has no `model`".to_owned()),
+                    });
+                    book.set_price(price.map_err(|why| format!("price {}: {why}", number + 1))?);
+                }
+            }
+            Value::Object(cells) if ["cost", "openrouter", "manual"].iter().any(|name| cells.contains_key(*name)) => {
+                book = Self::with_table(prices);
+            }
+            Value::Object(cells) => {
+                book = Self::with_table(&Value::Null);
+                if let Some(price) = super::rows::price_of(cells)? {
+                    book.set_price(price);
+                }
+            }
+            _ => return Err("expected a path, a list of prices, or an object".to_owned()),
+        }
+        Ok(book)
     }
 
     pub(crate) fn sheet(&self) -> Option<&Sheet> {
@@ -114,25 +194,25 @@ impl PriceBook {
 
     /// Whether no price was set.
     pub fn is_empty(&self) -> bool {
-        self.prices.is_empty()
+        self.file.is_empty() && self.code.is_empty()
     }
 
     /// Adds a price, before all earlier ones.
     pub fn set_price(&mut self, price: CustomPrice) {
-        self.prices.push(price);
+        self.code.push(price);
     }
 
-    /// Adds the prices of a file. Nothing is added when any of it is wrong.
+    /// Reads a price file, in place of the one that was read before. Nothing changes when any of it is wrong.
     pub fn load(&mut self, path: &Path) -> Result<(), PriceFileError> {
         let text = std::fs::read_to_string(path).map_err(|error| PriceFileError {
-            message: format!("cannot read the price file: {error}"),
+            message: format!("cannot read {}: {error}", path.display()),
             line: 0,
             column: 0,
         })?;
         self.load_str(&text)
     }
 
-    /// Adds the prices of a TOML text:
+    /// Reads a TOML text, in place of the file that was read before:
     ///
     /// ```toml
     /// [[price]]
@@ -145,13 +225,13 @@ impl PriceBook {
     /// multiplier = "0.85"          # optional; alone: the catalogue's price times this
     /// ```
     pub fn load_str(&mut self, text: &str) -> Result<(), PriceFileError> {
-        self.prices.extend(super::file::parse(text)?);
+        self.file = super::file::parse(text)?;
         Ok(())
     }
 
     pub(crate) fn find(&self, provider: &str, model: &str, at_unix_ms: i64, input_tokens: u64) -> Option<Answer> {
         let mut best: Option<&CustomPrice> = None;
-        for price in self.prices.iter().rev() {
+        for price in self.file.iter().chain(&self.code).rev() {
             if price.valid_from_unix_ms > at_unix_ms || !price.provider.fits(provider) || !price.model.fits(model) {
                 continue;
             }

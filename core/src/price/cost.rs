@@ -184,6 +184,7 @@ pub(crate) struct ReportedAmounts {
     pub request: Option<Amount>,
     pub web_search: Option<Amount>,
     pub total: Option<Amount>,
+    pub nothing_else: bool,
 }
 
 impl ReportedAmounts {
@@ -275,10 +276,53 @@ impl Cost {
 
     /// With input and output both given, the rest of a bill is not ours to guess.
     fn split(&self, part: fn(&Priced) -> Amount) -> Option<Amount> {
-        if self.reported.input.is_some() && self.reported.output.is_some() {
+        let reported = &self.reported;
+        if reported.input.is_some() && reported.output.is_some() || reported.nothing_else && reported.any() {
             return None;
         }
         self.priced().map(part)
+    }
+
+    /// The whole answer as JSON; what is not known is null.
+    ///
+    /// `total`, `input`, `output`, `request`, `web_search`: exact decimal strings in dollars; `total_usd` the total as a
+    /// double. `source`, `model`, `provider`, `match`, `mode`, `input_over` (the number of input tokens above which these
+    /// prices hold), `catalogue` (the sources and their dates), `buckets` (`{units, unit_price, amount}` each),
+    /// `assumptions`, `reason` (why there is no price); beside a cost that was reported `catalogue_source`,
+    /// `catalogue_total`, `difference`.
+    pub fn to_value(&self) -> Value {
+        const OPTIONAL: [&str; 10] = [
+            "model",
+            "provider",
+            "match",
+            "mode",
+            "input_over",
+            "catalogue",
+            "catalogue_source",
+            "catalogue_total",
+            "difference",
+            "reason",
+        ];
+        let Value::Object(mut answer) = self.details() else { return Value::Null };
+        for name in OPTIONAL {
+            answer.entry(name).or_insert(Value::Null);
+        }
+        if self.priced().is_some() && answer["mode"].is_null() {
+            answer["mode"] = Mode::Standard.name().into();
+        }
+        answer.entry("buckets").or_insert_with(|| json!({}));
+        answer.entry("assumptions").or_insert_with(|| json!([]));
+        for (name, amount) in [
+            ("total", self.total()),
+            ("input", self.input()),
+            ("output", self.output()),
+            ("request", self.request()),
+            ("web_search", self.web_search()),
+        ] {
+            answer.insert(name.to_owned(), amount.map(|amount| amount.to_string()).into());
+        }
+        answer.insert("total_usd".to_owned(), self.total().map(Amount::to_f64).into());
+        answer.into()
     }
 
     /// `$ai_cost_details`: per bucket units, unit price and amount as decimal strings, and where they are from.

@@ -38,6 +38,8 @@ pub struct Counts {
     pub requests: Option<i64>,
     /// Web searches.
     pub web_searches: Option<i64>,
+    /// A count had a fraction, and was rounded up.
+    pub had_fraction: bool,
 }
 
 /// Which counts lie inside which.
@@ -87,20 +89,42 @@ pub struct Repairs {
     pub cache_outside_after_all: bool,
     /// Parts were larger than their whole: the remainder is taken as zero.
     pub parts_exceed_whole: bool,
+    /// A count had a fraction: rounded up.
+    pub fraction: bool,
 }
 
 impl Repairs {
     /// Whether anything was mended.
     pub fn any(self) -> bool {
-        self.negative || self.cache_outside_after_all || self.parts_exceed_whole
+        self.negative || self.cache_outside_after_all || self.parts_exceed_whole || self.fraction
+    }
+
+    /// What was mended, as sentences.
+    pub fn sentences(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.negative, "a count was negative: taken as zero"),
+            (
+                self.cache_outside_after_all,
+                "more was cached than there was input: the cache is counted beside the input",
+            ),
+            (self.parts_exceed_whole, "parts were larger than their whole: the rest of it is taken as zero"),
+            (self.fraction, "a count had a fraction: rounded up"),
+        ]
+        .into_iter()
+        .filter_map(|(mended, sentence)| mended.then_some(sentence))
     }
 }
 
 impl Counts {
     /// The counts among an event's properties: whole numbers, or strings of one; anything else is not reported.
     pub fn from_properties(properties: &Map<String, Value>) -> Self {
-        let count = |name: &str| match properties.get(name)? {
-            Value::Number(number) => number.as_i64().or_else(|| rounded(number.as_f64()?)),
+        let mut had_fraction = false;
+        let mut count = |name: &str| match properties.get(name)? {
+            Value::Number(number) => number.as_i64().or_else(|| {
+                let number = number.as_f64()?;
+                had_fraction |= number.fract() != 0.0;
+                rounded(number)
+            }),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
@@ -120,12 +144,13 @@ impl Counts {
             image_out: count("$ai_image_output_tokens"),
             requests: count("$ai_request_count"),
             web_searches: count("$ai_web_search_count"),
+            had_fraction,
         }
     }
 
     /// The disjoint buckets, and what had to be mended.
     pub fn usage(&self, convention: Convention) -> (Usage, Repairs) {
-        let mut repairs = Repairs::default();
+        let mut repairs = Repairs { fraction: self.had_fraction, ..Repairs::default() };
         let mut usage = Usage::default();
         let mut count = |value: Option<i64>| {
             repairs.negative |= value.is_some_and(i64::is_negative);
