@@ -113,7 +113,7 @@ export class Client {
 
   /** The global `fetch`, observed: to hand to anything that takes one. Calls to anything but a provider pass untouched. */
   get fetch(): Fetch {
-    this.#fetch ??= observe({ client: this.#self, provider: undefined, inner: undefined, limit: undefined })
+    this.#fetch ??= observe({ client: this.#self, provider: undefined, inner: undefined })
     return this.#fetch
   }
 
@@ -207,13 +207,17 @@ export class Client {
     return this.native.stats()
   }
 
-  /** Whether a request to this address is observed, and how: see `NativeClient`. @internal */
-  recognises(method: string, url: string, provider: string | undefined): number {
+  /**
+   * Whether a request to this address is observed, and how: see `NativeClient`. `certain`: only where the address alone
+   * shows that it is a call to a model.
+   * @internal
+   */
+  recognises(method: string, url: string, provider: string | undefined, certain = false): number {
     const query = url.indexOf('?')
-    const key = `${method} ${provider ?? ''} ${query < 0 ? url : url.slice(0, query)}`
+    const key = `${method} ${certain ? '!' : (provider ?? '')} ${query < 0 ? url : url.slice(0, query)}`
     let known = this.#addresses.get(key)
     if (known === undefined) {
-      known = this.native.recognises(method, url, provider)
+      known = this.native.recognises(method, url, provider, certain)
       if (this.#addresses.size >= MOST_ADDRESSES) this.#addresses.clear()
       this.#addresses.set(key, known)
     }

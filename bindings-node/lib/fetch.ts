@@ -1,7 +1,8 @@
-import type { Client } from './client.js'
-import { type Native, native } from './native.js'
-import { Recorder } from './recorder.js'
-import { currentScope } from './scope.js'
+import type { Readable } from 'node:stream'
+import { covered, covering } from './covered.js'
+import { observeNodeStream } from './node-stream.js'
+import { begin as beginCall, bytesOf, names, type Observing, picked, trouble } from './observing.js'
+import type { Recorder } from './recorder.js'
 import { observeStream } from './stream.js'
 
 /** Anything that is called like the global `fetch`. */
@@ -11,40 +12,31 @@ type Input = Parameters<Fetch>[0]
 type Init = Parameters<Fetch>[1]
 
 /** How a `fetch` is observed. @internal */
-export interface Observing {
-  /** Who records. Asked at each call, for `init` may come later than `wrap`. */
-  client: () => Client
-  /** The provider's name, when the application gave it. */
-  provider: string | undefined
+export interface ObservingFetch extends Observing {
   /** The `fetch` that does the work; absent: the global one of the moment. */
   inner: Fetch | undefined
-  /** The time limit of the SDK on top, in ms. */
-  limit: (() => unknown) | undefined
+  /** False while nothing is to be observed. */
+  active?: () => boolean
 }
 
-const observers = new WeakMap<object, Observing>()
+/** The `fetch` of Node itself: what it gives is nobody else's. */
+const BUILT_IN = globalThis.fetch
+
+const observers = new WeakMap<object, ObservingFetch>()
 
 /** How this `fetch` is observed, if it is one of ours. @internal */
-export function observingOf(fetch: object): Observing | undefined {
+export function observingOf(fetch: object): ObservingFetch | undefined {
   return observers.get(fetch)
 }
 
 /** Set while an observed `fetch` calls the one below it: if that one is observed too, the call is recorded once. */
 let inside = false
 
-let headerNames: ReturnType<Native['headerNames']> | undefined
-
-/** The headers that the core reads. */
-function names(): ReturnType<Native['headerNames']> {
-  headerNames ??= native().headerNames()
-  return headerNames
-}
-
 /** A `fetch` that does what the one below it does, and has the calls to providers recorded. @internal */
-export function observe(how: Observing): Fetch {
+export function observe(how: ObservingFetch): Fetch {
   const observed: Fetch = function fetch(this: unknown, input: Input, init?: Init) {
     const inner = how.inner ?? globalThis.fetch
-    if (inside) return inner.call(this, input, init)
+    if (inside || covered() || how.active?.() === false) return inner.call(this, input, init)
     let recorder: Recorder | undefined
     let sent = init
     try {
@@ -60,46 +52,30 @@ export function observe(how: Observing): Fetch {
   return observed
 }
 
-/** Counts a step of ours that failed. Where not even the core is there, the call goes on all the same. */
-function trouble(how: Observing): void {
-  try {
-    how.client().note()
-  } catch {}
-}
-
 /** Begins to record, if this is a call to a provider. */
 function begin(how: Observing, input: Input, init: Init): Recorder | undefined {
   const request = typeof input === 'object' && 'url' in input ? input : undefined
   const url = typeof input === 'string' ? input : request ? request.url : String(input)
   const method = init?.method ?? request?.method ?? 'GET'
-  const client = how.client()
-  const known = client.recognises(method, url, how.provider)
-  if (known === 0) return undefined
   const body = init?.body
   const text = typeof body === 'string' ? body : undefined
   const bytes = text === undefined ? bytesOf(body) : undefined
-  const sent = {
-    method,
-    url,
-    provider: how.provider,
-    scope: currentScope()?.native,
-    headers: picked(init?.headers ?? request?.headers, names().request),
-    text,
-    // It is read at the end of the call, when the caller may have other uses for its memory.
-    bytes: bytes && Uint8Array.prototype.slice.call(bytes),
-  }
-  const recorder = new Recorder(client.native, sent, client.note)
-  if (known === USAGE && mayStream(text, bytes)) recorder.mayAsk = true
+  const headers = init?.headers ?? request?.headers
+  const recorder = beginCall(how, { method, url, headers, text, bytes })
+  if (recorder && request?.body && !body) readAlong(request, recorder)
   return recorder
 }
 
-/** Recognised, and usage may have to be asked for. */
-const USAGE = 2
-
-const mayStream = (text: string | undefined, bytes: Uint8Array | undefined): boolean =>
-  text === undefined
-    ? bytes !== undefined && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"stream"')
-    : text.includes('"stream"')
+/** Reads the body of a request as it is sent. Only where it is JSON: that was made in memory, so a second reader is cheap. */
+function readAlong(request: Request, recorder: Recorder): void {
+  if (request.bodyUsed || request.body?.locked || !request.headers.get('content-type')?.includes('json'))
+    return
+  request
+    .clone()
+    .arrayBuffer()
+    .then((body) => recorder.body(new Uint8Array(body)))
+    .catch(() => {})
+}
 
 /** What is sent: the caller's own, or a copy of it with usage asked for. */
 function outgoing(recorder: Recorder, init: Init): Init {
@@ -116,7 +92,7 @@ function outgoing(recorder: Recorder, init: Init): Init {
 
 function attempt(
   self: unknown,
-  how: Observing,
+  how: ObservingFetch,
   inner: Fetch,
   recorder: Recorder,
   input: Input,
@@ -131,7 +107,7 @@ function attempt(
   let response: Promise<Response>
   inside = true
   try {
-    response = inner.call(self, input, sent)
+    response = covering(recorder.url, () => inner.call(self, input, sent))
   } catch (error) {
     return failed(error)
   } finally {
@@ -139,7 +115,7 @@ function attempt(
   }
   return response.then((response) => {
     try {
-      answered(response, recorder, signal, inner === globalThis.fetch)
+      answered(response, recorder, signal, inner === BUILT_IN)
     } catch {
       recorder.trouble()
       recorder.end('abandoned')
@@ -176,56 +152,9 @@ function answered(
   const body: unknown = response.body
   if (typeof (body as ReadableStream | null)?.getReader === 'function') {
     observeStream(body as ReadableStream<Uint8Array>, recorder, signal, owned)
-  } else if (typeof (body as NodeJS.ReadableStream | null)?.on === 'function') {
-    listen(body as NodeJS.ReadableStream, recorder, signal)
+  } else if (typeof (body as Readable | null)?.on === 'function') {
+    observeNodeStream(body as Readable, recorder, signal)
   } else {
     recorder.end('complete')
   }
-}
-
-/** Listens to a Node stream, which tells of each piece exactly when its consumer gets it, however that reads. */
-function listen(
-  body: NodeJS.ReadableStream,
-  recorder: Recorder,
-  signal: AbortSignal | null | undefined,
-): void {
-  const { emit } = body
-  body.emit = function (this: NodeJS.ReadableStream, name: string | symbol, ...args: unknown[]): boolean {
-    if (name === 'data') {
-      recorder.reading()
-      const [piece] = args
-      if (piece instanceof Uint8Array) recorder.piece(piece)
-      else if (typeof piece === 'string') recorder.piece(Buffer.from(piece))
-    } else if (name === 'end') recorder.end('complete')
-    else if (name === 'error') recorder.fail(args[0], signal, undefined)
-    else if (name === 'close') recorder.end('abandoned')
-    return emit.call(this, name as string, ...args)
-  }
-}
-
-/** Of these headers those with a name in the list, as lines: a name, its value. */
-function picked(given: unknown, names: string[]): string {
-  let found = ''
-  const add = (name: string, value: unknown): void => {
-    if (value !== null && value !== undefined)
-      found += found === '' ? `${name}\n${value}` : `\n${name}\n${value}`
-  }
-  if (typeof given !== 'object' || given === null) return found
-  if (typeof (given as Headers).get === 'function') {
-    for (const name of names) add(name, (given as Headers).get(name))
-    return found
-  }
-  const entries = Symbol.iterator in given ? (given as Iterable<[string, unknown]>) : Object.entries(given)
-  for (const [name, value] of entries) {
-    const lower = String(name).toLowerCase()
-    if (names.includes(lower)) add(lower, value)
-  }
-  return found
-}
-
-/** The bytes of a body that is in memory as such. */
-function bytesOf(body: unknown): Uint8Array | undefined {
-  if (body instanceof Uint8Array) return body
-  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength)
-  return body instanceof ArrayBuffer ? new Uint8Array(body) : undefined
 }

@@ -11,6 +11,7 @@ export const {
   fetch,
   flush,
   init,
+  instrument,
   options,
   session,
   setPrice,
@@ -20,5 +21,6 @@ export const {
   startTrace,
   stats,
   trace,
+  uninstrument,
   wrap,
 } = llmtrail

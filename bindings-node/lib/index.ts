@@ -8,6 +8,7 @@
 import { Client, type Options } from './client.js'
 import type { Cost, CostQuestion, Price } from './cost.js'
 import { type Fetch, observe } from './fetch.js'
+import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import type { Report, Stats } from './native.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
@@ -43,8 +44,24 @@ export function wrap<T>(sdk: T, options: WrapOptions = {}): T {
   return wrapClient(sdk, options, client)
 }
 
+/**
+ * Has the calls of the whole process recorded, whoever makes them: through the global `fetch` and undici, `node:http`,
+ * `node:https` and `node:http2`, and by clients that were made before as well. Only calls to hosts and paths that are
+ * known to be of models are looked at. `node --import llmtrail/auto` does it with no code.
+ *
+ * Usage is asked for in streams where the call goes through `fetch`. A call that a wrapped client makes is recorded once.
+ */
+export function instrument(): void {
+  instrumentProcess(client)
+}
+
+/** Ends what `instrument` began. Wrapped clients stay observed. */
+export function uninstrument(): void {
+  uninstrumentProcess()
+}
+
 /** The global `fetch`, observed: to hand to anything that takes one. Calls to anything but a provider pass untouched. */
-export const fetch: Fetch = observe({ client, provider: undefined, inner: undefined, limit: undefined })
+export const fetch: Fetch = observe({ client, provider: undefined, inner: undefined })
 
 type Method = 'trace' | 'span' | 'session' | 'options' | 'startTrace' | 'startSpan' | 'capture'
 type Methods = Record<string, (...args: unknown[]) => unknown>

@@ -69,7 +69,7 @@ export interface NativeFilter {
 /** @internal */
 export interface NativeClient {
   /** 0: not observed; 1: observed; 2: and usage may have to be asked for in its streams. */
-  recognises(method: string, url: string, provider: string | undefined): number
+  recognises(method: string, url: string, provider: string | undefined, certain: boolean): number
   insertion(
     method: string,
     url: string,
@@ -97,6 +97,7 @@ export interface NativeClient {
     earlier: NativePieces | undefined,
     pieces: Uint8Array | undefined,
     marks: Float64Array | undefined,
+    decoded: boolean,
   ): void
   open(kind: string, parent: NativeScope | undefined, options: string): NativeScope
   close(scope: NativeScope): void

@@ -45,6 +45,8 @@ export class Recorder {
   mayAsk = false
   /** Each piece has to go through `pass`. */
   filtered = false
+  /** The content encoding of the pieces was undone already. */
+  decoded = true
   private cutter: Cutter | undefined
   private filter: NativeFilter | undefined
   /** The consumer has seen whole events; none is held back in the filter. */
@@ -75,6 +77,11 @@ export class Recorder {
     underWay.add(this)
   }
 
+  /** Where the call goes. */
+  get url(): string {
+    return this.sent.url
+  }
+
   /** What to send instead of the body, so that the stream reports its usage. */
   outgoing(): string | Uint8Array | undefined {
     const { method, url, provider, text, bytes } = this.sent
@@ -94,6 +101,16 @@ export class Recorder {
     this.headers = headers
     this.headersAt = this.waited
     if (this.asked) this.filtered = native().filters(status, headers)
+  }
+
+  /** The body that is sent, where it is only known in the course of the call. */
+  body(bytes: Uint8Array): void {
+    this.sent.bytes = bytes
+  }
+
+  /** The consumer asks for no more for now. */
+  pausing(): void {
+    this.stopWaiting(true)
   }
 
   /** The consumer asks for more. */
@@ -178,6 +195,7 @@ export class Recorder {
         this.earlier,
         bytes,
         marks,
+        this.decoded,
       )
     } catch {
       this.trouble()

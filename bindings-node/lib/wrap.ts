@@ -1,7 +1,14 @@
 import type { Client } from './client.js'
 import { ConfigError } from './errors.js'
-import { type Fetch, observe, observingOf } from './fetch.js'
 import { native } from './native.js'
+import { wrapAws } from './wrap/aws.js'
+import { wrapCohere } from './wrap/cohere.js'
+import { wrapGoogle } from './wrap/google.js'
+import type { How, Kind } from './wrap/kind.js'
+import { wrapLangChain } from './wrap/langchain.js'
+import { wrapMistral } from './wrap/mistral.js'
+import { wrapOllama } from './wrap/ollama.js'
+import { wrapStainless } from './wrap/stainless.js'
 
 /** How to observe a client. */
 export interface WrapOptions {
@@ -11,17 +18,23 @@ export interface WrapOptions {
   copy?: boolean
 }
 
-const SUPPORTED =
-  'OpenAI and AzureOpenAI (openai 5 or newer), Anthropic (@anthropic-ai/sdk 0.60 or newer), ' +
-  'and other clients of the same make; for anything that takes a fetch option, hand it the fetch of this package'
+/** The kinds of clients, by what they hold their transport in. The first that knows a client observes it. */
+const KINDS: [names: string, Kind][] = [
+  ['OpenAI and AzureOpenAI (openai 4 or newer)', wrapStainless],
+  [
+    'Anthropic, AnthropicBedrock and AnthropicVertex (@anthropic-ai/sdk 0.60, bedrock-sdk 0.24, vertex-sdk 0.12)',
+    wrapStainless,
+  ],
+  ['Groq (groq-sdk)', wrapStainless],
+  ['GoogleGenAI (@google/genai 1)', wrapGoogle],
+  ['Mistral (@mistralai/mistralai 1.3)', wrapMistral],
+  ['CohereClient and CohereClientV2 (cohere-ai 8)', wrapCohere],
+  ['Ollama (ollama 0.5)', wrapOllama],
+  ['BedrockRuntimeClient (@aws-sdk/client-bedrock-runtime 3)', wrapAws],
+  ["LangChain's models (@langchain/openai 1, @langchain/anthropic 1)", wrapLangChain],
+]
 
-/** The clients that Stainless generates keep what they call in `fetch`. */
-interface Handle {
-  fetch: Fetch
-  baseURL: string
-  timeout?: unknown
-  withOptions(options: { fetch: Fetch }): unknown
-}
+const SUPPORTED = `${KINDS.map(([names]) => names).join('; ')}; and newer ones. For anything that takes a fetch option, hand it the fetch of this package; for all else there is instrument()`
 
 /** @internal */
 export function wrapClient<T>(client: T, options: WrapOptions, trail: () => Client): T {
@@ -33,27 +46,26 @@ export function wrapClient<T>(client: T, options: WrapOptions, trail: () => Clie
   for (const name of Object.keys(others)) {
     throw new ConfigError(`${name}: unknown option. Known options: provider, copy`)
   }
-  if (!isHandle(client)) {
-    throw new TypeError(`llmtrail cannot observe ${shown(client)}. Supported: ${SUPPORTED}`)
+  const fail = (why?: string): never => {
+    const because = why === undefined ? '' : `: ${why}`
+    throw new TypeError(`llmtrail cannot observe ${shown(client)}${because}. Supported: ${SUPPORTED}`)
   }
-  const already = observingOf(client.fetch)
-  if (already && already.client === trail && already.provider === provider && !copy) return client
-  // Without its core nothing would be recorded, which must be said here and not be found out later.
-  native()
-  const observed = observe({
+  if (typeof client !== 'object' || client === null) return fail()
+  const how: How = {
     client: trail,
     provider,
-    inner: already ? already.inner : client.fetch,
-    limit: () => client.timeout,
-  })
-  const hooked = copy ? client.withOptions({ fetch: observed }) : client
-  if (!copy) client.fetch = observed
-  if ((hooked as Handle).fetch !== observed) {
-    throw new TypeError(
-      `llmtrail cannot observe ${shown(client)}: it does not take another fetch. Supported: ${SUPPORTED}`,
-    )
+    copy,
+    fail,
+    wrap: (inner) => wrapClient(inner, { ...(provider !== undefined && { provider }) }, trail),
   }
-  return hooked as T
+  for (const kind of new Set(KINDS.map(([, kind]) => kind))) {
+    const hook = kind(client, how)
+    if (!hook) continue
+    // Without its core nothing would be recorded, which must be said here and not be found out later.
+    native()
+    return hook() as T
+  }
+  return fail()
 }
 
 function checked(options: unknown): Record<string, unknown> & WrapOptions {
@@ -61,12 +73,6 @@ function checked(options: unknown): Record<string, unknown> & WrapOptions {
   if (typeof options !== 'object')
     throw new ConfigError(`wrap: expected an object of options, got ${shown(options)}`)
   return options as Record<string, unknown>
-}
-
-function isHandle(client: unknown): client is Handle {
-  if (typeof client !== 'object' || client === null) return false
-  const { fetch, baseURL, withOptions } = client as Partial<Handle>
-  return typeof fetch === 'function' && typeof baseURL === 'string' && typeof withOptions === 'function'
 }
 
 /** A value in a message: what it is, never what is in it. */

@@ -37,5 +37,5 @@ rmSync(join(here, 'dist'), { recursive: true, force: true })
 execFileSync(process.execPath, [join(here, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', here], {
   stdio: 'inherit',
 })
-for (const file of ['index.mjs', 'index.d.mts'])
+for (const file of ['index.mjs', 'index.d.mts', 'auto.mjs', 'auto.d.mts'])
   copyFileSync(join(here, 'lib', file), join(here, 'dist', file))

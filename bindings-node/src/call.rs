@@ -48,7 +48,8 @@ impl Client {
 
     /// Takes a call that ended: `complete`, `abandoned`, `error` or `timeout`. Headers are lines: a name, its value. The
     /// request's body is text or bytes, or absent when it was not in memory. A status of 0: no response came. The pieces
-    /// of the answer are those of `earlier`, then `pieces` and `marks` as in `Pieces::add`.
+    /// of the answer are those of `earlier`, then `pieces` and `marks` as in `Pieces::add`; `decoded`: their content
+    /// encoding was undone already.
     #[napi]
     pub fn observe(
         &self,
@@ -71,6 +72,7 @@ impl Client {
         earlier: Option<&mut Pieces>,
         pieces: Option<&[u8]>,
         marks: Option<&[f64]>,
+        decoded: bool,
     ) -> Result<()> {
         let error = error.unwrap_or_default();
         let end = match end.as_str() {
@@ -93,7 +95,7 @@ impl Client {
             status: u16::try_from(status).ok().filter(|status| *status > 0),
             response_headers: pairs(&headers),
             chunks: all.0,
-            decoded: true,
+            decoded,
             started_at: time(started_at),
             headers_at: millis(headers_at),
             ended_at: millis(at),

@@ -24,11 +24,12 @@ impl Client {
     }
 
     /// Whether a request to this address is observed: 0 no, 1 yes, 2 yes, and usage may have to be asked for in its
-    /// streams.
+    /// streams. `certain`: only where the address alone shows that it is a call to a model.
     #[napi]
-    pub fn recognises(&self, method: String, url: String, provider: Option<String>) -> u32 {
+    pub fn recognises(&self, method: String, url: String, provider: Option<String>, certain: bool) -> u32 {
         self.0
             .recognise(&method, &url, provider.as_deref())
+            .filter(|found| found.certain || !certain)
             .map_or(0, |found| 1 + u32::from(self.0.config().stream_usage && stream_usage::may_ask(&found)))
     }
 

@@ -52,7 +52,7 @@ describe('the corpus', () => {
     // biome-ignore format: one call
     raw.observe(
       method, about.url, provider, undefined, Date.now(), there, undefined, sent, asked,
-      end, error, 10, 0, status, back, 5, undefined, body, marks,
+      end, error, 10, 0, status, back, 5, undefined, body, marks, true,
     )
     await client.flush(5000)
     const [event, ...more] = server.events.splice(0)

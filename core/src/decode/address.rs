@@ -53,6 +53,9 @@ pub struct Recognised {
     pub provider: String,
     /// The host is loopback or private and nobody said who it is: calls cost nothing unless a price is set.
     pub local: bool,
+    /// The address alone shows that this is a call to a model: the provider is known, or nobody else has such a path.
+    /// Whoever observes a whole process records no other call: an application's own `/responses` is not to be read.
+    pub certain: bool,
     /// The provider is one that reports usage in streams when asked.
     pub reports_stream_usage: bool,
     /// The model, where the path names it.
@@ -195,6 +198,19 @@ impl Place<'_> {
         Some(said).filter(|_| !id.is_empty())
     }
 
+    /// The path is one that only servers of models have, whoever they are. Servers of one's own (vLLM, llama.cpp, LM
+    /// Studio) have the others of OpenAI's below `/v1`.
+    fn speaks_for_itself(&self, wire: Wire) -> bool {
+        match wire {
+            Wire::OpenAiChat | Wire::GeminiGenerate | Wire::BedrockConverse | Wire::VertexAnthropic => true,
+            Wire::OpenAiResponses | Wire::OpenAiEmbeddings | Wire::OpenAiCompletions => {
+                let path = self.address.path.as_str();
+                self.address.is_private() && path.rsplit_once('/').is_some_and(|(front, _)| front.ends_with("/v1"))
+            }
+            _ => false,
+        }
+    }
+
     /// The provider is known, and is this one.
     fn is(&self, provider: &str) -> bool {
         match self.chosen {
@@ -243,9 +259,10 @@ pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) 
         (None, None) if local => "local".to_owned(),
         (None, None) => address.host.clone(),
     };
+    let certain = chosen.is_some() || known.is_some() || place.speaks_for_itself(wire);
     let reports_stream_usage = HOSTS.iter().any(|(_, name, asks)| *name == provider && *asks);
     let Said { suffix, model, streams, .. } = said;
-    Some(Recognised { wire, provider, local, reports_stream_usage, model, streams, suffix })
+    Some(Recognised { wire, provider, local, certain, reports_stream_usage, model, streams, suffix })
 }
 
 /// The parts of a URL that matter, without query, fragment and user information.
@@ -424,6 +441,28 @@ mod tests {
                 (found.provider.as_str(), &path[..path.len() - found.suffix], found.model.as_deref(), found.streams);
             assert_eq!(said, (provider, base, model, streams), "{url}");
         }
+    }
+
+    #[test]
+    fn an_address_of_an_application_is_not_certain() {
+        let config = Config { hosts: vec![("llm.corp.example:8080".into(), "openai".into())], ..Config::default() };
+        for (url, certain) in [
+            ("https://api.openai.com/v1/responses", true),
+            ("https://llm.corp.example:8080/responses", true),
+            ("https://llm.corp.example/v1/chat/completions", true),
+            ("http://127.0.0.1:11434/api/chat", true),
+            ("http://127.0.0.1:8000/v1/embeddings", true),
+            ("http://vllm:8000/v1/responses", true),
+            ("http://surveys:8080/api/responses", false),
+            ("https://surveys.example/v1/responses", false),
+            ("https://search.example/v1/embeddings", false),
+            ("https://chat.example/v1/messages", false),
+            ("http://chat:8080/v1/messages", false),
+        ] {
+            assert_eq!(recognise(&config, "POST", url, None).map(|found| found.certain), Some(certain), "{url}");
+        }
+        let named = recognise(&config, "POST", "https://chat.example/v1/messages", Some("anthropic")).unwrap();
+        assert!(named.certain);
     }
 
     #[test]
