@@ -17,11 +17,13 @@ pub(crate) struct Attempt {
     pub(crate) retries: u32,
     /// Time from the start of the first attempt to the start of this one.
     pub(crate) earlier: Duration,
+    /// The answer is that of a later poll; so long took the request that began the call.
+    pub(crate) polled: Option<Duration>,
 }
 
 impl Attempt {
     pub(crate) fn first(exchange: Box<Exchange>) -> Self {
-        Self { exchange, retries: 0, earlier: Duration::ZERO }
+        Self { exchange, retries: 0, earlier: Duration::ZERO, polled: None }
     }
 }
 

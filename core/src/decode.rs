@@ -102,7 +102,7 @@ pub(crate) const PLAIN: Format = Format {
 fn format(wire: Wire) -> &'static Format {
     match wire {
         Wire::OpenAiChat => &openai_chat::FORMAT,
-        Wire::OpenAiResponses => &openai_responses::FORMAT,
+        Wire::OpenAiResponses | Wire::OpenAiResponsesPoll => &openai_responses::FORMAT,
         Wire::OpenAiEmbeddings => &openai_embeddings::FORMAT,
         Wire::OpenAiCompletions => &openai_completions::FORMAT,
         Wire::OpenAiTranscriptions => &openai_transcriptions::FORMAT,

@@ -6,6 +6,7 @@
 //! [`Client`] is the only file that knows the whole flow, and [`Scope`] says which session, trace and span a call is in.
 
 mod attempts;
+mod background;
 pub mod client;
 pub mod config;
 pub mod context;

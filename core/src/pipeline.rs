@@ -8,9 +8,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::attempts::{Attempt, Attempts};
+use crate::background::{Background, Polled};
 use crate::config::Config;
 use crate::context::{Scope, ScopeKind};
-use crate::decode::{self, Recognised};
+use crate::decode::call::Call;
+use crate::decode::{self, Recognised, Wire};
 use crate::deliver::Stage;
 use crate::event::usage::Usage;
 use crate::event::{Event, WireEvent, build, unix_ms};
@@ -34,20 +36,50 @@ pub(crate) struct Pipeline {
     prices: Arc<ArcSwap<PriceBook>>,
     notes: Notes,
     attempts: Attempts,
+    background: Background,
 }
 
 impl Pipeline {
     pub(crate) fn new(config: Arc<Config>, prices: Arc<ArcSwap<PriceBook>>, notes: Notes) -> Self {
-        Self { config, prices, notes, attempts: Attempts::default() }
+        Self { config, prices, notes, attempts: Attempts::default(), background: Background::default() }
+    }
+
+    /// Reads an attempt that is the last of its call. Where the call goes on in the background it waits for its end.
+    fn take(&mut self, attempt: Attempt, out: &mut Vec<WireEvent>) {
+        let Some(found) = recognise(&self.config, &attempt.exchange) else { return };
+        let call = decode::read(&found, &attempt.exchange);
+        let Some(id) = call.response_id.clone().filter(|_| call.pending) else {
+            return self.emit_call(&found, call, &attempt, out);
+        };
+        if let Some(oldest) = self.background.hold(id, attempt) {
+            self.emit(&oldest, out);
+        }
+    }
+
+    /// A response was asked for again: nothing of its own, but maybe the end of a call.
+    fn poll(&mut self, found: &Recognised, exchange: Exchange, out: &mut Vec<WireEvent>) {
+        let Some(id) = found.response.as_deref().filter(|id| self.background.knows(id)) else { return };
+        let call = decode::read(found, &exchange);
+        if call.stop_reasons.is_empty() || call.response_id.as_deref() != Some(id) {
+            return self.background.asked(id);
+        }
+        match self.background.ended(id, exchange) {
+            Polled::Ended(attempt) => self.emit(&attempt, out),
+            Polled::TooLate => self.notes.add("background_ended_late"),
+            Polled::Unknown => {}
+        }
     }
 
     fn emit(&self, attempt: &Attempt, out: &mut Vec<WireEvent>) {
         let Some(found) = recognise(&self.config, &attempt.exchange) else { return };
-        let (event, unreadable) = event_of_attempt(&self.config, &self.prices.load(), &found, attempt);
-        if unreadable {
+        self.emit_call(&found, decode::read(&found, &attempt.exchange), attempt, out);
+    }
+
+    fn emit_call(&self, found: &Recognised, call: Call, attempt: &Attempt, out: &mut Vec<WireEvent>) {
+        if call.unreadable {
             self.notes.add("unreadable_answer");
         }
-        self.send(&event, out);
+        self.send(&event_of_call(&self.config, &self.prices.load(), found, call, attempt), out);
     }
 
     /// Encodes what is sampled in. A trace is kept or dropped whole, the same in every process that has a part in it.
@@ -77,8 +109,11 @@ impl Stage for Pipeline {
     fn process(&mut self, input: Input, out: &mut Vec<WireEvent>) {
         match input {
             Input::Exchange(exchange) => {
-                if let Some(attempt) = self.attempts.take(exchange) {
-                    self.emit(&attempt, out);
+                let Some(found) = recognise(&self.config, &exchange) else { return };
+                if found.wire == Wire::OpenAiResponsesPoll {
+                    self.poll(&found, *exchange, out);
+                } else if let Some(attempt) = self.attempts.take(exchange) {
+                    self.take(attempt, out);
                 }
             }
             Input::Ended(scope, took) => {
@@ -101,23 +136,23 @@ impl Stage for Pipeline {
     }
 
     fn tick(&mut self, out: &mut Vec<WireEvent>) {
-        for attempt in self.attempts.expired() {
+        for attempt in self.attempts.expired().into_iter().chain(self.background.expired()) {
             self.emit(&attempt, out);
         }
     }
 
     fn wakes_in(&self) -> Option<Duration> {
-        self.attempts.wakes_in()
+        [self.attempts.wakes_in(), self.background.wakes_in()].into_iter().flatten().min()
     }
 
     fn drain(&mut self, out: &mut Vec<WireEvent>) {
-        for attempt in self.attempts.all() {
+        for attempt in self.attempts.all().into_iter().chain(self.background.all()) {
             self.emit(&attempt, out);
         }
     }
 
     fn held(&self) -> usize {
-        self.attempts.len()
+        self.attempts.len() + self.background.len()
     }
 }
 
@@ -127,20 +162,25 @@ fn recognise(config: &Config, exchange: &Exchange) -> Option<Recognised> {
 
 /// The event of one exchange; `None` when its address is not that of a call. A pure function but for fresh ids.
 pub(crate) fn event_of(config: &Config, exchange: Exchange) -> Option<Event> {
-    let found = recognise(config, &exchange)?;
-    Some(event_of_attempt(config, &PriceBook::new(), &found, &Attempt::first(Box::new(exchange))).0)
+    let found = recognise(config, &exchange).filter(|found| found.wire != Wire::OpenAiResponsesPoll)?;
+    let call = decode::read(&found, &exchange);
+    Some(event_of_call(config, &PriceBook::new(), &found, call, &Attempt::first(Box::new(exchange))))
 }
 
-/// The event, and whether the answer was not in its format.
-fn event_of_attempt(config: &Config, book: &PriceBook, found: &Recognised, attempt: &Attempt) -> (Event, bool) {
+/// The event of a call.
+fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call: Call, attempt: &Attempt) -> Event {
     let exchange = &*attempt.exchange;
-    let call = decode::read(found, exchange);
+    let mut waited = exchange.ended_at + attempt.earlier;
+    if let Some(own) = attempt.polled {
+        // A poll may come long after the end, and its first piece is not the answer's first.
+        waited = call.ran.map_or(waited, |ran| waited.min(ran.max(own)));
+        call.first_content_at = None;
+    }
     let usage = call.usage;
-    let unreadable = call.unreadable;
     let reported = call.reported_usd.clone();
     // A call that failed before it used anything has no cost, and no reason to explain one.
     let nothing_used = call.error.is_some() && call.raw_usage.is_none();
-    let mut event = build::call_event(config, exchange, found, call, attempt.retries, attempt.earlier);
+    let mut event = build::call_event(config, found, call, attempt, waited);
     let started = exchange.started_at.unwrap_or_else(SystemTime::now);
     let amount =
         if nothing_used { None } else { charge(&mut event, book, found, &usage, reported.as_deref(), started) };
@@ -148,7 +188,7 @@ fn event_of_attempt(config: &Config, book: &PriceBook, found: &Recognised, attem
         scope.add(&usage, amount);
     }
     build::redact(config, exchange.scope.as_ref(), &mut event.properties);
-    (event, unreadable)
+    event
 }
 
 /// Puts the cost of a call on its event. The application's own properties (model, provider, unit prices) are on the
@@ -181,13 +221,5 @@ fn charge(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::is_kept;
-
-    #[test]
-    fn the_share_of_traces_is_kept() {
-        let kept = (0..10_000).filter(|n| is_kept(&format!("trace-{n}"), 0.25)).count();
-        assert!((2_300..2_700).contains(&kept), "{kept}");
-        assert!(is_kept("any", 1.0) && !is_kept("any", 0.0));
-    }
-}
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests;

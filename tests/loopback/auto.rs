@@ -1,5 +1,6 @@
 //! Plausible answers to calls that no case covers: the same request always gets the same answer.
 
+mod background;
 mod chat;
 mod embeddings;
 mod messages;
@@ -15,6 +16,7 @@ use super::case::mistake;
 use super::knobs::Knobs;
 use super::log::Log;
 use super::{Answer, Reply, hash};
+pub(crate) use background::Going;
 
 /// Models that answer under the name of a snapshot.
 const SNAPSHOTS: &[(&str, &str)] = &[
@@ -120,7 +122,14 @@ fn error(anthropic: bool, status: u16, message: Option<&str>) -> Value {
 }
 
 /// An answer made up from the request.
-pub(crate) fn answer(log: &Log, method: &Method, path: &str, knobs: &Knobs, raw: &Bytes) -> Reply {
+pub(crate) fn answer(log: &Log, method: &Method, path: &str, query: &str, knobs: &Knobs, raw: &Bytes) -> Reply {
+    if let Some(again) = background::again(log, method, path.trim_end_matches('/'), query) {
+        let id = ("x-request-id".to_owned(), format!("req_{}", &hash(path.as_bytes())[..24]));
+        return match again {
+            Ok(made) => reply(made, id),
+            Err(why) => Reply::json(404, &error(false, 404, Some(&why))),
+        };
+    }
     let end = path.trim_end_matches('/');
     let anthropic = end.ends_with("/messages") || end.ends_with("/messages/count_tokens");
     let known = ["/chat/completions", "/responses", "/embeddings", "/messages", "/messages/count_tokens"];
@@ -160,22 +169,18 @@ pub(crate) fn answer(log: &Log, method: &Method, path: &str, knobs: &Knobs, raw:
     let id = if anthropic { "request-id" } else { "x-request-id" };
     let id = (id.to_owned(), asked.id("req_", ""));
     match made {
-        Ok(Made::Whole(body)) => Reply::Answer(Answer {
-            status: 200,
-            headers: vec![("content-type".to_owned(), "application/json".to_owned()), id],
-            pieces: vec![body.to_string().into()],
-            stream: false,
-            ending: Ending::Complete,
-        }),
-        Ok(Made::Stream(pieces)) => Reply::Answer(Answer {
-            status: 200,
-            headers: vec![("content-type".to_owned(), "text/event-stream; charset=utf-8".to_owned()), id],
-            pieces,
-            stream: true,
-            ending: Ending::Complete,
-        }),
+        Ok(made) => reply(made, id),
         Err(why) => bad(400, &why),
     }
+}
+
+fn reply(made: Made, id: (String, String)) -> Reply {
+    let (kind, pieces, stream) = match made {
+        Made::Whole(body) => ("application/json", vec![body.to_string().into()], false),
+        Made::Stream(pieces) => ("text/event-stream; charset=utf-8", pieces, true),
+    };
+    let headers = vec![("content-type".to_owned(), kind.to_owned()), id];
+    Reply::Answer(Answer { status: 200, headers, pieces, stream, ending: Ending::Complete })
 }
 
 /// An answer's body.

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::auto::Going;
 use super::faults::Fault;
 
 const MOST_REQUESTS: usize = 20_000;
 const MOST_EVENTS: usize = 200_000;
 const MOST_EVENT_BYTES: usize = 512 << 20;
 const MOST_KEYS: usize = 100_000;
+const MOST_GOING: usize = 1_000;
 
 /// The memory of a server, shared by its connections.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) faults: Vec<Fault>,
     failures: HashMap<String, u32>,
     prefixes: HashSet<String>,
+    going: HashMap<String, Going>,
 }
 
 struct Record {
@@ -63,6 +66,7 @@ impl Inner {
             faults: Vec::new(),
             failures: HashMap::new(),
             prefixes: HashSet::new(),
+            going: HashMap::new(),
         }
     }
 
@@ -135,6 +139,19 @@ impl Inner {
             self.prefixes.clear();
         }
         self.prefixes.insert(prefix);
+    }
+
+    /// Keeps a response that goes on in the background.
+    pub(crate) fn keep_going(&mut self, id: String, going: Going) {
+        if self.going.len() >= MOST_GOING {
+            self.going.clear();
+        }
+        self.going.insert(id, going);
+    }
+
+    /// That response, which was asked for once more.
+    pub(crate) fn go_on(&mut self, id: &str) -> Option<Going> {
+        self.going.get_mut(id).map(Going::polled)
     }
 
     pub(crate) fn events_json(&self) -> String {

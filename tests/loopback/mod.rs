@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/case/<format>/<case>/...` | plays that case of the corpus |
 //! | `.../chat/completions`, `.../responses`, `.../embeddings`, `.../messages` | a plausible answer, made up from the request |
+//! | `.../responses/{id}`, `.../responses/{id}/cancel` | a response in the background, asked for again |
 //! | `/i/v0/ai/batch/`, `/batch/` | PostHog's ingestion |
 //! | `GET /_control/events`, `requests`, `providers`; `DELETE /_control` | what came in; forget it |
 //! | `POST`, `DELETE /_control/faults` | faults of the ingestion |
@@ -263,7 +264,7 @@ async fn respond(
             }),
         );
         log.lock().amend(number, &json!({"route": "provider"}));
-        provider(log, corpus, number, &head.method, path, &head.headers, &knobs, &body)
+        provider(log, corpus, number, &head.method, path, query, &head.headers, &knobs, &body)
     };
     if let Some(delay) = knobs.head_delay {
         tokio::time::sleep(delay).await;
@@ -302,6 +303,7 @@ fn provider(
     number: u64,
     method: &Method,
     path: &str,
+    query: &str,
     headers: &HeaderMap,
     knobs: &Knobs,
     body: &Bytes,
@@ -322,7 +324,7 @@ fn provider(
         log.lock().amend(number, &json!({"case": format!("{format}/{name}"), "as_recorded": case.request == *body}));
         return case::play(&case, parts.next().unwrap_or_default(), body);
     }
-    auto::answer(log, method, path, knobs, body)
+    auto::answer(log, method, path, query, knobs, body)
 }
 
 /// Writes a reply as the knobs want it.

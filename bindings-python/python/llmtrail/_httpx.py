@@ -46,11 +46,11 @@ class HttpxObserver(Observer):
         """
         observation: Any = None
         try:
-            if request.method != "POST" or within.get():
+            if within.get():
                 return None, request
             trail = self.trail()
             url = str(request.url)
-            kind = self.kind(trail, url)
+            kind = self.kind(trail, url, request.method)
             if kind == NONE:
                 return None, request
             if kind == CALL or not _may_stream(request):

@@ -26,6 +26,7 @@ within: ContextVar[bool] = ContextVar("llmtrail-within", default=False)
 # for.
 NONE, CALL, ASKS = 0, 1, 2
 _MOST_ADDRESSES = 256
+_POLL = "/responses/"
 
 
 class Observer:
@@ -39,8 +40,12 @@ class Observer:
         self.known: dict[str, int] = {}
         self.known_to: tuple[Any, str | None] | None = None
 
-    def kind(self, trail: _core.Client, url: str) -> int:
-        """What a POST to this address is."""
+    def kind(self, trail: _core.Client, url: str, method: str = "POST") -> int:
+        """What a request to this address is."""
+        if method != "POST":
+            # What began in the background is asked for again, each time at an address of its own; nothing else that
+            # is read is of a call.
+            return trail.recognise(method, url, self.provider) if _POLL in url else NONE
         if self.known_to is None or self.known_to[0] is not trail or self.known_to[1] is not self.provider:
             self.known, self.known_to = {}, (trail, self.provider)
         kind = self.known.get(url)

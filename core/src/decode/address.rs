@@ -10,6 +10,9 @@ pub enum Wire {
     OpenAiChat,
     /// OpenAI Responses.
     OpenAiResponses,
+    /// A response of OpenAI's that is asked for again, or cancelled: no call of its own, but the end of one that runs in
+    /// the background.
+    OpenAiResponsesPoll,
     /// OpenAI embeddings and everything compatible.
     OpenAiEmbeddings,
     /// OpenAI's old completions, and Mistral's filling in the middle.
@@ -64,6 +67,8 @@ pub struct Recognised {
     pub streams: Option<bool>,
     /// Length of the endpoint's suffix in the path.
     pub(crate) suffix: usize,
+    /// The response that is asked for again.
+    pub(crate) response: Option<String>,
 }
 
 /// What an endpoint's path says.
@@ -75,6 +80,8 @@ struct Said {
     streams: Option<bool>,
     /// The provider, where the path says it and nobody else does.
     provider: Option<&'static str>,
+    /// The response that is asked for again.
+    response: Option<String>,
 }
 
 /// Whether a request is to the endpoints of one wire format, and what its path says then.
@@ -115,6 +122,7 @@ const ENDPOINTS: &[(Wire, Reader)] = &[
     (Wire::CohereChat, |at| at.ends(&["/v2/chat"]).filter(|_| at.is("cohere"))),
     (Wire::CohereEmbed, |at| at.ends(&["/v2/embed"]).filter(|_| at.is("cohere"))),
     (Wire::CohereRerank, |at| at.ends(&["/v2/rerank"]).filter(|_| at.is("cohere"))),
+    (Wire::OpenAiResponsesPoll, |at| at.response_again("/cancel")),
 ];
 
 /// Hosts by suffix: provider, and whether it knows `stream_options.include_usage`.
@@ -194,7 +202,7 @@ impl Place<'_> {
         let at = front.rfind(mark)?;
         let id = &front[at + mark.len()..];
         let model = percent_encoding::percent_decode_str(id).decode_utf8_lossy().into_owned();
-        let said = Said { suffix: path.len() - at, model: Some(model), streams: Some(streams), provider: None };
+        let said = Said { suffix: path.len() - at, model: Some(model), streams: Some(streams), ..Said::default() };
         Some(said).filter(|_| !id.is_empty())
     }
 
@@ -207,8 +215,20 @@ impl Place<'_> {
                 let path = self.address.path.as_str();
                 self.address.is_private() && path.rsplit_once('/').is_some_and(|(front, _)| front.ends_with("/v1"))
             }
+            Wire::OpenAiResponsesPoll => self.address.is_private() && self.address.path.contains("/v1/responses/"),
             _ => false,
         }
+    }
+
+    /// The path is that of a response that was made before, with this behind it.
+    fn response_again(&self, end: &str) -> Option<Said> {
+        const MARK: &str = "/responses/";
+        let path = self.address.path.as_str();
+        let front = path.strip_suffix(end)?;
+        let at = front.rfind(MARK)?;
+        // Other services have responses too; these ids begin so.
+        let id = Some(&front[at + MARK.len()..]).filter(|id| id.starts_with("resp") && !id.contains('/'))?;
+        Some(Said { suffix: path.len() - at, response: Some(id.to_owned()), ..Said::default() })
     }
 
     /// The provider is known, and is this one.
@@ -243,14 +263,19 @@ impl<'a> Place<'a> {
 ///
 /// `named` is the provider that the application gave; it wins over the host.
 pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) -> Option<Recognised> {
-    if !method.eq_ignore_ascii_case("POST") {
+    let post = method.eq_ignore_ascii_case("POST");
+    if !post && !method.eq_ignore_ascii_case("GET") {
         return None;
     }
     let address = &Address::of(url)?;
     let configured = config.hosts.iter().find(|(host, _)| *host == address.host_port || *host == address.host);
     let chosen = named.or(configured.map(|(_, provider)| provider.as_str()));
     let place = Place { address, chosen };
-    let (wire, said) = ENDPOINTS.iter().find_map(|(wire, read)| Some((*wire, read(&place)?)))?;
+    let (wire, said) = if post {
+        ENDPOINTS.iter().find_map(|(wire, read)| Some((*wire, read(&place)?)))?
+    } else {
+        (Wire::OpenAiResponsesPoll, place.response_again("")?)
+    };
     let known = said.provider.or_else(|| known(&address.host));
     let local = chosen.is_none() && known.is_none() && address.is_private();
     let provider = match (chosen, known) {
@@ -261,8 +286,8 @@ pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) 
     };
     let certain = chosen.is_some() || known.is_some() || place.speaks_for_itself(wire);
     let reports_stream_usage = HOSTS.iter().any(|(_, name, asks)| *name == provider && *asks);
-    let Said { suffix, model, streams, .. } = said;
-    Some(Recognised { wire, provider, local, certain, reports_stream_usage, model, streams, suffix })
+    let Said { suffix, model, streams, response, .. } = said;
+    Some(Recognised { wire, provider, local, certain, reports_stream_usage, model, streams, suffix, response })
 }
 
 /// The parts of a URL that matter, without query, fragment and user information.
@@ -362,7 +387,10 @@ mod tests {
     fn what_is_not_a_generation_is_left_alone() {
         for url in [
             "https://api.openai.com/v1/models",
-            "https://api.openai.com/v1/responses/resp_1/cancel",
+            "https://api.openai.com/v1/responses/resp_1",
+            "https://api.openai.com/v1/responses/resp_1/input_items",
+            "https://api.openai.com/v1/responses/input_tokens",
+            "https://api.openai.com/v1/responses/compact",
             "https://api.anthropic.com/v1/messages/count_tokens",
             "https://api.anthropic.com/v1/messages/batches",
             "https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
@@ -379,7 +407,28 @@ mod tests {
         ] {
             assert_eq!(provider(url), None, "{url}");
         }
-        assert!(recognise(&Config::default(), "GET", "https://api.openai.com/v1/responses", None).is_none());
+        for (method, url) in [
+            ("GET", "https://api.openai.com/v1/responses"),
+            ("GET", "https://api.openai.com/v1/responses/resp_1/input_items"),
+            ("GET", "https://forms.example/responses/17"),
+            ("GET", "https://api.openai.com/v1/chat/completions"),
+            ("DELETE", "https://api.openai.com/v1/responses/resp_1"),
+        ] {
+            assert!(recognise(&Config::default(), method, url, None).is_none(), "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn a_response_may_be_asked_for_again() {
+        for (method, url) in [
+            ("GET", "https://api.openai.com/v1/responses/resp_1"),
+            ("GET", "https://api.openai.com/v1/responses/resp_1?stream=true&starting_after=7"),
+            ("POST", "https://api.openai.com/v1/responses/resp_1/cancel"),
+            ("GET", "https://x.openai.azure.com/openai/v1/responses/resp_1/?api-version=preview"),
+        ] {
+            let found = recognise(&Config::default(), method, url, None).unwrap();
+            assert_eq!((found.wire, found.response.as_deref()), (Wire::OpenAiResponsesPoll, Some("resp_1")), "{url}");
+        }
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub(crate) struct Call {
     pub(crate) embedding_dimensions: Option<u64>,
     /// The answer was not in the expected form.
     pub(crate) unreadable: bool,
+    /// It goes on in the background: the answer is that there is none yet.
+    pub(crate) pending: bool,
+    /// How long the provider says that it took.
+    pub(crate) ran: Option<Duration>,
 }
 
 /// A call that becomes a span.

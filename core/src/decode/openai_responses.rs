@@ -69,7 +69,7 @@ fn input_item(item: &Value) -> Value {
     }
 }
 
-fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
+fn response(source: &Source<'_>, body: &Value, call: &mut Call) {
     call.model = text(body.get("model"));
     call.response_id = text(body.get("id"));
     call.service_tier = text(body.get("service_tier"));
@@ -78,7 +78,10 @@ fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     }
     let status = text(body.get("status"));
     // Until a response is done its status says nothing about why it stopped.
-    call.stop_reasons.extend(status.filter(|status| !matches!(status.as_str(), "queued" | "in_progress")));
+    let open = matches!(status.as_deref(), Some("queued" | "in_progress"));
+    call.pending = open && [body, source.request].iter().any(|said| said.get("background") == Some(&true.into()));
+    call.stop_reasons.extend(status.filter(|_| !open));
+    call.ran = ran(body);
     let items: Vec<&Value> = body.get("output").and_then(Value::as_array).into_iter().flatten().collect();
     if !items.is_empty() {
         let parts: Vec<Value> = items.iter().flat_map(|item| output_item(item)).collect();
@@ -95,6 +98,12 @@ fn response(_: &Source<'_>, body: &Value, call: &mut Call) {
     if let Some(error) = body.get("error").filter(|error| error.is_object()) {
         call.error = Some(response_error(error));
     }
+}
+
+/// The time between the two that a response gives, in whole seconds.
+fn ran(body: &Value) -> Option<Duration> {
+    let seconds = count(body.get("completed_at"))?.checked_sub(count(body.get("created_at"))?)?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Opening a page or finding something in it is not a search, and not charged as one.

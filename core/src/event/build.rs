@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Event, media, secrets, timestamp};
+use crate::attempts::Attempt;
 use crate::config::Config;
 use crate::context::{Scope, ScopeKind, new_id};
 use crate::decode::call::{Call, StreamStatus};
 use crate::decode::{Address, Recognised};
-use crate::exchange::Exchange;
 
 type Properties = Map<String, Value>;
 
@@ -22,26 +22,26 @@ const PAUSE_WORTH_TELLING: Duration = Duration::from_millis(50);
 
 /// The event of one call, without its cost.
 ///
-/// `retries` and `earlier` are the attempts before this one: how many, and the time since the first began.
+/// `waited` is the time that the provider was waited for, over all attempts.
 pub(crate) fn call_event(
     config: &Config,
-    exchange: &Exchange,
     found: &Recognised,
     call: Call,
-    retries: u32,
-    earlier: Duration,
+    attempt: &Attempt,
+    waited: Duration,
 ) -> Event {
+    let Attempt { exchange, retries, earlier, .. } = attempt;
     let mut p = Properties::new();
     ids(&mut p, exchange.scope.as_ref());
     p.insert("$ai_provider".into(), found.provider.clone().into());
     addresses(&mut p, &exchange.url, found.suffix);
     put(&mut p, "$ai_http_status", exchange.status);
-    p.insert("$ai_latency".into(), seconds(exchange.ended_at + earlier));
+    p.insert("$ai_latency".into(), seconds(waited));
     if exchange.paused >= PAUSE_WORTH_TELLING {
         p.insert("$ai_consumer_pause".into(), seconds(exchange.paused));
     }
-    if retries > 0 {
-        p.insert("$ai_retries".into(), retries.into());
+    if *retries > 0 {
+        p.insert("$ai_retries".into(), (*retries).into());
     }
     if call.unknown {
         p.insert("$ai_wire_format".into(), "unknown".into());
@@ -53,7 +53,7 @@ pub(crate) fn call_event(
         (None, true) => "$ai_embedding",
         (None, false) => "$ai_generation",
     };
-    call_properties(&mut p, call, earlier);
+    call_properties(&mut p, call, *earlier);
     let started = exchange.started_at.unwrap_or_else(SystemTime::now);
     finish(config, name, exchange.scope.as_ref(), started, p)
 }

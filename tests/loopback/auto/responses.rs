@@ -1,9 +1,10 @@
 //! OpenAI Responses.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::speech::{Question, Say, Tool, say, text_of};
-use super::{Asked, CREATED, Made, count, event, tokens};
+use super::{Asked, CREATED, Made, background, count, event, tokens};
 
 pub(crate) fn answer(asked: &Asked<'_>) -> Result<Made, String> {
     let body = asked.body;
@@ -23,7 +24,17 @@ pub(crate) fn answer(asked: &Asked<'_>) -> Result<Made, String> {
     let cut = matches!(said, Say::Text { cut: true, .. });
     let status = if cut { "incomplete" } else { "completed" };
     let done = response(asked, status, &json!([item(asked, &said, status)]), &usage);
-    Ok(if asked.stream() { stream(asked, &said, &done) } else { Made::Whole(done) })
+    let background = body["background"] == true;
+    Ok(match (asked.stream(), background) {
+        (false, false) => Made::Whole(done),
+        (true, false) => Made::Stream(stream(asked, &said, &done)),
+        (false, true) => Made::Whole(background::begin(asked.log, &done, stream(asked, &said, &done))),
+        (true, true) => {
+            let events = stream(asked, &said, &done);
+            background::begin(asked.log, &done, events.clone());
+            Made::Stream(events)
+        }
+    })
 }
 
 fn question(body: &Value) -> Question<'_> {
@@ -113,7 +124,7 @@ fn response(asked: &Asked<'_>, status: &str, output: &Value, usage: &Value) -> V
     })
 }
 
-fn stream(asked: &Asked<'_>, said: &Say, done: &Value) -> Made {
+fn stream(asked: &Asked<'_>, said: &Say, done: &Value) -> Vec<Bytes> {
     let mut out = Vec::new();
     let mut send = |name: &str, mut data: Value| {
         data["type"] = name.into();
@@ -167,5 +178,5 @@ fn stream(asked: &Asked<'_>, said: &Say, done: &Value) -> Made {
     send("response.output_item.done", json!({"output_index": 0, "item": done["output"][0]}));
     let name = if done["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
     send(name, json!({"response": done}));
-    Made::Stream(out)
+    out
 }
