@@ -18,6 +18,7 @@ from ._client import (
     cost,
     flush,
     init,
+    instrument,
     options,
     session,
     set_price,
@@ -25,6 +26,7 @@ from ._client import (
     span,
     stats,
     trace,
+    uninstrument,
     wrap,
 )
 from ._core import Report, Stats, __version__
@@ -46,6 +48,7 @@ __all__ = [
     "cost",
     "flush",
     "init",
+    "instrument",
     "options",
     "session",
     "set_price",
@@ -53,5 +56,6 @@ __all__ = [
     "span",
     "stats",
     "trace",
+    "uninstrument",
     "wrap",
 ]

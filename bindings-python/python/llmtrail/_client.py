@@ -74,17 +74,36 @@ class _Surface:
         `with_options` are observed too; wrapping twice does nothing more.
 
         Args:
-            client: an OpenAI, AzureOpenAI or Anthropic client, sync or async, or any client that is built on
-                httpx or httpx2, or such an HTTP client itself.
+            client: a client of openai, anthropic, google-genai, mistralai, groq, cohere, together, ollama, boto3 or
+                aioboto3, sync or async; a chat model of LangChain's that holds one; or an HTTP client of httpx,
+                httpx2, requests or aiohttp.
             provider: names the provider where its host does not tell.
-            copy: leaves the client alone and returns an observed twin that shares its connections.
+            copy: leaves the client alone and returns an observed twin that shares its connections. Served for httpx
+                clients and for SDK clients that have `with_options`, and Ollama's.
 
         Raises:
-            TypeError: the object is none that can be observed.
+            TypeError: the object is none that can be observed, or no twin of it can be made.
         """
         from ._wrap import wrap
 
         return wrap(client, provider, copy, self._resolve)
+
+    def instrument(self) -> None:
+        """Observes the whole process: every call that goes through httpx, httpx2, requests, aiohttp or botocore.
+
+        Clients that were built before are seen too, and so are libraries that are imported later. Requests that are
+        no calls to a model are left alone. A client that is wrapped as well gives one event a call, by its own
+        settings. The process is observed for one llmtrail client at a time, the last that asked.
+        """
+        from ._instrument import instrument
+
+        instrument(self._resolve)
+
+    def uninstrument(self) -> None:
+        """Ends what `instrument` began. Clients that are wrapped stay observed."""
+        from ._instrument import uninstrument
+
+        uninstrument()
 
     @overload
     def trace(self, name: F) -> F: ...
@@ -389,6 +408,8 @@ def _scope(
 _default = _Default()
 init = _default.init
 wrap = _default.wrap
+instrument = _default.instrument
+uninstrument = _default.uninstrument
 trace = _default.trace
 span = _default.span
 session = _default.session

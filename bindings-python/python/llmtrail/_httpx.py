@@ -33,8 +33,10 @@ class HttpxObserver(Observer):
 
     __slots__ = ("noted", "package", "streams")
 
-    def __init__(self, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
-        super().__init__(provider, trail)
+    def __init__(
+        self, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client], own: bool = False
+    ) -> None:
+        super().__init__(provider, trail, own)
         self.package = package
         self.streams = _stream_classes(package)
         self.noted = _noted_classes(package)
@@ -130,17 +132,18 @@ def observe(http: Any, package: ModuleType, provider: str | None, trail: Callabl
             if hasattr(transport, "__dict__")
             else None
         )
-        if known is not None:
+        if known is not None and known.own:
             known.provider = provider or known.provider
             known.trail = trail
             continue
+        if known is not None:  # seen by `instrument` so far
+            del transport.__dict__[name]
         if not callable(getattr(transport, name, None)):
             raise TypeError(
                 f"wrap: the transport {type(transport).__qualname__} has no {name}: its shape is unknown"
             )
-        hook = _hook(transport, name, asynchronous, HttpxObserver(package, provider, trail))
         try:
-            setattr(transport, name, hook)
+            observe_transport(transport, name, HttpxObserver(package, provider, trail, own=True))
         except AttributeError:
             raise TypeError(
                 f"wrap: the transport {type(transport).__qualname__} cannot be observed"
@@ -151,6 +154,11 @@ def observe(http: Any, package: ModuleType, provider: str | None, trail: Callabl
         raise TypeError(
             f"wrap: {type(http).__qualname__} does not send through its transports: its shape is unknown"
         )
+
+
+def observe_transport(transport: Any, name: str, observer: HttpxObserver) -> None:
+    """Puts a hook on a transport. `name` is that of its method that handles requests."""
+    setattr(transport, name, _hook(transport, name, name == "handle_async_request", observer))
 
 
 def twin(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> Any:

@@ -30,11 +30,12 @@ _POLL = "/responses/"
 
 
 class Observer:
-    """What all hooks of one HTTP client share."""
+    """What all hooks of one HTTP client share. `own`: it is that of a wrapped client, and not of the whole process."""
 
-    __slots__ = ("known", "known_to", "provider", "trail")
+    __slots__ = ("known", "known_to", "own", "provider", "trail")
 
-    def __init__(self, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+    def __init__(self, provider: str | None, trail: Callable[[], _core.Client], own: bool = False) -> None:
+        self.own = own
         self.provider = provider
         self.trail = trail
         self.known: dict[str, int] = {}
