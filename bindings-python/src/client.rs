@@ -54,9 +54,11 @@ impl Client {
     }
 
     /// What a request to this address is: 0 none of ours, 1 a call, 2 a call in whose stream usage may be asked for.
-    fn recognise(&self, method: &str, url: &str, provider: Option<&str>) -> u8 {
+    /// `certain`: only what the address alone shows to be a call, for whoever observes a whole process.
+    fn recognise(&self, method: &str, url: &str, provider: Option<&str>, certain: bool) -> u8 {
         match self.0.recognise(method, url, provider) {
             None => 0,
+            Some(found) if certain && !found.certain => 0,
             Some(found) if found.reports_stream_usage && self.0.config().stream_usage => 2,
             Some(_) => 1,
         }

@@ -31,7 +31,7 @@ def observe_session(session: Any, provider: str | None, trail: Callable[[], _cor
         known.trail = trail
         return
     kind, replaced, alive = type(session), members.get("_request"), ref(session)
-    observer = Observer(provider, trail)
+    observer = Observer(provider, trail, own=True)
 
     async def _request(method: str, str_or_url: Any, **kwargs: Any) -> Any:
         # The class's method is looked up at each call: mocks replace it for a while.
@@ -73,11 +73,11 @@ async def send(
 def _begin(observer: Observer, session: Any, method: str, url: Any, kwargs: dict[str, Any]) -> Parts | None:
     """Begins to note a request; None: it is none of ours."""
     try:
-        if method.upper() != "POST" or within.get():
+        if within.get():
             return None
         trail = observer.trail()
-        text = str(session._build_url(url))
-        if observer.kind(trail, text) == NONE:
+        method, text = method.upper(), str(session._build_url(url))
+        if observer.kind(trail, text, method) == NONE:
             return None
         if kwargs.get("json") is not None and kwargs.get("data") is None:
             # As the session would do it itself, so that the body is encoded once.
@@ -85,7 +85,7 @@ def _begin(observer: Observer, session: Any, method: str, url: Any, kwargs: dict
             del kwargs["json"]
         data = kwargs.get("data")
         body = as_bytes(getattr(data, "_value", data))
-        return Parts(trail, observer, text, list((kwargs.get("headers") or {}).items()), body)
+        return Parts(trail, observer, method, text, list((kwargs.get("headers") or {}).items()), body)
     except Exception:
         observer.trouble()
         return None

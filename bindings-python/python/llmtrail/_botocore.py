@@ -41,7 +41,7 @@ def _observe_async_send(http: Any, provider: str | None, trail: Callable[[], _co
         known.trail = trail
         return
     replaced, alive, kind = http.__dict__.get("send"), ref(http), type(http)
-    observer = Observer(provider, trail)
+    observer = Observer(provider, trail, own=True)
 
     async def send(request: Any) -> Any:
         original = replaced or kind.send.__get__(alive(), kind)

@@ -46,12 +46,12 @@ class Observer:
         if method != "POST":
             # What began in the background is asked for again, each time at an address of its own; nothing else that
             # is read is of a call.
-            return trail.recognise(method, url, self.provider) if _POLL in url else NONE
+            return trail.recognise(method, url, self.provider, not self.own) if _POLL in url else NONE
         if self.known_to is None or self.known_to[0] is not trail or self.known_to[1] is not self.provider:
             self.known, self.known_to = {}, (trail, self.provider)
         kind = self.known.get(url)
         if kind is None:
-            kind = trail.recognise("POST", url, self.provider)
+            kind = trail.recognise("POST", url, self.provider, not self.own)
             if len(self.known) >= _MOST_ADDRESSES:
                 self.known.clear()
             self.known[url] = kind
@@ -140,16 +140,18 @@ class Notes:
 class Parts(Notes):
     """Notes of a request and a response as their parts."""
 
-    __slots__ = ("body", "head_of_request", "head_of_response", "status")
+    __slots__ = ("body", "head_of_request", "head_of_response", "method", "status")
 
     def __init__(
         self,
         trail: _core.Client,
         observer: Observer,
+        method: str,
         url: str,
         headers: Iterable[tuple[str | bytes, str | bytes]],
         body: object,
     ) -> None:
+        self.method = method
         self.head_of_request = headers
         self.body = body
         self.status: int | None = None
@@ -169,7 +171,7 @@ class Parts(Notes):
 
     def hand_over(self, how: str, error: BaseException | None) -> None:
         self.trail.record_parts(
-            "POST", self.url, self.head_of_request, self.body, self.status, self.head_of_response,
+            self.method, self.url, self.head_of_request, self.body, self.status, self.head_of_response,
             self.observer.provider, self.scope, self.wall, self.marks, self.pieces, self.waited, self.paused, how,
             error, self.decoded,
         )  # fmt: skip

@@ -24,13 +24,13 @@ _noted: dict[type, type] = {}
 def begin(observer: Observer, request: Any) -> Parts | None:
     """Begins to note a prepared request; None: it is none of ours."""
     try:
-        if request.method != "POST" or within.get():
+        if within.get():
             return None
         trail = observer.trail()
-        url = request.url
-        if observer.kind(trail, url) == NONE:
+        method, url = request.method, request.url
+        if observer.kind(trail, url, method) == NONE:
             return None
-        return Parts(trail, observer, url, request.headers.items(), as_bytes(request.body))
+        return Parts(trail, observer, method, url, request.headers.items(), as_bytes(request.body))
     except Exception:
         observer.trouble()
         return None
