@@ -1,5 +1,18 @@
+import type { ClientHttp2Stream } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { Recorder } from './recorder.js'
+
+/** What is said of a connection that went away: Node's own words for it are "aborted", as if somebody had wanted it. */
+const CUT = 'Connection closed (ECONNRESET)'
+
+/** Records that the connection broke, with the error that came of it, or none. @internal */
+export function broke(recorder: Recorder, error: unknown, signal: AbortSignal | null | undefined): void {
+  const plain = error === undefined || (error instanceof Error && NODES_OWN.test(error.message))
+  if (plain && !signal?.aborted) recorder.end('error', CUT)
+  else recorder.fail(error, signal, undefined)
+}
+
+const NODES_OWN = /^aborted$|^HTTP\/2 stream is abnormally aborted|http2 request did not get a response/
 
 /**
  * Listens to a Node stream, which tells of each piece exactly when its consumer gets it, however that reads. The stream
@@ -13,6 +26,16 @@ export function observeNodeStream(
   left: () => boolean = () => false,
 ): void {
   const { emit, read, destroy } = body
+  const { close } = body as Partial<ClientHttp2Stream>
+  let gone = false
+  let tired = false
+  /** The consumer broke it off, of itself or because nothing came for too long. */
+  const leave = (): void => {
+    gone = true
+    if (body.readableEnded) return
+    if (tired) recorder.end('timeout', 'timed out')
+    else recorder.end('abandoned')
+  }
   const own = { value: undefined as unknown, writable: true, configurable: true }
   /** What the consumer is to see of the piece at hand. */
   let instead: Uint8Array | string | undefined
@@ -55,8 +78,12 @@ export function observeNodeStream(
       if (rest && body.listenerCount('data') > 0) emit.call(body, 'data', rest)
       recorder.end('complete')
     },
-    error: (error) => (left() ? recorder.end('abandoned') : recorder.fail(error, signal, undefined)),
-    close: () => recorder.end('abandoned'),
+    timeout: () => {
+      tired = true
+    },
+    error: (error) => (left() ? leave() : broke(recorder, error, signal)),
+    // Without an error that was told: HTTP/2 has ends of which nobody is.
+    close: () => (gone || left() ? leave() : broke(recorder, undefined, signal)),
   }
   const define = (name: string, value: unknown): void => {
     Object.defineProperty(body, name, { ...own, value })
@@ -85,9 +112,23 @@ export function observeNodeStream(
     }
   })
   define('destroy', (error?: Error): unknown => {
-    // Without an error it is the consumer who leaves; the HTTP stack always gives its reason.
-    const leaves = !error || (error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE'
-    if (leaves && !body.readableEnded) recorder.end('abandoned')
+    // The HTTP stack gives a reason, or there is nothing left to destroy. Anyone else is the consumer.
+    const early = (error as NodeJS.ErrnoException | undefined)?.code === 'ERR_STREAM_PREMATURE_CLOSE'
+    if (early || (!error && !closedByOther(body))) leave()
     return destroy.call(body, error)
   })
+  if (close) {
+    define('close', (...args: []): void => {
+      if (!closedByOther(body)) leave()
+      close.apply(body, args)
+    })
+  }
+}
+
+/** Whether a stream of HTTP/2 was ended by the other side, or with its connection. */
+function closedByOther(body: Readable): boolean {
+  const { closed, session } = body as Readable & Pick<Partial<ClientHttp2Stream>, 'session'>
+  return (
+    (session !== undefined && closed) || session?.destroyed === true || session?.socket?.destroyed === true
+  )
 }

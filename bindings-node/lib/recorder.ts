@@ -270,7 +270,8 @@ function endOf(
   const text = seen.length > 0 ? seen.join(': ') : String(error)
   const aborted = signal?.aborted || name === 'AbortError' || code === 'ABORT_ERR'
   const reason: unknown = signal?.aborted ? signal.reason : error
-  const limit = TIMEOUTS.has(code) || (reason instanceof Error && reason.name === 'TimeoutError')
+  const ownName = reason instanceof Error ? reason.name === 'TimeoutError' : reason === 'timeout'
+  const limit = TIMEOUTS.has(code) || ownName
   if (limit || (aborted && timedOut)) return ['timeout', text]
   return aborted ? ['abandoned', text] : ['error', text]
 }

@@ -36,10 +36,10 @@ def differences(ours: dict, theirs: dict) -> list[str]:
 
 
 def common(ours: dict, theirs: dict) -> tuple[dict, dict]:
-    """Both without the calls of SDKs that one side does not drive at all, which are told."""
-    sdks = {
-        call["name"]: call["sdk"] for call in json.loads((Path(__file__).parent / "calls.json").read_text())
-    }
+    """Both without the calls that one side cannot make, and those of SDKs that it does not drive at all, which are told."""
+    calls = json.loads((Path(__file__).parent / "calls.json").read_text())
+    sdks = {call["name"]: call["sdk"] for call in calls}
+    single = {call["name"] for call in calls if "only" in call}
     driven = [{sdks[name] for name in side} for side in (ours, theirs)]
     for sdk in sorted(driven[0] ^ driven[1]):
         count = sum(sdks[name] == sdk for name in {*ours, *theirs})
@@ -47,7 +47,8 @@ def common(ours: dict, theirs: dict) -> tuple[dict, dict]:
             f"{count} calls of {sdk} left out: only the {'first' if sdk in driven[0] else 'second'} side drives it"
         )
     both = driven[0] & driven[1]
-    return tuple({name: side[name] for name in side if sdks[name] in both} for side in (ours, theirs))
+    kept = {name for name in {*ours, *theirs} if sdks[name] in both and name not in single}
+    return tuple({name: side[name] for name in side if name in kept} for side in (ours, theirs))
 
 
 def main() -> int:

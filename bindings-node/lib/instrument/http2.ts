@@ -63,7 +63,6 @@ function open(how: Observing, session: ClientHttp2Session, given: OutgoingHttpHe
 function listen(stream: ClientHttp2Stream, recorder: Recorder): void {
   const sent = new Sent(recorder)
   const loose = stream as unknown as Loose
-  let left = false
   const before = (name: string, note: (...args: unknown[]) => void): void => {
     const method = loose[name]
     if (!method) return
@@ -79,11 +78,8 @@ function listen(stream: ClientHttp2Stream, recorder: Recorder): void {
   }
   before('write', (piece, encoding) => sent.add(piece, encoding))
   before('end', (piece, encoding) => sent.add(piece, encoding))
-  before('close', () => {
-    left ||= !stream.readableEnded
-  })
   recorder.decoded = false
-  observeNodeStream(stream, recorder, undefined, () => left)
+  observeNodeStream(stream, recorder, undefined)
   // On top of what listens to the body.
   before('emit', (name, first) => {
     if (name === 'response') {

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import { covered, covering } from '../covered.js'
-import { observeNodeStream } from '../node-stream.js'
+import { broke, observeNodeStream } from '../node-stream.js'
 import { begin, bytesOf, names, type Observing, picked, trouble } from '../observing.js'
 import type { Recorder } from '../recorder.js'
 import { observeStream } from '../stream.js'
@@ -80,7 +80,7 @@ function middleware(how: Observing): Middleware {
       answered(result.response, recorder)
       return result
     } catch (error) {
-      recorder.fail(error, undefined, undefined)
+      broke(recorder, error, undefined)
       throw error
     }
   }

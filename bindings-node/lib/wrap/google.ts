@@ -3,6 +3,7 @@ import { isFunction, type Kind } from './kind.js'
 
 /** What makes the requests of all parts of a client. The public way, `httpOptions.fetch`, changes its time limits. */
 interface ApiClient {
+  clientOptions?: { httpOptions?: { timeout?: number } }
   apiCall(
     url: string,
     init: RequestInit,
@@ -28,14 +29,27 @@ export const wrapGoogle: Kind = (google, how) => {
     const already = hooks.get(client.apiCall)
     if (already?.client === how.client && already.provider === how.provider) return google
     const plain = already?.plain ?? client.apiCall
-    const observing = { client: how.client, provider: how.provider }
+    const { clientOptions } = client
+    const observing = {
+      client: how.client,
+      provider: how.provider,
+      limit: () => clientOptions?.httpOptions?.timeout,
+    }
     // The older ones take no fetch: their call is all that one does, so it is observed as one.
     const whole = observe({ ...observing, inner: (url, init) => plain.call(client, String(url), init ?? {}) })
     const hooked: ApiClient['apiCall'] = (url, init, retry, timeout, signal, fetch) =>
       plain.length < TAKES_FETCH
         ? whole(url, init)
-        : plain.call(client, url, init, retry, timeout, signal, observe({ ...observing, inner: fetch }))
-    hooks.set(hooked, { ...observing, plain })
+        : plain.call(
+            client,
+            url,
+            init,
+            retry,
+            timeout,
+            signal,
+            observe({ ...observing, limit: () => timeout ?? observing.limit(), inner: fetch }),
+          )
+    hooks.set(hooked, { ...how, plain })
     client.apiCall = hooked
     if (client.apiCall !== hooked) how.fail('its apiCall cannot be set')
     return google

@@ -8,7 +8,7 @@ interface Stainless {
   timeout?: unknown
   /** Absent in the older ones. */
   withOptions?(options: { fetch: Fetch }): object
-  _options?: unknown
+  _options?: { fetch?: Fetch }
 }
 
 /** OpenAI's, Anthropic's and Groq's clients. @internal */
@@ -17,7 +17,11 @@ export const wrapStainless: Kind = (client, how) => {
   return () => {
     const fetch = observed(client.fetch, how, () => client.timeout)
     const hooked = how.copy ? twin(client, fetch) : client
-    if (!how.copy) client.fetch = fetch
+    if (!how.copy) {
+      client.fetch = fetch
+      // From these the older ones make their copies.
+      if (isObject(client._options)) client._options.fetch = fetch
+    }
     if ((hooked as Stainless | undefined)?.fetch !== fetch) how.fail('it does not take another fetch')
     return hooked as object
   }

@@ -20,6 +20,10 @@ afterEach(async () => {
 })
 afterAll(() => server.close())
 
+/** As `output_text`, which the older ones have only on what they created. */
+const textOf = ({ output }: { output: unknown[] }) =>
+  (output as { content?: { text: string }[] }[]).find(({ content }) => content)?.content?.[0]?.text
+
 describe.each(openais)('%s', (_, OpenAI) => {
   const trailed = () => {
     trail = new Client({ apiKey: 'phc_test', host: server.url, dir: TEMPORARY, flushInterval: 60_000 })
@@ -57,7 +61,7 @@ describe.each(openais)('%s', (_, OpenAI) => {
     expect(properties).toMatchObject({
       $ai_trace_id: id,
       $ai_input: [{ role: 'user', content: QUESTION }],
-      $ai_output_choices: [{ role: 'assistant', content: [{ type: 'text', text: answer.output_text }] }],
+      $ai_output_choices: [{ role: 'assistant', content: [{ type: 'text', text: textOf(answer) }] }],
       $ai_stop_reason: 'completed',
       $ai_model: 'gpt-5.1-2025-11-13',
       $ai_stream: false,

@@ -66,20 +66,31 @@ export class Loopback {
 export interface Case {
   about: { url: string; status?: number; end?: string; provider?: string; shows: string }
   request: Record<string, unknown>
+  requestText: string
   response: string
+  /** Items of the recorded stream: its events, lines or chunks. */
+  items: number
   expected: { event: string; properties: Record<string, unknown> }
 }
 
 export function readCase(name: string): Case {
   const folder = join(CORPUS, name)
-  const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8'))
-  const file = ['response.json', 'response.sse', 'response.body'].find((file) =>
-    existsSync(join(folder, file)),
-  )
+  const text = (file: string) => readFileSync(join(folder, file), 'utf8')
+  const json = (file: string) => JSON.parse(text(file))
+  const has = (file: string) => existsSync(join(folder, file))
+  const file = ['response.json', 'response.sse', 'response.ndjson', 'response.body'].find(has)
+  const response = file === undefined ? '' : text(file)
+  const items = has('events.json')
+    ? json('events.json').length
+    : file === 'response.ndjson'
+      ? response.trimEnd().split('\n').length
+      : response.split('data:').length - 1
   return {
     about: json('case.json'),
     request: json('request.json'),
-    response: file === undefined ? '' : readFileSync(join(folder, file), 'utf8'),
+    requestText: text('request.json'),
+    response,
+    items,
     expected: json('expected.json'),
   }
 }
@@ -95,8 +106,14 @@ export const rules: { volatile: string[]; cost: string } = JSON.parse(
   readFileSync(join(CORPUS, 'normalise.json'), 'utf8'),
 )
 
-const listed: { name: string; sdk: 'openai' | 'anthropic'; call: string; case: string }[] = JSON.parse(
-  readFileSync(join(ROOT, 'tests/e2e/calls.json'), 'utf8'),
+interface Call {
+  name: string
+  sdk: string
+  call: string
+  case: string
+  only?: string
+}
+
+export const calls = (JSON.parse(readFileSync(join(ROOT, 'tests/e2e/calls.json'), 'utf8')) as Call[]).filter(
+  ({ only }) => only === undefined || only === 'node',
 )
-/** The calls of the SDKs that are driven here. Those of the others are not made, which `compare.py` says. */
-export const calls = listed.filter(({ sdk }) => sdk === 'openai' || sdk === 'anthropic')

@@ -82,7 +82,7 @@ describe.each(openais)('%s', (_, OpenAI) => {
 
   it('parses structured output', async () => {
     const openai = client('openai_chat/structured_output_annotations')
-    const format = zodResponseFormat(z.object({}).passthrough(), 'answer')
+    const format = zodResponseFormat(z.strictObject({}), 'answer')
     const parse = (openai.chat.completions as never as { parse(body: object): Promise<unknown> }).parse
     await parse
       .call(openai.chat.completions, {
