@@ -64,6 +64,8 @@ export interface Options {
   pricesUpdate?: boolean
   /** Provider of hosts that are not known: `{ 'llm.corp.example:8080': 'openai' }`. */
   hosts?: Record<string, string>
+  /** Events go to the local store too, when they go to PostHog; default false (`LLMTRAIL_LOCAL`). */
+  local?: boolean
 }
 
 /** What can be given to `capture`. */

@@ -16,7 +16,7 @@ export { type CaptureOptions, Client, type Options } from './client.js'
 export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
-export type { Report, Stats, Totals } from './native.js'
+export type { Report, SinkStats, Stats, Totals } from './native.js'
 export { Scope, type ScopeOptions, type SpanOptions, type TraceOptions } from './scope.js'
 export type { WrapOptions } from './wrap.js'
 

@@ -8,7 +8,7 @@ export interface Report {
   captured: number
   /** Accepted by the server or the local store. */
   delivered: number
-  /** Still on the way. */
+  /** Still on the way. After a shutdown: in the spool, for the next process. */
   pending: number
   /** Lost, by named reason. */
   dropped: Record<string, number>
@@ -18,12 +18,38 @@ export interface Report {
 export interface Stats extends Report {
   /** Bytes queued in memory. */
   queuedBytes: number
-  /** Where events go: the server's host or the store's path. */
+  /** Events in this process's part of the spool; they are pending. */
+  spooled: number
+  /** Bytes of it. */
+  spooledBytes: number
+  /** Events of `captured` that were found in the spool of processes that ended. */
+  recovered: number
+  /** Where events go: the server's host or the store's path; the first, if there are several. */
   sink: string
+  /** How each sink does; empty until the first event. */
+  sinks: SinkStats[]
   /** The last trouble, in a sentence. */
   lastError?: string
+  /** When the first sink last took something, in milliseconds since 1970. */
+  lastSuccess?: number
   /** Notes on what was observed, by named reason. */
   notes: Record<string, number>
+}
+
+/** How one sink does. */
+export interface SinkStats {
+  /** The server's host, the store's path, or its name. */
+  name: string
+  /** Events that it took. */
+  delivered: number
+  /** Events on the way to it. */
+  pending: number
+  /** Events that it did not get, by named reason. */
+  dropped: Record<string, number>
+  /** Its last trouble, in a sentence. */
+  lastError?: string
+  /** When it last took something, in milliseconds since 1970. */
+  lastSuccess?: number
 }
 
 /** What the calls in a scope used and cost. */

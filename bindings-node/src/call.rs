@@ -7,7 +7,7 @@ use llmtrail::{Chunk, End, Exchange};
 use napi::bindgen_prelude::{Buffer, BufferSlice};
 use napi_derive::napi;
 
-use crate::client::Client;
+use crate::client::NativeClient;
 use crate::convert::{Result, millis, pairs, time, usage};
 use crate::scope::Scope;
 
@@ -21,7 +21,7 @@ pub struct Insertion {
 }
 
 #[napi]
-impl Client {
+impl NativeClient {
     /// What to put into the body that goes out so that the stream reports usage, if anything.
     #[napi]
     pub fn insertion(

@@ -8,12 +8,13 @@ use crate::convert::{self, Result, coded, millis, usage};
 use crate::delivery::{Flush, Report, Settle, Stats};
 use crate::scope::{self, Scope};
 
-/// Captures calls and delivers their events.
-#[napi(js_name = "NativeClient")]
-pub struct Client(pub(crate) llmtrail::Client);
+/// Captures calls and delivers their events. Its name here is that in JavaScript: an `impl` in another file is known to
+/// belong to it by nothing else.
+#[napi]
+pub struct NativeClient(pub(crate) llmtrail::Client);
 
 #[napi]
-impl Client {
+impl NativeClient {
     /// A client with the options of a JSON object.
     #[napi(constructor)]
     pub fn new(options: String) -> Result<Self> {

@@ -1,7 +1,7 @@
 //! What waits, off the event loop; and what became of events.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use llmtrail::Client;
 use napi::{Env, Result, Task};
@@ -35,12 +35,39 @@ pub struct Stats {
     pub dropped: HashMap<String, i64>,
     /// Bytes queued in memory.
     pub queued_bytes: i64,
+    /// Events in this process's part of the spool.
+    pub spooled: i64,
+    /// Bytes of it.
+    pub spooled_bytes: i64,
+    /// Events that were found in the spool of processes that ended.
+    pub recovered: i64,
     /// Where events go.
     pub sink: String,
+    /// How each sink does.
+    pub sinks: Vec<SinkStats>,
     /// The last trouble, in a sentence.
     pub last_error: Option<String>,
+    /// When the first sink last took something, in milliseconds since 1970.
+    pub last_success: Option<f64>,
     /// Notes on what was observed, by named reason.
     pub notes: HashMap<String, i64>,
+}
+
+/// How one sink does.
+#[napi(object)]
+pub struct SinkStats {
+    /// What it is called.
+    pub name: String,
+    /// See [`Report`].
+    pub delivered: i64,
+    /// See [`Report`].
+    pub pending: i64,
+    /// See [`Report`].
+    pub dropped: HashMap<String, i64>,
+    /// Its last trouble, in a sentence.
+    pub last_error: Option<String>,
+    /// When it last took something, in milliseconds since 1970.
+    pub last_success: Option<f64>,
 }
 
 /// What the calls in a scope used and cost.
@@ -80,11 +107,33 @@ impl From<llmtrail::Stats> for Stats {
             pending,
             dropped,
             queued_bytes: number(stats.queued_bytes),
+            spooled: number(stats.spooled),
+            spooled_bytes: number(stats.spooled_bytes),
+            recovered: number(stats.recovered),
             sink: stats.sink,
+            sinks: stats.sinks.into_iter().map(Into::into).collect(),
             last_error: stats.last_error,
+            last_success: stats.last_success.map(millis_since_1970),
             notes: counts(&stats.notes),
         }
     }
+}
+
+impl From<llmtrail::SinkStats> for SinkStats {
+    fn from(stats: llmtrail::SinkStats) -> Self {
+        Self {
+            name: stats.name,
+            delivered: number(stats.delivered),
+            pending: number(stats.pending),
+            dropped: counts(&stats.dropped),
+            last_error: stats.last_error,
+            last_success: stats.last_success.map(millis_since_1970),
+        }
+    }
+}
+
+fn millis_since_1970(time: SystemTime) -> f64 {
+    (time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e3).round()
 }
 
 /// A flush, or a shutdown, on a thread of Node's pool.

@@ -33,6 +33,7 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<observation::Observation>()?;
     module.add_class::<delivery::Report>()?;
     module.add_class::<delivery::Stats>()?;
+    module.add_class::<delivery::SinkStats>()?;
     module.add_function(wrap_pyfunction!(cost::cost, module)?)?;
     module.add_function(wrap_pyfunction!(cost::set_price, module)?)?;
     module.add_function(wrap_pyfunction!(mentions_stream, module)?)?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::config::{Config, Options};
 use crate::context::{Scope, ScopeKind, ScopeOptions, Totals};
 use crate::decode::{Recognised, recognise};
-use crate::deliver::{Delivery, Report, Stats};
+use crate::deliver::{Delivery, Report, Stats, has_heritage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, timestamp};
 use crate::exchange::Exchange;
@@ -169,9 +169,11 @@ impl Client {
         scope.totals()
     }
 
-    /// Sends what there is and waits for it, at most `timeout`.
+    /// Sends what there is and waits for it, at most `timeout`; also what processes that ended left in the spool.
     pub fn flush(&self, timeout: Duration) -> Report {
-        self.core_if_started().map(|core| core.delivery.flush(timeout)).unwrap_or_default()
+        let started = self.core_if_started();
+        let core = started.or_else(|| (self.config().enabled && has_heritage(self.config())).then(|| self.core()));
+        core.map(|core| core.delivery.flush(timeout)).unwrap_or_default()
     }
 
     /// Flushes, at most `timeout`, and ends the worker. Later captures are refused and counted.

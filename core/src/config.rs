@@ -1,11 +1,13 @@
 //! Every option, its default, its environment variable and what it may be, in one table.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::sink::{MadeSink, Sink};
 
 /// The language that the library is used from. It names the options and the unit of times, and is
 /// `$ai_lib_language` on every event.
@@ -107,6 +109,10 @@ pub struct Config {
     pub prices_update: bool,
     /// Provider of a host that is not known: `host[:port]` to provider.
     pub hosts: Vec<(String, String)>,
+    /// Events go to the local store too, when they go elsewhere.
+    pub local: bool,
+    /// Sinks of the application's: see [`Options::add_sink`].
+    pub sinks: Vec<MadeSink>,
     /// What is worth a warning about the environment; printed once at the first use.
     pub warnings: Vec<String>,
 }
@@ -185,6 +191,7 @@ const TABLE: &[Row] = &[
     row("prices", &["LLMTRAIL_PRICES"], Kind::Text),
     row("prices_update", &[], Kind::Bool),
     row("hosts", &[], Kind::Object),
+    row("local", &["LLMTRAIL_LOCAL"], Kind::Bool),
 ];
 
 impl Default for Config {
@@ -216,6 +223,8 @@ impl Default for Config {
             prices_from_env: false,
             prices_update: false,
             hosts: Vec::new(),
+            local: false,
+            sinks: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -226,12 +235,13 @@ impl Default for Config {
 pub struct Options {
     language: Language,
     values: Map<String, Value>,
+    sinks: Vec<MadeSink>,
 }
 
 impl Options {
     /// No options yet, for a caller in a language.
     pub fn new(language: Language) -> Self {
-        Self { language, values: Map::new() }
+        Self { language, ..Self::default() }
     }
 
     /// Options from a JSON object in the language's own names and units. `null` counts as not given.
@@ -240,7 +250,7 @@ impl Options {
     /// A config error when the text is not a JSON object.
     pub fn from_json(language: Language, json: &str) -> Result<Self> {
         match serde_json::from_str(json) {
-            Ok(Value::Object(values)) => Ok(Self { language, values }),
+            Ok(Value::Object(values)) => Ok(Self { language, values, ..Self::default() }),
             Ok(_) => Err(Error::config("options: expected an object of names and values")),
             Err(error) => Err(Error::config(format!("options: not valid JSON: {error}")).with_source(error)),
         }
@@ -250,6 +260,19 @@ impl Options {
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.values.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a sink beside PostHog or the local store. With one and no key, events go to the local store only when
+    /// `local` says so. The function is called on the sink's own thread, and again in a forked child.
+    #[must_use]
+    pub fn add_sink<S: Sink + 'static>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self {
+        let make = Arc::new(move || Box::new(make()) as Box<dyn Sink>);
+        self.sinks.push(MadeSink { name: name.into(), make });
         self
     }
 
@@ -276,6 +299,7 @@ impl Options {
             }
         }
         config.prices_from_env = config.prices.is_some();
+        config.sinks.clone_from(&self.sinks);
         for (given, value) in &self.values {
             let Some(row) = TABLE.iter().find(|row| language.name_of(row.name) == *given) else {
                 return Err(Error::config(unknown_option(language, given)));
@@ -335,6 +359,7 @@ impl Config {
                     "stream_usage" => &mut self.stream_usage,
                     "gzip" => &mut self.gzip,
                     "prices_update" => &mut self.prices_update,
+                    "local" => &mut self.local,
                     other => unreachable!("{other} is not a switch"),
                 } = given;
             }

@@ -1,24 +1,29 @@
 //! Delivery: the bounded queue, the one worker thread, batches, retries.
 //!
 //! Callers put inputs into the queue and go on. The worker (one thread, started at the first input) runs them through a
-//! [`Stage`], puts the events that come out into lanes, and sends batches to the sink. What to do about the sink's
-//! answers is decided in `lane`, which is pure.
+//! [`Stage`], puts the events that come out into the lanes of each sink, and sends batches. What to do about a sink's
+//! answers is decided in `lane`, and what is on disk in `shelf`; both are pure. Files are touched in `spool` alone.
 
+mod keeper;
 mod lane;
 mod notice;
+mod outlet;
 mod queue;
 mod retry;
+mod shelf;
 mod shorten;
+mod spool;
+mod tally;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
 use crate::event::WireEvent;
-use crate::sink::{self, Sink};
+use crate::sink::{self, Carrier};
 use queue::{Flush, Life, Shared};
 
 /// What was sent, what is pending and what was dropped, by reason, at the end of a flush. All counts are of events
@@ -26,14 +31,15 @@ use queue::{Flush, Life, Shared};
 /// yet counts as one event; it may turn out to be none (an attempt that was repeated) or several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Everything that was handed over.
+    /// Everything that was handed over, and what was found in the spool of processes that ended.
     pub captured: u64,
-    /// Accepted by the sink.
+    /// Accepted by every sink.
     pub delivered: u64,
-    /// Still on the way.
+    /// Still on the way. After a shutdown: in the spool, for the next process.
     pub pending: u64,
-    /// Lost, by named reason: `overflow`, `too_big`, `rejected`, `expired`, `corrupt`, `hook`, `panic`, and `shutdown`
-    /// for what was left at, or came after, a shutdown.
+    /// Lost, by named reason: `overflow` (no room in memory and on disk), `too_big`, `rejected`, `expired` (a week in the
+    /// spool), `corrupt` (the spool was damaged), `hook`, `panic`, and `shutdown` for what was left at a shutdown and
+    /// could not be spooled, or came after it.
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -44,12 +50,39 @@ pub struct Stats {
     pub report: Report,
     /// Bytes queued in memory.
     pub queued_bytes: u64,
-    /// Where events go: the server's host or the store's path.
+    /// Events in this process's part of the spool; they are pending.
+    pub spooled: u64,
+    /// Bytes of it.
+    pub spooled_bytes: u64,
+    /// Events of `captured` that were found in the spool of processes that ended.
+    pub recovered: u64,
+    /// Where events go: the server's host or the store's path; the first, if there are several.
     pub sink: String,
+    /// How each sink does; empty until the first event.
+    pub sinks: Vec<SinkStats>,
     /// The last trouble, in a sentence.
     pub last_error: Option<String>,
+    /// When the first sink last took something.
+    pub last_success: Option<SystemTime>,
     /// Notes on what was observed, by named reason (`unknown_format`, `bad_properties`, ...).
     pub notes: BTreeMap<&'static str, u64>,
+}
+
+/// How one sink does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SinkStats {
+    /// The server's host, the store's path, or the name that it was added with.
+    pub name: String,
+    /// Events that it took.
+    pub delivered: u64,
+    /// Events on the way to it.
+    pub pending: u64,
+    /// Events that it did not get, by named reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Its last trouble, in a sentence.
+    pub last_error: Option<String>,
+    /// When it last took something.
+    pub last_success: Option<SystemTime>,
 }
 
 /// What the worker does with an input before delivery: decoding, pricing, encoding. Runs on the worker's thread.
@@ -70,6 +103,8 @@ pub(crate) trait Stage: Send + 'static {
 
 /// How long the last handle's `Drop` may block.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
+/// How much longer a shutdown may take to write to the spool what could not be sent.
+const SAVING: Duration = Duration::from_millis(500);
 
 /// A client's delivery in one process. The worker thread starts at the first [`Delivery::offer`].
 pub(crate) struct Delivery<S: Stage> {
@@ -79,16 +114,16 @@ pub(crate) struct Delivery<S: Stage> {
 
 impl<S: Stage> Delivery<S> {
     pub(crate) fn new(config: Arc<Config>, stage: S) -> Self {
-        Self::build(config, stage, None)
+        Self::build(config, stage, Vec::new())
     }
 
     #[cfg(test)]
-    pub(crate) fn with_sink(config: Arc<Config>, stage: S, sink: impl Sink + 'static) -> Self {
-        Self::build(config, stage, Some(Box::new(sink)))
+    pub(crate) fn with_sink(config: Arc<Config>, stage: S, sink: impl Carrier + 'static) -> Self {
+        Self::build(config, stage, vec![Box::new(sink)])
     }
 
-    fn build(config: Arc<Config>, stage: S, sink: Option<Box<dyn Sink>>) -> Self {
-        Self { shared: Arc::new(Shared::new(config, stage, sink)), pid: std::process::id() }
+    fn build(config: Arc<Config>, stage: S, sinks: Vec<Box<dyn Carrier>>) -> Self {
+        Self { shared: Arc::new(Shared::new(config, stage, sinks)), pid: std::process::id() }
     }
 
     /// Hands over an input of a size in bytes. Never blocks on anything slow; false when it was refused and counted.
@@ -144,12 +179,12 @@ impl<S: Stage> Delivery<S> {
             && self.shared.state().processed >= offered
     }
 
-    /// Sends everything there is, at most this long.
+    /// Sends everything there is, at most this long; also what processes that ended left in the spool.
     pub(crate) fn flush(&self, timeout: Duration) -> Report {
         let deadline = deadline(timeout);
         let done = Arc::new(AtomicBool::new(false));
         let mut state = self.shared.state();
-        if state.life == Life::Unborn && !state.inputs.is_empty() {
+        if state.life == Life::Unborn && (!state.inputs.is_empty() || has_heritage(&self.shared.config)) {
             drop(state);
             self.start();
             state = self.shared.state();
@@ -177,12 +212,15 @@ impl<S: Stage> Delivery<S> {
                 state.flushes.push(Flush { offered, deadline: until, done });
                 drop(state);
                 self.shared.wake.notify_one();
-                self.shared.wait(until, |state| state.life != Life::Running);
+                // Who is about to write down what is left is given the time for it.
+                if !self.shared.wait(until, |state| state.life != Life::Running) {
+                    self.shared.wait(until + SAVING, |state| state.life != Life::Running || !state.saving);
+                }
                 state = self.shared.state();
             }
             Life::Unborn => {
                 state.life = Life::Ended;
-                state.books.give_up_all("shutdown");
+                state.books.give_up_all("shutdown", 0);
                 let inputs = std::mem::take(&mut state.inputs);
                 drop(state);
                 drop(inputs);
@@ -198,8 +236,13 @@ impl<S: Stage> Delivery<S> {
         Stats {
             report: state.books.report(),
             queued_bytes: state.books.bytes as u64,
+            spooled: state.spooled.1 as u64,
+            spooled_bytes: state.spooled.0,
+            recovered: state.books.recovered(),
             sink: sink::place(&self.shared.config),
+            sinks: state.sinks.clone(),
             last_error: state.last_error.clone(),
+            last_success: state.sinks.first().and_then(|sink| sink.last_success),
             notes: BTreeMap::new(),
         }
     }
@@ -212,6 +255,11 @@ impl<S: Stage> Drop for Delivery<S> {
             self.shutdown(DROP_DEADLINE);
         }
     }
+}
+
+/// Whether processes that ended may have left something to be sent.
+pub(crate) fn has_heritage(config: &Config) -> bool {
+    sink::destination(config).is_some_and(|destination| keeper::may_find(config, &destination))
 }
 
 /// A far future instead of an overflow.

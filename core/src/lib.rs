@@ -31,12 +31,13 @@ pub mod middleware;
 pub use client::Client;
 pub use config::{Config, Language, Options};
 pub use context::{Scope, ScopeKind, ScopeOptions};
-pub use deliver::{Report, Stats};
+pub use deliver::{Report, SinkStats, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::{Chunk, End, Exchange};
 pub use observation::Observation;
 #[cfg(feature = "store")]
 pub use sink::store::read as store;
+pub use sink::{MadeSink, Outcome, Sink};
 
 /// The README's Rust example is compiled.
 #[cfg(all(doctest, feature = "middleware"))]

@@ -1,17 +1,21 @@
 //! Where events end up.
 //!
-//! A sink takes a batch and says what became of it; it decides nothing. What an [`Outcome`] means for the events (try
-//! again, split, give up) is decided in `deliver`, alike for every sink.
+//! A [`Sink`] takes a batch and says what became of it; it decides nothing. What an [`Outcome`] means for the events (try
+//! again, split, give up) is decided in `deliver`, alike for every sink. PostHog and the local store are built in;
+//! others are added with [`Options::add_sink`](crate::Options::add_sink). Each sink makes its own progress: one that is
+//! away holds up none of the others.
 
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod posthog;
 #[cfg(feature = "store")]
 pub(crate) mod store;
+mod threaded;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -24,7 +28,7 @@ pub(crate) enum Route {
     Ai,
     /// PostHog's route for everything.
     Batch,
-    /// A place on this machine.
+    /// A place on this machine, or a sink of the application's: it knows its own limits.
     Local,
 }
 
@@ -48,9 +52,9 @@ impl Route {
     }
 }
 
-/// What became of a batch. Texts are for people; they name no key.
+/// What became of a batch: all of it or none. Texts are for people; they name no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The events are the sink's now.
     Accepted,
     /// At least one event is of a kind that the sink does not take, and so it took none.
@@ -61,10 +65,61 @@ pub(crate) enum Outcome {
     NoRoute(String),
     /// The sink does not know us.
     Denied(String),
-    /// It did not work this time; never sooner than `after`.
-    Later { after: Option<Duration>, why: String },
-    /// It cannot work before something else changes: ask again then.
-    Closed { again: Duration, why: String },
+    /// It did not work this time: the same events come again.
+    Later {
+        /// No sooner than this.
+        after: Option<Duration>,
+        /// What went wrong.
+        why: String,
+    },
+    /// It cannot work before something else changes.
+    Closed {
+        /// Ask again after this.
+        again: Duration,
+        /// What has to change.
+        why: String,
+    },
+}
+
+/// A place for events, for others to add.
+///
+/// It lives on a thread of its own, is made there by the function that [`Options::add_sink`](crate::Options::add_sink)
+/// got, and anew in a forked child. Its events are kept in memory until it has them, not in the spool.
+///
+/// ```
+/// use std::time::Duration;
+/// use llmtrail::{Outcome, Sink, event::WireEvent};
+///
+/// struct Lines(std::fs::File);
+///
+/// impl Sink for Lines {
+///     fn send(&mut self, batch: &[WireEvent], _deadline: Duration) -> Outcome {
+///         use std::io::Write as _;
+///         let lines: Vec<u8> = batch.iter().flat_map(|event| [&event.json[..], b"\n"].concat()).collect();
+///         match self.0.write_all(&lines) {
+///             Ok(()) => Outcome::Accepted,
+///             Err(error) => Outcome::Later { after: None, why: error.to_string() },
+///         }
+///     }
+/// }
+/// ```
+pub trait Sink {
+    /// Takes a batch, all of it or nothing. May block, for no longer than `deadline`; what takes longer counts as failed
+    /// and comes again, so events are to be told apart by their `uuid`.
+    fn send(&mut self, batch: &[WireEvent], deadline: Duration) -> Outcome;
+}
+
+/// A sink to be made, on the thread that it will live on.
+#[derive(Clone)]
+pub struct MadeSink {
+    pub(crate) name: String,
+    pub(crate) make: Arc<dyn Fn() -> Box<dyn Sink> + Send + Sync>,
+}
+
+impl std::fmt::Debug for MadeSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("MadeSink").field(&self.name).finish()
+    }
 }
 
 /// A batch on its way. Dropping it gives up on the answer, not on the events.
@@ -81,8 +136,21 @@ impl Sending {
     }
 }
 
-/// A place for events. Lives on the worker's thread and is made there.
-pub(crate) trait Sink: Send {
+/// A sink as the worker sees it: it answers later and has several ways. Lives on the worker's thread and is made there.
+pub(crate) trait Carrier: Send {
+    /// Where the events go, for people.
+    fn place(&self) -> String;
+
+    /// What tells this destination from every other one on disk; `None`: its events are not kept there.
+    fn destination(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether it is the local store.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// The ways that events of a lane can take, best first; never empty.
     fn routes(&self, lane: Lane) -> &'static [Route];
 
@@ -90,22 +158,36 @@ pub(crate) trait Sink: Send {
     fn send(&mut self, events: &[WireEvent], route: Route, deadline: Duration) -> Sending;
 }
 
-/// The sink that a configuration asks for. Opens nothing yet.
-pub(crate) fn of(config: &Config) -> Box<dyn Sink> {
+/// The sinks that a configuration asks for, the most important one first; never none. Opens nothing yet.
+pub(crate) fn of(config: &Config) -> Vec<Box<dyn Carrier>> {
+    let mut all: Vec<Box<dyn Carrier>> = Vec::new();
     if let Some(key) = &config.api_key {
-        return Box::new(posthog::PostHog::new(&config.host, key.clone(), config.gzip));
+        all.push(Box::new(posthog::PostHog::new(&config.host, key.clone(), config.gzip)));
     }
-    Box::new(Local {
-        dir: config.dir.clone(),
-        open: None,
-        #[cfg(feature = "store")]
-        keep: Keep::new(config),
-    })
+    all.extend(config.sinks.iter().map(|made| Box::new(threaded::Threaded::new(made.clone())) as _));
+    if config.local || all.is_empty() {
+        all.push(Box::new(Local {
+            dir: config.dir.clone(),
+            open: None,
+            #[cfg(feature = "store")]
+            keep: Keep::new(config),
+        }));
+    }
+    all
 }
 
-/// Where events go, for people: the host or the store's folder.
+/// Where events go, for people: the first sink's place.
 pub(crate) fn place(config: &Config) -> String {
-    if config.api_key.is_some() { config.host.clone() } else { config.dir.display().to_string() }
+    match (&config.api_key, config.sinks.first()) {
+        (Some(_), _) => config.host.clone(),
+        (None, Some(made)) => made.name.clone(),
+        (None, None) => config.dir.display().to_string(),
+    }
+}
+
+/// The destination of what a configuration keeps in the spool.
+pub(crate) fn destination(config: &Config) -> Option<String> {
+    config.api_key.as_ref().map(|key| posthog::destination(&config.host, key))
 }
 
 /// The local store, opened at the first batch and again after trouble.
@@ -174,7 +256,15 @@ impl Local {
     }
 }
 
-impl Sink for Local {
+impl Carrier for Local {
+    fn place(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn routes(&self, _lane: Lane) -> &'static [Route] {
         &[Route::Local]
     }

@@ -40,6 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut answer = report(&stats.report);
                 answer["last_error"] = json!(stats.last_error);
                 answer["queued_bytes"] = json!(stats.queued_bytes);
+                answer["spooled"] = json!(stats.spooled);
+                answer["recovered"] = json!(stats.recovered);
                 answer
             }
             ("drop", _) => {

@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use llmtrail_tests::loopback::Server;
@@ -12,11 +14,42 @@ use serde_json::{Value, json};
 
 const KEY: &str = "phc_a_key_that_nobody_may_see";
 
+/// A folder of its own, gone when the test is.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("llmtrail-faults-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// The segments in the spool.
+    fn segments(&self) -> usize {
+        fn below(dir: &Path) -> usize {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+            let is_one = |path: &Path| path.extension().is_some_and(|kind| kind == "seg" || kind == "open");
+            entries.map(|path| if path.is_dir() { below(&path) } else { usize::from(is_one(&path)) }).sum()
+        }
+        below(&self.0)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A process that captures, and our side of the talk with it.
 struct Capturer {
     process: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
+    /// Its data directory, unless the test has one.
+    _folder: Folder,
 }
 
 impl Capturer {
@@ -25,14 +58,29 @@ impl Capturer {
     }
 
     fn start_with(host: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let folder = Folder::new();
         let mut command = Command::new(env!("CARGO_BIN_EXE_capturer"));
+        command.env("LLMTRAIL_DIR", &folder.0);
         command.env_remove("http_proxy").env_remove("HTTP_PROXY").env("POSTHOG_API_KEY", KEY).env("POSTHOG_HOST", host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
         let mut process = command.spawn().unwrap();
         let to = process.stdin.take().unwrap();
         let from = BufReader::new(process.stdout.take().unwrap());
-        Self { process, to, from }
+        Self { process, to, from, _folder: folder }
+    }
+
+    /// One that keeps its data where others do.
+    fn start_in(host: &str, folder: &Folder, spool: &str) -> Self {
+        Self::start_with(host, |command| {
+            command.env("LLMTRAIL_DIR", &folder.0).env("LLMTRAIL_SPOOL", spool);
+        })
+    }
+
+    /// Ends it as the system's killer does.
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     fn tell(&mut self, command: &str) {
@@ -185,7 +233,7 @@ fn a_refused_key() {
     assert!(answer["took_ms"].as_u64() < Some(5000), "{answer}");
     process.ask("flush 20000");
     assert_eq!(server.requests().len(), 1);
-    assert_report(&process.ask("shutdown 2000"), 0, 0, &json!({"shutdown": 50}));
+    assert_report(&process.ask("shutdown 2000"), 0, 50, &json!({}));
     let errors = process.end();
     assert!(errors.contains(&format!("{} refuses events with the key phc_a_...", server.url())), "{errors}");
 }
@@ -251,21 +299,93 @@ fn a_server_that_never_answers_holds_nobody_up() {
 }
 
 #[test]
-fn nobody_there() {
+fn nobody_there_and_then_somebody() {
     let port = Server::start().unwrap().address().port();
-    let mut process = Capturer::start(&format!("http://127.0.0.1:{port}"));
+    let (host, folder) = (format!("http://127.0.0.1:{port}"), Folder::new());
+    let mut process = Capturer::start_in(&host, &folder, "overflow");
     process.ask("capture 50");
     let answer = process.ask("shutdown 1000");
-    assert_report(&answer, 0, 0, &json!({"shutdown": 50}));
+    assert_report(&answer, 0, 50, &json!({}));
     assert!(answer["took_ms"].as_u64() < Some(3000), "{answer}");
+    process.end();
+    assert_eq!(folder.segments(), 1);
+
+    let server = Server::start_with(port, llmtrail_tests::corpus::folder()).unwrap();
+    let mut process = Capturer::start_in(&host, &folder, "overflow");
+    // Nothing has to be captured for that.
+    assert_report(&process.ask("flush 20000"), 50, 0, &json!({}));
+    assert_eq!((arrived(&server), server.events().len(), folder.segments()), (50, 50, 0));
+    process.end();
+}
+
+#[test]
+fn nobody_there_and_no_spool() {
+    let port = Server::start().unwrap().address().port();
+    let (host, folder) = (format!("http://127.0.0.1:{port}"), Folder::new());
+    let mut process = Capturer::start_in(&host, &folder, "off");
+    process.ask("capture 50");
+    assert_report(&process.ask("shutdown 1000"), 0, 0, &json!({"shutdown": 50}));
     let errors = process.end();
     assert!(errors.contains("50 events were not delivered before the end"), "{errors}");
 }
 
 #[test]
+fn killed_before_the_first_flush() {
+    let (server, folder) = (Server::start().unwrap(), Folder::new());
+    for round in 1..=5 {
+        let mut process = Capturer::start_in(&server.url(), &folder, "always");
+        process.ask("capture 50");
+        // What is promised: what was captured fifty milliseconds ago is on disk.
+        std::thread::sleep(Duration::from_millis(50));
+        process.kill();
+        let mut next = Capturer::start_in(&server.url(), &folder, "always");
+        assert_report(&next.ask("flush 20000"), 50, 0, &json!({}));
+        assert_eq!((arrived(&server), server.events().len(), folder.segments()), (50 * round, 50 * round, 0));
+        next.end();
+    }
+}
+
+#[test]
+fn an_exit_on_the_spot() {
+    let (server, folder) = (Server::start().unwrap(), Folder::new());
+    let mut process = Capturer::start_in(&server.url(), &folder, "always");
+    process.ask("capture 250");
+    std::thread::sleep(Duration::from_millis(50));
+    process.tell("exit");
+    process.end();
+    let mut next = Capturer::start_in(&server.url(), &folder, "always");
+    // What the first one had sent already is not sent again.
+    let answer = next.ask("flush 20000");
+    assert_eq!((&answer["pending"], &answer["dropped"]), (&json!(0), &json!({})), "{answer}");
+    assert_eq!((arrived(&server), server.events().len()), (250, 250));
+    next.end();
+}
+
+#[test]
+fn two_processes_in_one_folder() {
+    let (server, folder) = (server_with(&json!({"status": 503, "times": 6})), Folder::new());
+    let mut both = [0, 1].map(|_| Capturer::start_in(&server.url(), &folder, "always"));
+    for _ in 0..10 {
+        for process in &mut both {
+            process.ask("capture 20");
+        }
+    }
+    let [mut first, mut second] = both;
+    assert_report(&first.ask("shutdown 20000"), 200, 0, &json!({}));
+    // Whatever the first one could not send the second one may have taken over.
+    let answer = second.ask("flush 20000");
+    assert_eq!(answer["pending"], 0, "{answer}");
+    assert_eq!((arrived(&server), server.events().len()), (400, 400));
+    second.end();
+    first.end();
+}
+
+#[test]
 fn more_than_fits_in_memory() {
     let server = server_with(&json!({"delay_ms": 60_000}));
-    let mut process = Capturer::start(&server.url());
+    let mut process = Capturer::start_with(&server.url(), |command| {
+        command.env("LLMTRAIL_SPOOL", "off");
+    });
     let text = "x".repeat(50_000);
     process.ask(&format!("capture 3000 {text}"));
     let answer = process.ask("stats");
@@ -273,6 +393,24 @@ fn more_than_fits_in_memory() {
     assert!(answer["dropped"]["overflow"].as_u64() > Some(1000), "{answer}");
     let errors = process.end();
     assert_eq!(errors.matches("max_memory").count(), 1, "{errors}");
+}
+
+#[test]
+fn more_than_fits_in_memory_with_a_spool() {
+    let server = server_with(&json!({"delay_ms": 60_000, "times": 1}));
+    let mut process = Capturer::start(&server.url());
+    let text = "x".repeat(50_000);
+    for _ in 0..30 {
+        process.ask(&format!("capture 100 {text}"));
+        let answer = process.ask("stats");
+        assert!(answer["queued_bytes"].as_u64() <= Some(64 << 20), "{answer}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let answer = process.ask("stats");
+    assert!(answer["spooled"].as_u64() > Some(1000), "{answer}");
+    assert_report(&process.ask("flush 60000"), 3000, 0, &json!({}));
+    assert_eq!(arrived(&server), 3000);
+    process.end();
 }
 
 #[test]
@@ -293,7 +431,9 @@ fn a_proxy_from_the_environment_is_used() {
 fn a_closed_stderr_is_nobodys_trouble() {
     let server = Server::start().unwrap();
     let script = format!("exec '{}' 2>&-", env!("CARGO_BIN_EXE_capturer"));
+    let folder = Folder::new();
     let mut command = Command::new("sh");
+    command.env("LLMTRAIL_DIR", &folder.0);
     command.args(["-c", &script]).env("POSTHOG_API_KEY", KEY).env("POSTHOG_HOST", server.url());
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     process.stdin.take().unwrap().write_all(b"capture 5\nshutdown 20000\n").unwrap();

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         prices: str | os.PathLike[str] | None
         prices_update: bool | None
         hosts: Mapping[str, str] | None
+        local: bool | None
 
 else:
 

@@ -9,6 +9,7 @@ __all__ = [
     "Observation",
     "Report",
     "Scope",
+    "SinkStats",
     "Stats",
     "__version__",
     "cli",
@@ -51,13 +52,46 @@ class Stats:
     @property
     def dropped(self) -> dict[str, int]: ...
     @property
-    def queued_bytes(self) -> int: ...
+    def queued_bytes(self) -> int:
+        """Bytes queued in memory."""
     @property
-    def sink(self) -> str: ...
+    def spooled(self) -> int:
+        """Events in this process's part of the spool; they are pending."""
+    @property
+    def spooled_bytes(self) -> int: ...
+    @property
+    def recovered(self) -> int:
+        """Events of `captured` that were found in the spool of processes that ended."""
+    @property
+    def sink(self) -> str:
+        """Where events go; the first place, if there are several."""
+    @property
+    def sinks(self) -> list[SinkStats]:
+        """How each sink does; empty until the first event."""
     @property
     def last_error(self) -> str | None: ...
     @property
+    def last_success(self) -> float | None:
+        """When the first sink last took something, in seconds since 1970."""
+    @property
     def notes(self) -> dict[str, int]: ...
+
+@final
+class SinkStats:
+    """How one sink does."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def delivered(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def dropped(self) -> dict[str, int]: ...
+    @property
+    def last_error(self) -> str | None: ...
+    @property
+    def last_success(self) -> float | None: ...
 
 @final
 class Scope:

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::retry;
+use super::shelf::Kept;
 use super::shorten::shorten;
+use super::tally::Ticket;
 use crate::event::WireEvent;
 use crate::sink::{Outcome, Route};
 
@@ -30,17 +32,24 @@ pub(crate) struct Policy {
 }
 
 /// An event on its way.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Item {
-    event: WireEvent,
+    pub(crate) event: WireEvent,
     /// Which flush waits for it: see [`Lane::owes`].
     epoch: u64,
     since: Duration,
     shortened: bool,
+    /// Where it is on disk, if it is.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) ticket: Ticket,
 }
 
 impl Item {
-    fn cost(&self) -> usize {
+    pub(crate) fn new(event: WireEvent, epoch: u64, now: Duration, kept: Option<Kept>, ticket: Ticket) -> Self {
+        Self { event, epoch, since: now, shortened: false, kept, ticket }
+    }
+
+    pub(crate) fn cost(&self) -> usize {
         cost(&self.event)
     }
 }
@@ -82,8 +91,8 @@ struct Trial {
 /// What an answer did to the events, and what people should know.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
-    pub(crate) delivered: usize,
-    pub(crate) dropped: Vec<(&'static str, WireEvent)>,
+    pub(crate) delivered: Vec<Item>,
+    pub(crate) dropped: Vec<(&'static str, Item)>,
     /// Memory that is free now.
     pub(crate) freed: usize,
     /// What went wrong, and for how long the lane rests, if it does.
@@ -142,6 +151,8 @@ pub(crate) struct Lane {
     epochs: BTreeMap<u64, usize>,
     /// Memory that was freed since the last answer.
     freed: usize,
+    /// Events that are in memory alone.
+    unkept: usize,
 }
 
 impl Lane {
@@ -164,15 +175,86 @@ impl Lane {
             first_route_at: Duration::ZERO,
             epochs: BTreeMap::new(),
             freed: 0,
+            unkept: 0,
         }
     }
 
     /// Puts an event at the end.
-    pub(crate) fn push(&mut self, event: WireEvent, epoch: u64, now: Duration) {
-        *self.epochs.entry(epoch).or_default() += 1;
-        let item = Item { event, epoch, since: now, shortened: false };
+    pub(crate) fn push(&mut self, item: Item) {
+        *self.epochs.entry(item.epoch).or_default() += 1;
         self.queue_bytes += item.cost();
+        self.unkept += usize::from(item.kept.is_none());
         self.queue.push_back(item);
+    }
+
+    /// Whether the sink takes nothing at the moment, and not for want of a moment's patience.
+    pub(crate) fn rests(&self) -> bool {
+        matches!(self.gate, Gate::Parked(..))
+    }
+
+    /// Whether nothing is here, under way or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.epochs.is_empty()
+    }
+
+    /// Memory that what waits in line takes.
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    /// The events that are in memory alone and not under way. Whoever puts some of them on disk says so to
+    /// [`kept`](Self::kept).
+    pub(crate) fn unkept(&mut self) -> Vec<&mut Item> {
+        if self.unkept == 0 {
+            return Vec::new();
+        }
+        let suspects = self.trial.iter_mut().flat_map(|trial| trial.suspects.iter_mut());
+        let all = self.pieces.iter_mut().flatten().chain(suspects).chain(self.queue.iter_mut());
+        all.filter(|item| item.kept.is_none()).collect()
+    }
+
+    /// Of the oldest events in line, so many bytes, those that are in memory alone.
+    pub(crate) fn oldest_unkept(&mut self, bytes: usize) -> Vec<&mut Item> {
+        let mut sum = 0;
+        let oldest = self.queue.iter_mut().skip(1).take_while(|item| {
+            let before = sum;
+            sum += item.cost();
+            before < bytes
+        });
+        oldest.filter(|item| item.kept.is_none()).collect()
+    }
+
+    /// Looks whether what was put on disk is still there.
+    pub(crate) fn recheck(&mut self, holds: impl Fn(Kept) -> bool) {
+        let suspects = self.trial.iter_mut().flat_map(|trial| trial.suspects.iter_mut());
+        for item in self.pieces.iter_mut().flatten().chain(suspects).chain(self.queue.iter_mut()) {
+            if item.kept.is_some_and(|kept| !holds(kept)) {
+                item.kept = None;
+                self.unkept += 1;
+            }
+        }
+    }
+
+    /// So many events are on disk now.
+    pub(crate) fn kept(&mut self, events: usize) {
+        self.unkept -= events;
+    }
+
+    /// Takes out the oldest events in line that are on disk, so many bytes. The first one stays: a lane that has
+    /// anything has something to try with.
+    pub(crate) fn part_with(&mut self, bytes: usize) -> Vec<Item> {
+        let Some(first) = self.queue.pop_front() else { return Vec::new() };
+        let (mut out, mut sum) = (Vec::new(), 0);
+        while sum < bytes
+            && self.queue.front().is_some_and(|item| item.kept.is_some())
+            && let Some(item) = self.queue.pop_front()
+        {
+            sum += self.forget(&item);
+            out.push(item);
+        }
+        self.queue_bytes -= sum;
+        self.queue.push_front(first);
+        out
     }
 
     /// Whether anything of this epoch or an older one is still here.
@@ -264,10 +346,19 @@ impl Lane {
             }
             return Some(piece);
         }
-        let fits = fitting(self.queue.iter(), bytes, most).min(self.queue.len());
+        let fits = self.whole_segments(fitting(self.queue.iter(), bytes, most).min(self.queue.len()));
         let piece: Vec<Item> = self.queue.drain(..fits).collect();
         self.queue_bytes -= piece.iter().map(Item::cost).sum::<usize>();
         (!piece.is_empty()).then_some(piece)
+    }
+
+    /// At most so many events of the queue, without the beginning of a segment whose end does not fit: what is
+    /// acknowledged together is removed from the disk together, and nothing of it is sent again after a crash.
+    fn whole_segments(&self, most: usize) -> usize {
+        let segment = |at: usize| self.queue.get(at).and_then(|item| item.kept).map(|kept| kept.segment);
+        let Some(cut) = segment(most) else { return most };
+        let whole = (0..most).rev().take_while(|at| segment(*at) == Some(cut)).last().unwrap_or(most);
+        if whole == 0 { most } else { whole }
     }
 
     /// Gives up on the answer to the batch under way; its events stay.
@@ -279,13 +370,13 @@ impl Lane {
     }
 
     /// Takes everything out; says of each event whether it is one that the sink rejected.
-    pub(crate) fn drain(&mut self) -> Vec<(WireEvent, bool)> {
+    pub(crate) fn drain(&mut self) -> Vec<(Item, bool)> {
         self.abandon();
         let suspects = self.trial.take().map(|trial| trial.suspects).unwrap_or_default();
         let others = std::mem::take(&mut self.pieces).into_iter().flatten().chain(self.queue.drain(..));
-        let all = others.map(|item| (item.event, false)).chain(suspects.into_iter().map(|item| (item.event, true)));
+        let all = others.map(|item| (item, false)).chain(suspects.into_iter().map(|item| (item, true)));
         let all = all.collect();
-        self.queue_bytes = 0;
+        (self.queue_bytes, self.unkept) = (0, 0);
         self.epochs.clear();
         all
     }
@@ -360,10 +451,10 @@ impl Lane {
             // The sink is well now: each suspect gets its one fair trial.
             self.pieces.extend(trial.suspects.drain(..).map(|suspect| vec![suspect]));
         }
-        settled.delivered = batch.len();
-        for item in batch {
-            settled.freed += self.forget(&item);
+        for item in &batch {
+            settled.freed += self.forget(item);
         }
+        settled.delivered = batch;
     }
 
     /// Halves the batch until the poison stands alone. A sink that rejects everything looks the same at first: the
@@ -391,7 +482,7 @@ impl Lane {
         if trial.accepted && probing.is_none() {
             for item in batch {
                 settled.freed += self.forget(&item);
-                settled.dropped.push(("rejected", item.event));
+                settled.dropped.push(("rejected", item));
             }
             settled.trouble = Some(Trouble { kind: Kind::Poison, why });
             return;
@@ -436,7 +527,7 @@ impl Lane {
                 settled.trouble = Some(Trouble { kind: Kind::Retry, why: why.clone() });
             } else {
                 settled.freed += self.forget(&item);
-                settled.dropped.push(("too_big", item.event));
+                settled.dropped.push(("too_big", item));
                 settled.trouble = Some(Trouble { kind: Kind::TooBig, why: why.clone() });
             }
         }
@@ -464,8 +555,9 @@ impl Lane {
         }
     }
 
-    /// Takes an event that is settled off the books; says what memory that frees.
+    /// Takes an event that leaves off the books; says what memory that frees.
     fn forget(&mut self, item: &Item) -> usize {
+        self.unkept -= usize::from(item.kept.is_none());
         if let Some(count) = self.epochs.get_mut(&item.epoch) {
             *count -= 1;
             if *count == 0 {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Report, Stage, lane};
+use super::tally::End;
+use super::{Report, SinkStats, Stage, lane};
 use crate::config::Config;
 use crate::event::WireEvent;
-use crate::sink::Sink;
+use crate::sink::Carrier;
 
 /// Memory that an input takes beside its size.
 const OVERHEAD: usize = 64;
@@ -32,7 +33,7 @@ pub(crate) struct State<S: Stage> {
     /// The worker had work a moment ago and looks again by itself.
     pub(crate) napping: bool,
     /// What the worker's thread takes with it when it starts.
-    pub(crate) luggage: Option<(S, Option<Box<dyn Sink>>)>,
+    pub(crate) luggage: Option<(S, Vec<Box<dyn Carrier>>)>,
     /// When a thread that could not be started may be tried again.
     pub(crate) start_after: Option<Instant>,
     /// Inputs that were taken in, and how many of them went through the stage.
@@ -41,7 +42,13 @@ pub(crate) struct State<S: Stage> {
     pub(crate) flushes: Vec<Flush>,
     /// Set by a shutdown: nothing more is taken in, and the worker ends by then.
     pub(crate) closing: Option<Instant>,
+    /// The worker writes down what is left, and is to be waited for a moment longer.
+    pub(crate) saving: bool,
     pub(crate) last_error: Option<String>,
+    /// Each sink's own account; empty until the worker has begun.
+    pub(crate) sinks: Vec<SinkStats>,
+    /// Bytes and events on disk.
+    pub(crate) spooled: (u64, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,19 +67,22 @@ pub(crate) struct Flush {
 }
 
 impl<S: Stage> Shared<S> {
-    pub(crate) fn new(config: Arc<Config>, stage: S, sink: Option<Box<dyn Sink>>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, stage: S, sinks: Vec<Box<dyn Carrier>>) -> Self {
         let state = State {
             inputs: VecDeque::new(),
             books: Books::default(),
             life: Life::Unborn,
             napping: false,
-            luggage: Some((stage, sink)),
+            luggage: Some((stage, sinks)),
             start_after: None,
             offered: 0,
             processed: 0,
             flushes: Vec::new(),
             closing: None,
+            saving: false,
             last_error: None,
+            sinks: Vec::new(),
+            spooled: (0, 0),
         };
         Self { config, state: Mutex::new(state), changed: Condvar::new(), wake: Notify::new() }
     }
@@ -131,8 +141,10 @@ pub(crate) struct Books {
     inputs: u64,
     /// Held back by the stage.
     held: u64,
-    /// In the lanes.
+    /// In the lanes, or on disk for them.
     laned: u64,
+    /// Found on disk, left by other processes; captured events too.
+    recovered: u64,
     /// Memory: inputs, what the stage holds back (as large as the inputs that it came from), lanes, encoded batches.
     pub(crate) bytes: usize,
     held_bytes: usize,
@@ -231,14 +243,29 @@ impl Books {
         }
     }
 
-    /// Events left the lanes for the sink.
-    pub(crate) fn deliver(&mut self, count: u64) {
-        self.laned -= count;
-        self.delivered += count;
+    /// An event left the lanes.
+    pub(crate) fn settle(&mut self, end: End) {
+        self.laned -= 1;
+        match end {
+            End::Delivered => self.delivered += 1,
+            End::Dropped(reason) => self.drop_unseen(reason, 1),
+        }
+    }
+
+    /// Events that another process captured are in the lanes now.
+    pub(crate) fn recover(&mut self, count: u64) {
+        self.captured += count;
+        self.recovered += count;
+        self.laned += count;
+    }
+
+    /// So many events were found on disk.
+    pub(crate) fn recovered(&self) -> u64 {
+        self.recovered
     }
 
     /// Events left the lanes for nowhere.
-    pub(crate) fn give_up(&mut self, reason: &'static str, count: u64) {
+    fn give_up(&mut self, reason: &'static str, count: u64) {
         self.laned -= count;
         self.drop_unseen(reason, count);
     }
@@ -252,10 +279,11 @@ impl Books {
         }
     }
 
-    /// Everything is given up: the worker is gone.
-    pub(crate) fn give_up_all(&mut self, reason: &'static str) {
-        if self.laned > 0 {
-            self.give_up(reason, self.laned);
+    /// Everything is given up but for so many events that are on disk: the worker is gone.
+    pub(crate) fn give_up_all(&mut self, reason: &'static str, on_disk: u64) {
+        let lost = self.laned.saturating_sub(on_disk);
+        if lost > 0 {
+            self.give_up(reason, lost);
         }
         self.give_up_rest(reason);
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{Secret, SpoolMode};
 use crate::event::Lane;
 use crate::sink::Outcome;
 use crate::sink::memory::Memory;
@@ -78,7 +78,12 @@ fn emit(count: usize) -> Do {
 }
 
 fn config(change: impl FnOnce(&mut Config)) -> Arc<Config> {
-    let mut config = Config { api_key: Some(Secret::from("phc_secret".to_owned())), ..Config::default() };
+    let mut config = Config {
+        api_key: Some(Secret::from("phc_secret".to_owned())),
+        // What these tests are about is memory; the spool has its own.
+        spool: SpoolMode::Off,
+        ..Config::default()
+    };
     change(&mut config);
     Arc::new(config)
 }
@@ -475,3 +480,5 @@ fn nobody_there_is_no_reason_to_hang() {
     assert_report(&report, 0, 0, &[("shutdown", 3)]);
     assert!(delivery.stats().last_error.is_some_and(|error| error.contains("cannot connect")));
 }
+
+mod spool;

@@ -9,20 +9,23 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::Stage;
-use super::lane::{Kind, Lane, Policy, Settled, Trouble};
+use super::keeper::News;
+use super::lane::{Kind, Lane, Settled, Trouble};
 use super::notice::Notices;
+use super::outlet::Outlet;
 use super::queue::{Flush, Life, Shared};
+use super::tally::{End, Ticket};
+use super::{SAVING, SinkStats, Stage};
 use crate::config::Config;
-use crate::event::{self, WireEvent};
-use crate::sink::{self, Outcome, Sending, Sink};
+use crate::event::WireEvent;
+use crate::sink::{self, Carrier, Outcome, Sending};
 
 /// How long inputs are processed before the sockets get a turn.
 const SLICE: Duration = Duration::from_millis(5);
-/// The local store is written sooner than a server is asked: it costs little, and people look at it at once.
-const LOCAL_INTERVAL: Duration = Duration::from_millis(500);
 /// A shutdown's last moments, kept for closing the books before the caller stops waiting.
 const CLOSING: Duration = Duration::from_millis(20);
+/// Bytes a millisecond that surely can be written to the spool in those moments.
+const SAVED_A_MILLI: usize = 256 << 10;
 
 /// The thread's whole life.
 pub(crate) fn live<S: Stage>(shared: &Arc<Shared<S>>) {
@@ -31,9 +34,9 @@ pub(crate) fn live<S: Stage>(shared: &Arc<Shared<S>>) {
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build();
         match runtime {
             Ok(runtime) => {
-                let Some((stage, sink)) = shared.state().luggage.take() else { return true };
-                let sink = sink.unwrap_or_else(|| sink::of(&shared.config));
-                let mut worker = Worker::new(Arc::clone(shared), stage, sink);
+                let Some((stage, sinks)) = shared.state().luggage.take() else { return true };
+                let sinks = if sinks.is_empty() { sink::of(&shared.config) } else { sinks };
+                let mut worker = Worker::new(Arc::clone(shared), stage, sinks);
                 runtime.block_on(worker.run());
                 worker.finish();
                 // A name lookup that hangs has a thread of its own, which is not waited for.
@@ -50,7 +53,9 @@ pub(crate) fn live<S: Stage>(shared: &Arc<Shared<S>>) {
         return;
     }
     let mut state = shared.state();
-    state.books.give_up_all(if lived.is_ok() { "shutdown" } else { "panic" });
+    let on_disk = state.spooled.1 as u64;
+    state.books.give_up_all(if lived.is_ok() { "shutdown" } else { "panic" }, on_disk);
+    state.saving = false;
     state.life = Life::Ended;
     let inputs = std::mem::take(&mut state.inputs);
     state.flushes.drain(..).for_each(|flush| flush.finish());
@@ -65,7 +70,10 @@ enum Topic {
     Panic,
     Overflow,
     Lost,
-    Lane(Kind),
+    Spool,
+    Expired,
+    Corrupt,
+    Lane(usize, Kind),
 }
 
 /// After work the worker looks again after this time before it sleeps until it is woken: calls seldom come alone.
@@ -75,55 +83,27 @@ struct Worker<S: Stage> {
     shared: Arc<Shared<S>>,
     config: Arc<Config>,
     stage: S,
-    sink: Box<dyn Sink>,
-    lanes: [Lane; 2],
-    /// What is under way, by lane.
-    sends: [Option<Sending>; 2],
+    /// The sinks, the most important one first; never none.
+    outlets: Vec<Outlet>,
     /// Events that entered a lane are of this epoch; each flush begins a new one.
     epoch: u64,
     /// Flushes whose events are all in the lanes, with their last epoch.
     flushing: Vec<(Flush, u64)>,
     start: Instant,
     notices: Notices<Topic>,
-    place: String,
     dice: u64,
 }
 
-fn index(lane: event::Lane) -> usize {
-    match lane {
-        event::Lane::Ai => 0,
-        event::Lane::General => 1,
-    }
-}
-
 impl<S: Stage> Worker<S> {
-    fn new(shared: Arc<Shared<S>>, stage: S, sink: Box<dyn Sink>) -> Self {
+    fn new(shared: Arc<Shared<S>>, stage: S, sinks: Vec<Box<dyn Carrier>>) -> Self {
         let config = Arc::clone(&shared.config);
-        let local = config.api_key.is_none();
-        let policy = Policy {
-            flush_at: config.flush_at,
-            flush_interval: if local { config.flush_interval.min(LOCAL_INTERVAL) } else { config.flush_interval },
-            max_retries: config.max_retries,
-        };
-        let lanes = [event::Lane::Ai, event::Lane::General].map(|lane| Lane::new(policy, sink.routes(lane)));
+        let outlets: Vec<Outlet> = sinks.into_iter().map(|sink| Outlet::new(sink, &config)).collect();
+        shared.state().sinks =
+            outlets.iter().map(|outlet| SinkStats { name: outlet.place.clone(), ..SinkStats::default() }).collect();
         let notices = Notices::new(config.debug);
-        let place = sink::place(&config);
         // Seeded by the standard library's own randomness.
         let dice = RandomState::new().build_hasher().finish() | 1;
-        Self {
-            shared,
-            config,
-            stage,
-            sink,
-            lanes,
-            sends: [None, None],
-            epoch: 0,
-            flushing: Vec::new(),
-            start: Instant::now(),
-            notices,
-            place,
-            dice,
-        }
+        Self { shared, config, stage, outlets, epoch: 0, flushing: Vec::new(), start: Instant::now(), notices, dice }
     }
 
     async fn run(&mut self) {
@@ -132,6 +112,7 @@ impl<S: Stage> Worker<S> {
             let (some, more) = self.process_inputs();
             self.tick();
             self.begin_flushes();
+            self.tend();
             self.begin_sends();
             if self.end_flushes() {
                 return;
@@ -139,18 +120,26 @@ impl<S: Stage> Worker<S> {
             self.shared.state().napping = some && !more;
             let answers = self.wait(if more { Some(Duration::ZERO) } else { some.then_some(NAP) }).await;
             self.shared.state().napping = false;
-            for (lane, outcome) in answers {
-                self.settle(lane, outcome);
+            for (outlet, lane, outcome) in answers {
+                self.settle(outlet, lane, outcome);
             }
         }
     }
 
     /// The one line that says where data goes, and what is odd about the environment.
     fn introduce(&self) {
-        super::notice::line(&match &self.config.api_key {
-            Some(key) => format!("events go to {} ({key:?})", self.place),
-            None => format!("events go to the local store {}; see them with 'llmtrail ls'", self.place),
-        });
+        let places: Vec<String> = self
+            .outlets
+            .iter()
+            .map(|outlet| match &self.config.api_key {
+                _ if outlet.carrier.is_local() => {
+                    format!("the local store {}; see them with 'llmtrail ls'", outlet.place)
+                }
+                Some(key) if outlet.carrier.destination().is_some() => format!("{} ({key:?})", outlet.place),
+                _ => outlet.place.clone(),
+            })
+            .collect();
+        super::notice::line(&format!("events go to {}", places.join(" and to ")));
         for warning in &self.config.warnings {
             super::notice::line(warning);
         }
@@ -175,16 +164,19 @@ impl<S: Stage> Worker<S> {
             let stage = &mut self.stage;
             let done = catch_unwind(AssertUnwindSafe(|| stage.process(input, &mut out)));
             let held = self.held();
+            let most = self.most();
             let mut state = self.shared.state();
-            let refused = state.books.processed(size, held, &mut out, done.is_err(), self.config.max_memory);
+            let refused = state.books.processed(size, held, &mut out, done.is_err(), most);
             state.processed += 1;
             next = if Instant::now() < until { state.inputs.pop_front() } else { None };
+            let bytes = state.books.bytes;
             drop(state);
             if done.is_err() {
                 self.notices
                     .warn(Topic::Panic, "an observed call could not be read and is not recorded: a bug of llmtrail's");
             }
             self.enlane(&mut out, refused);
+            self.relieve(bytes);
         }
         if some {
             self.shared.changed.notify_all();
@@ -213,9 +205,10 @@ impl<S: Stage> Worker<S> {
         let stage = &mut self.stage;
         let done = catch_unwind(AssertUnwindSafe(|| how(stage, &mut out)));
         let held = self.held();
+        let most = self.most();
         let mut state = self.shared.state();
         let refused = if done.is_ok() {
-            state.books.emitted(held, &mut out, self.config.max_memory)
+            state.books.emitted(held, &mut out, most)
         } else {
             out.clear();
             state.books.lost_in_stage(held);
@@ -233,9 +226,95 @@ impl<S: Stage> Worker<S> {
         if refused > 0 {
             self.warn_overflow();
         }
+        if out.is_empty() {
+            return;
+        }
         let now = self.now();
+        let mut state = self.shared.state();
+        state.sinks.iter_mut().for_each(|sink| sink.pending += out.len() as u64);
+        drop(state);
+        let sinks = self.outlets.len();
         for event in out.drain(..) {
-            self.lanes[index(event.lane)].push(event, self.epoch, now);
+            for (outlet, ticket) in self.outlets.iter_mut().zip(Ticket::for_each(sinks)) {
+                outlet.enter(event.clone(), self.epoch, now, ticket);
+            }
+        }
+    }
+
+    /// The memory that new events may take. What can be spilled is taken in first and spilled then.
+    fn most(&self) -> usize {
+        let now = self.now();
+        if self.outlets.iter().any(|outlet| outlet.can_spill(now)) { usize::MAX } else { self.config.max_memory }
+    }
+
+    /// Spills the oldest events when memory is short.
+    fn relieve(&mut self, bytes: usize) {
+        let now = self.now();
+        for at in 0..self.outlets.len() {
+            let outlet = &mut self.outlets[at];
+            let spillable = outlet.lanes.iter().map(Lane::queue_bytes).sum();
+            let excess = excess(bytes, spillable, self.config.max_memory);
+            if excess > 0 {
+                let freed = outlet.spill(excess, now);
+                self.shared.state().books.bytes -= freed;
+                self.hear(at);
+            }
+        }
+    }
+
+    /// Sees to what is on disk.
+    fn tend(&mut self) {
+        let now = self.now();
+        for at in 0..self.outlets.len() {
+            if let Some(keeper) = &mut self.outlets[at].keeper {
+                keeper.tend(now);
+                self.hear(at);
+            }
+        }
+    }
+
+    /// Writes into the books, and tells, what became of events on disk.
+    fn hear(&mut self, at: usize) {
+        let Some(keeper) = &mut self.outlets[at].keeper else { return };
+        let News { lost, recovered, unknown, trouble } = keeper.news();
+        let mut state = self.shared.state();
+        state.spooled = keeper.holds();
+        state.books.recover((recovered + unknown.len()) as u64);
+        state.sinks[at].pending += (recovered + unknown.len()) as u64;
+        let unknown = unknown.into_iter().map(|reason| (reason, Ticket::default()));
+        let mut reasons = Vec::new();
+        for (reason, ticket) in lost.into_iter().chain(unknown) {
+            reasons.push(reason);
+            state.sinks[at].pending -= 1;
+            *state.sinks[at].dropped.entry(reason).or_default() += 1;
+            if let Some(end) = ticket.settle(End::Dropped(reason)) {
+                state.books.settle(end);
+            }
+        }
+        if let Some(trouble) = &trouble {
+            let why = format!("the spool in {} cannot be written: {trouble}", self.config.dir.display());
+            state.sinks[at].last_error = Some(why.clone());
+            state.last_error = Some(why);
+        }
+        drop(state);
+        if let Some(trouble) = trouble {
+            let text = format!(
+                "the spool in {} cannot be written ({trouble}): events are kept in memory only, and it is tried again \
+                 each minute",
+                self.config.dir.display()
+            );
+            self.notices.warn(Topic::Spool, &text);
+        }
+        if recovered > 0 {
+            self.notices.debug(|| format!("{recovered} events of processes that ended are sent on"));
+        }
+        for reason in reasons {
+            let (topic, text) = match reason {
+                "expired" => (Topic::Expired, "events that waited in the spool for a week are dropped and counted"),
+                "corrupt" => (Topic::Corrupt, "a part of the spool was damaged; its events are counted and put aside"),
+                _ => (Topic::Overflow, "the spool is full: its oldest events are dropped and counted"),
+            };
+            self.notices.warn(topic, text);
         }
     }
 
@@ -259,41 +338,61 @@ impl<S: Stage> Worker<S> {
         }
         self.give_out(S::drain);
         let now = self.now();
-        for lane in &mut self.lanes {
+        for lane in self.outlets.iter_mut().flat_map(|outlet| &mut outlet.lanes) {
             lane.hurry(now);
         }
         self.flushing.extend(due.into_iter().map(|flush| (flush, self.epoch)));
         self.epoch += 1;
     }
 
-    fn hurried(&self, lane: &Lane) -> bool {
-        self.flushing.iter().any(|(_, epoch)| lane.owes(*epoch))
+    fn hurried(&self, outlet: &Outlet, lane: usize) -> bool {
+        self.flushing.iter().any(|(_, epoch)| outlet.owes(lane, *epoch))
     }
 
     fn begin_sends(&mut self) {
         let now = self.now();
-        for lane in 0..self.lanes.len() {
-            let hurry = self.hurried(&self.lanes[lane]);
-            if self.sends[lane].is_some() {
+        for (at, lane) in self.ways() {
+            if self.outlets[at].sends[lane].is_some() {
                 continue;
             }
-            let Some((route, events)) = self.lanes[lane].take(now, hurry) else { continue };
-            self.notices.debug(|| format!("sending {} events to {} ({route:?})", events.len(), self.place));
-            let (sink, timeout) = (&mut self.sink, self.config.timeout);
-            let sending = catch_unwind(AssertUnwindSafe(|| sink.send(&events, route, timeout)));
+            let room = (self.config.max_memory / 2).saturating_sub(self.shared.state().books.bytes);
+            let hurry = self.hurried(&self.outlets[at], lane);
+            let outlet = &mut self.outlets[at];
+            if outlet.keeper.is_some() {
+                let taken = outlet.arrange(lane, now, room);
+                self.shared.state().books.bytes += taken;
+                self.hear(at);
+            }
+            let outlet = &mut self.outlets[at];
+            let Some((route, events)) = outlet.lanes[lane].take(now, hurry) else { continue };
+            if let Some(keeper) = &mut outlet.keeper {
+                keeper.seal(lane);
+            }
+            let place = &outlet.place;
+            self.notices.debug(|| format!("sending {} events to {place} ({route:?})", events.len()));
+            let (carrier, timeout) = (&mut outlet.carrier, self.config.timeout);
+            let sending = catch_unwind(AssertUnwindSafe(|| carrier.send(&events, route, timeout)));
             let sending = sending.unwrap_or_else(|_| Sending::done(panicked()));
             self.shared.state().books.bytes += sending.bytes;
-            self.sends[lane] = Some(sending);
+            outlet.sends[lane] = Some(sending);
         }
+    }
+
+    /// Every lane of every sink.
+    fn ways(&self) -> impl Iterator<Item = (usize, usize)> + use<S> {
+        (0..self.outlets.len()).flat_map(|outlet| (0..2).map(move |lane| (outlet, lane)))
     }
 
     /// Ends the flushes that are done, in vain or late. True when the worker is to end.
     fn end_flushes(&mut self) -> bool {
         let (now, start) = (self.now(), self.start);
-        let lanes = &self.lanes;
+        let ways: Vec<(usize, usize)> = self.ways().collect();
+        let outlets = &self.outlets;
         let over = |flush: &Flush, epoch: u64| {
             let deadline = flush.deadline.saturating_duration_since(start);
-            now >= deadline || lanes.iter().all(|lane| !lane.owes(epoch) || lane.stuck(now, deadline))
+            let settled =
+                |at: usize, lane: usize| !outlets[at].owes(lane, epoch) || outlets[at].lanes[lane].stuck(now, deadline);
+            now >= deadline || ways.iter().all(|(at, lane)| settled(*at, *lane))
         };
         let ended: Vec<(Flush, u64)> = self.flushing.extract_if(.., |(flush, epoch)| over(flush, *epoch)).collect();
         let mut state = self.shared.state();
@@ -302,8 +401,9 @@ impl<S: Stage> Worker<S> {
         let closing = state.closing;
         let end = closing.is_some_and(|deadline| {
             let idle = state.flushes.is_empty() && self.flushing.is_empty() && state.inputs.is_empty();
-            idle || Instant::now() + CLOSING >= deadline
+            idle || Instant::now() + closing_time(state.books.bytes) >= deadline
         });
+        state.saving = end;
         drop(state);
         if over > 0 && !end {
             self.shared.changed.notify_all();
@@ -312,7 +412,7 @@ impl<S: Stage> Worker<S> {
     }
 
     /// Waits for an answer, for callers, or for the next thing that is due, at most so long.
-    async fn wait(&mut self, most: Option<Duration>) -> Vec<(usize, Outcome)> {
+    async fn wait(&mut self, most: Option<Duration>) -> Vec<(usize, usize, Outcome)> {
         if most == Some(Duration::ZERO) {
             // The runtime looks after its sockets before it comes back.
             tokio::task::yield_now().await;
@@ -321,17 +421,19 @@ impl<S: Stage> Worker<S> {
         let until = most.map_or(due, |most| due.min(self.now() + most));
         let mut woken = pin!(self.shared.wake.notified());
         let mut timer = pin!(tokio::time::sleep_until(tokio::time::Instant::from_std(later(self.start, until))));
-        let sends = &mut self.sends;
+        let outlets = &mut self.outlets;
         let books = &self.shared;
         let mut answers = Vec::new();
         poll_fn(|context| {
-            for (lane, slot) in sends.iter_mut().enumerate() {
-                let Some(sending) = slot else { continue };
-                let polled = catch_unwind(AssertUnwindSafe(|| sending.answer.as_mut().poll(context)));
-                if let Poll::Ready(outcome) = polled.unwrap_or_else(|_| Poll::Ready(panicked())) {
-                    books.state().books.bytes -= sending.bytes;
-                    *slot = None;
-                    answers.push((lane, outcome));
+            for (at, outlet) in outlets.iter_mut().enumerate() {
+                for (lane, slot) in outlet.sends.iter_mut().enumerate() {
+                    let Some(sending) = slot else { continue };
+                    let polled = catch_unwind(AssertUnwindSafe(|| sending.answer.as_mut().poll(context)));
+                    if let Poll::Ready(outcome) = polled.unwrap_or_else(|_| Poll::Ready(panicked())) {
+                        books.state().books.bytes -= sending.bytes;
+                        *slot = None;
+                        answers.push((at, lane, outcome));
+                    }
                 }
             }
             let woken = woken.as_mut().poll(context).is_ready();
@@ -344,50 +446,81 @@ impl<S: Stage> Worker<S> {
 
     /// When something is due, if nobody calls before.
     fn next_due(&self) -> Duration {
-        let lanes = self.lanes.iter().filter_map(|lane| lane.wakes_at(self.hurried(lane)));
+        let outlets = self.outlets.iter().filter_map(|outlet| outlet.wakes_at(|lane| self.hurried(outlet, lane)));
         // Not at once, should the stage have left something that is due: the worker never spins.
         let held = self.held_for().map(|wait| self.now() + wait.max(SLICE));
         let flushes = self.flushing.iter().map(|(flush, _)| self.at(flush.deadline));
-        let closing = self.shared.state().closing.map(|deadline| self.at(deadline).saturating_sub(CLOSING));
-        lanes.chain(held).chain(flushes).chain(closing).min().unwrap_or(Duration::MAX)
+        let state = self.shared.state();
+        let closing = state.closing.map(|deadline| self.at(deadline).saturating_sub(closing_time(state.books.bytes)));
+        drop(state);
+        outlets.chain(held).chain(flushes).chain(closing).min().unwrap_or(Duration::MAX)
     }
 
-    fn settle(&mut self, lane: usize, outcome: Outcome) {
+    fn settle(&mut self, at: usize, lane: usize, outcome: Outcome) {
         let (now, dice) = (self.now(), self.dice());
-        let Settled { delivered, dropped, freed, trouble } = self.lanes[lane].answered(now, outcome, dice);
+        let outlet = &mut self.outlets[at];
+        let Settled { delivered, dropped, freed, trouble } = outlet.lanes[lane].answered(now, outcome, dice);
         let mut state = self.shared.state();
         state.books.bytes -= freed;
-        state.books.deliver(delivered as u64);
+        let account = &mut state.sinks[at];
+        account.pending -= (delivered.len() + dropped.len()) as u64;
+        account.delivered += delivered.len() as u64;
+        if !delivered.is_empty() {
+            account.last_success = Some(std::time::SystemTime::now());
+        }
         for (reason, _) in &dropped {
-            state.books.give_up(reason, 1);
+            *account.dropped.entry(reason).or_default() += 1;
         }
         if let Some(Trouble { why, .. }) = &trouble {
-            state.last_error = Some(format!("{}: {why}", self.place));
+            let why = format!("{}: {why}", outlet.place);
+            account.last_error = Some(why.clone());
+            state.last_error = Some(why);
         }
         drop(state);
-        if delivered > 0 {
-            self.notices.debug(|| format!("{delivered} events are delivered"));
+        if !delivered.is_empty() {
+            self.notices.debug(|| format!("{} events are delivered", delivered.len()));
         }
+        if let Some(keeper) = &mut outlet.keeper {
+            for (reason, item) in &dropped {
+                keeper.bury(reason, trouble.as_ref().map_or("", |trouble| trouble.why.as_str()), &item.event);
+            }
+            delivered.iter().chain(dropped.iter().map(|(_, item)| item)).filter_map(|item| item.kept).for_each(
+                |kept| {
+                    keeper.settled(kept);
+                },
+            );
+        }
+        let delivered = delivered.into_iter().map(|item| (End::Delivered, item));
+        let dropped = dropped.into_iter().map(|(reason, item)| (End::Dropped(reason), item));
+        let ends: Vec<End> = delivered.chain(dropped).filter_map(|(end, item)| item.ticket.settle(end)).collect();
+        let mut state = self.shared.state();
+        for end in ends {
+            state.books.settle(end);
+        }
+        drop(state);
         if let Some(trouble) = trouble {
-            self.tell(trouble);
+            self.tell(at, trouble);
         }
+        self.hear(at);
     }
 
-    fn tell(&mut self, Trouble { kind, why }: Trouble) {
-        let place = &self.place;
+    fn tell(&mut self, at: usize, Trouble { kind, why }: Trouble) {
+        let outlet = &self.outlets[at];
+        let place = &outlet.place;
         let key = self.config.api_key.as_ref().map(|key| format!(" with the key {key:?}")).unwrap_or_default();
+        let kept = if outlet.can_spill(self.now()) { "on disk" } else { "in memory" };
         let text = match kind {
             Kind::Retry => return self.notices.debug(|| format!("{place}: {why}; trying again")),
             Kind::NoRoute => return self.notices.debug(|| format!("{place}: {why}; taking the route /batch/")),
             Kind::Parked => {
-                format!("events cannot be delivered to {place}: {why}. They are kept in memory and tried again")
+                format!("events cannot be delivered to {place}: {why}. They are kept {kept} and tried again")
             }
-            Kind::Denied => format!("{place} refuses events{key}: {why}. They are kept in memory; check the key"),
-            Kind::Rejecting => format!("{place} rejects every event: {why}. They are kept in memory and tried again"),
+            Kind::Denied => format!("{place} refuses events{key}: {why}. They are kept {kept}; check the key"),
+            Kind::Rejecting => format!("{place} rejects every event: {why}. They are kept {kept} and tried again"),
             Kind::Poison => format!("{place} rejects an event, which is dropped and counted: {why}"),
             Kind::TooBig => format!("{place} finds an event too large, which is dropped and counted: {why}"),
         };
-        self.notices.warn(Topic::Lane(kind), &text);
+        self.notices.warn(Topic::Lane(at, kind), &text);
     }
 
     /// From 0 to 1 (xorshift64*; it only has to keep processes apart).
@@ -398,23 +531,67 @@ impl<S: Stage> Worker<S> {
         (self.dice.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Closes the books: what is still here is lost, and said to be.
+    /// Closes the books: what is still here goes to the spool, or is lost and said to be.
     fn finish(&mut self) {
-        self.sends = [None, None];
-        let rest: Vec<(WireEvent, bool)> = self.lanes.iter_mut().flat_map(Lane::drain).collect();
-        let mut state = self.shared.state();
-        for (_, rejected) in &rest {
-            state.books.give_up(if *rejected { "rejected" } else { "shutdown" }, 1);
+        let until = Instant::now() + SAVING / 2;
+        let now = self.now();
+        if self.outlets.iter().any(|outlet| outlet.can_spill(now)) {
+            // What was captured in the last moments is no event yet.
+            while self.process_inputs().1 && Instant::now() < until {}
+            self.give_out(S::drain);
         }
+        let (mut lost, mut spooled) = (0u64, 0);
+        for at in 0..self.outlets.len() {
+            let outlet = &mut self.outlets[at];
+            outlet.sends = [None, None];
+            for (number, lane) in outlet.lanes.iter_mut().enumerate() {
+                lane.abandon();
+                if let Some(keeper) = &mut outlet.keeper {
+                    keeper.keep_all(number, lane, now);
+                }
+                let mut state = self.shared.state();
+                for (item, rejected) in lane.drain() {
+                    if item.kept.is_some() {
+                        spooled += 1;
+                        continue;
+                    }
+                    let reason = if rejected { "rejected" } else { "shutdown" };
+                    state.sinks[at].pending -= 1;
+                    *state.sinks[at].dropped.entry(reason).or_default() += 1;
+                    lost += 1;
+                    if let Some(end) = item.ticket.settle(End::Dropped(reason)) {
+                        state.books.settle(end);
+                    }
+                }
+            }
+            self.hear(at);
+            if let Some(keeper) = self.outlets[at].keeper.take() {
+                keeper.leave();
+            }
+        }
+        let mut state = self.shared.state();
         state.books.give_up_rest("shutdown");
         let last_error = state.last_error.clone();
         drop(state);
-        if !rest.is_empty() {
+        if lost > 0 {
             let why = last_error.map(|why| format!(" ({why})")).unwrap_or_default();
-            let count = if rest.len() == 1 { "1 event was".to_owned() } else { format!("{} events were", rest.len()) };
+            let count = if lost == 1 { "1 event was".to_owned() } else { format!("{lost} events were") };
             self.notices.warn(Topic::Lost, &format!("{count} not delivered before the end{why}"));
         }
+        if spooled > 0 {
+            self.notices.debug(|| format!("{spooled} events are in the spool, for the next process"));
+        }
     }
+}
+
+/// How many bytes are to be spilled: memory is nearly full, and enough of it can be freed to be worth a segment.
+fn excess(bytes: usize, spillable: usize, most: usize) -> usize {
+    if bytes > most / 4 * 3 && spillable > most / 8 { spillable - most / 16 } else { 0 }
+}
+
+/// How long before a shutdown's deadline the worker stops sending: so that it can write what is left.
+fn closing_time(bytes: usize) -> Duration {
+    CLOSING + Duration::from_millis((bytes / SAVED_A_MILLI) as u64)
 }
 
 fn panicked() -> Outcome {

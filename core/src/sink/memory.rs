@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Outcome, Route, Sending, Sink};
+use super::{Carrier, Outcome, Route, Sending};
 use crate::event::{Lane, WireEvent};
 
 /// Answers with what was scripted, then accepts.
@@ -32,7 +32,15 @@ impl Memory {
     }
 }
 
-impl Sink for Memory {
+impl Carrier for Memory {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn destination(&self) -> Option<String> {
+        Some("memory".to_owned())
+    }
+
     fn routes(&self, lane: Lane) -> &'static [Route] {
         match lane {
             Lane::Ai => &[Route::Ai, Route::Batch],

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 
-use super::{Outcome, Route, Sending, Sink};
+use super::{Carrier, Outcome, Route, Sending};
 use crate::config::Secret;
 use crate::event::{Lane, WireEvent, timestamp};
 
@@ -67,7 +67,20 @@ impl PostHog {
     }
 }
 
-impl Sink for PostHog {
+/// What tells a project on a server from every other one.
+pub(crate) fn destination(host: &str, key: &Secret) -> String {
+    format!("{host}\n{}", key.expose())
+}
+
+impl Carrier for PostHog {
+    fn place(&self) -> String {
+        self.host.clone()
+    }
+
+    fn destination(&self) -> Option<String> {
+        Some(destination(&self.host, &self.key))
+    }
+
     fn routes(&self, lane: Lane) -> &'static [Route] {
         match lane {
             Lane::Ai => &[Route::Ai, Route::Batch],
