@@ -4,21 +4,26 @@ mod cost;
 mod json;
 mod ls;
 mod messages;
+mod price;
+mod prices;
 mod purge;
+mod reprice;
 mod show;
 mod table;
 pub(crate) mod terminal;
 #[cfg(test)]
 mod tests;
+mod what_if;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Options;
 use crate::error::{Error, ErrorKind};
+use crate::price::{PriceBook, Update};
 use crate::store::Reader;
 use terminal::Terminal;
 
@@ -34,6 +39,7 @@ Examples:
   llmtrail ls                      the last 20 traces
   llmtrail show 9f3a2b1c           a trace or a call, by the id that ls shows
   llmtrail cost --since 7d         what a week cost, by model
+  llmtrail price gpt-5-mini        what a model costs, and where the price is from
   llmtrail ls --json | jq '.traces[].total_cost_usd'
 
 Reads the local store, where events go when no POSTHOG_API_KEY is set: --dir, LLMTRAIL_DIR, or the user's data folder.
@@ -44,6 +50,9 @@ enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Cost(cost::Args),
+    Price(price::Args),
+    Prices(prices::Args),
+    Reprice(reprice::Args),
     Purge(purge::Args),
 }
 
@@ -64,6 +73,20 @@ impl Common {
         Ok(match &self.dir {
             Some(dir) => dir.clone(),
             None => Options::default().resolve()?.dir,
+        })
+    }
+
+    /// The prices that count here: a price file's (`LLMTRAIL_PRICES` when none is given), the list that was fetched, and
+    /// the built-in table.
+    fn book(&self, file: Option<&Path>) -> Result<PriceBook, Failure> {
+        let config = Options::default().resolve()?;
+        let mut book = PriceBook::new();
+        if let Some(path) = file.or(config.prices.as_deref()) {
+            book.load(path).map_err(|error| Error::config(format!("{}: {error}", path.display())).with_source(error))?;
+        }
+        Ok(match Update::load(&self.dir()?) {
+            Some(update) => book.with_update(update.into()),
+            None => book,
         })
     }
 
@@ -143,6 +166,9 @@ fn dispatch(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_
         Command::Ls(args) => ls::run(&args, terminal),
         Command::Show(args) => show::run(&args, terminal),
         Command::Cost(args) => cost::run(&args, terminal),
+        Command::Price(args) => price::run(&args, terminal),
+        Command::Prices(args) => prices::run(&args, terminal),
+        Command::Reprice(args) => reprice::run(&args, terminal),
         Command::Purge(args) => purge::run(&args, terminal),
     }
 }

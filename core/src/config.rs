@@ -107,6 +107,8 @@ pub struct Config {
     pub prices_from_env: bool,
     /// Refresh prices from OpenRouter in the background.
     pub prices_update: bool,
+    /// Where OpenRouter's list of models is fetched, if not at OpenRouter.
+    pub prices_url: Option<String>,
     /// Provider of a host that is not known: `host[:port]` to provider.
     pub hosts: Vec<(String, String)>,
     /// Events go to the local store too, when they go elsewhere.
@@ -189,7 +191,8 @@ const TABLE: &[Row] = &[
     row("store_max_age", &["LLMTRAIL_STORE_MAX_AGE"], Kind::Text),
     row("store_max_size", &["LLMTRAIL_STORE_MAX_SIZE"], Kind::Text),
     row("prices", &["LLMTRAIL_PRICES"], Kind::Text),
-    row("prices_update", &[], Kind::Bool),
+    row("prices_update", &["LLMTRAIL_PRICES_UPDATE"], Kind::Bool),
+    row("prices_url", &["LLMTRAIL_PRICES_URL"], Kind::Text),
     row("hosts", &[], Kind::Object),
     row("local", &["LLMTRAIL_LOCAL"], Kind::Bool),
 ];
@@ -222,6 +225,7 @@ impl Default for Config {
             prices: None,
             prices_from_env: false,
             prices_update: false,
+            prices_url: None,
             hosts: Vec::new(),
             local: false,
             sinks: Vec::new(),
@@ -346,6 +350,7 @@ impl Config {
                         self.prices = Some(PathBuf::from(text));
                         self.prices_from_env = false;
                     }
+                    "prices_url" => self.prices_url = Some(list_address(text)?),
                     other => unreachable!("{other} is not a text"),
                 }
             }
@@ -488,6 +493,13 @@ fn posthog_host(text: &str) -> std::result::Result<String, String> {
     };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     Ok(format!("{}://{host}{port}{}", url.scheme(), url.path().trim_end_matches('/')))
+}
+
+/// Checks the address of a list of prices.
+fn list_address(text: &str) -> std::result::Result<String, String> {
+    let url = reqwest::Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.map(String::from)
+        .ok_or_else(|| format!("expected an address such as {}, got {text:?}", crate::price::UPDATE_URL))
 }
 
 /// The user's data directory for this library.

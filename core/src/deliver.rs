@@ -6,7 +6,7 @@
 
 mod keeper;
 mod lane;
-mod notice;
+pub(crate) mod notice;
 mod outlet;
 mod queue;
 mod retry;

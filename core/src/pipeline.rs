@@ -18,6 +18,8 @@ use crate::event::usage::Usage;
 use crate::event::{Event, WireEvent, build, unix_ms};
 use crate::exchange::Exchange;
 use crate::notes::Notes;
+use crate::price::given::Given;
+use crate::price::watch::Watch;
 use crate::price::{Amount, Overrides, PriceBook, Query, price, region_of};
 
 /// What callers hand over.
@@ -37,11 +39,13 @@ pub(crate) struct Pipeline {
     notes: Notes,
     attempts: Attempts,
     background: Background,
+    watch: Watch,
 }
 
 impl Pipeline {
     pub(crate) fn new(config: Arc<Config>, prices: Arc<ArcSwap<PriceBook>>, notes: Notes) -> Self {
-        Self { config, prices, notes, attempts: Attempts::default(), background: Background::default() }
+        let watch = Watch::new(Arc::clone(&config), Arc::clone(&prices), notes.clone());
+        Self { config, prices, notes, attempts: Attempts::default(), background: Background::default(), watch }
     }
 
     /// Reads an attempt that is the last of its call. Where the call goes on in the background it waits for its end.
@@ -107,6 +111,7 @@ impl Stage for Pipeline {
     type Input = Input;
 
     fn process(&mut self, input: Input, out: &mut Vec<WireEvent>) {
+        self.watch.look();
         match input {
             Input::Exchange(exchange) => {
                 let Some(found) = recognise(&self.config, &exchange) else { return };
@@ -203,11 +208,14 @@ fn charge(
 ) -> Option<Amount> {
     let text = |name: &str| event.properties.get(name).and_then(Value::as_str).unwrap_or_default();
     let overrides = Overrides::from_properties(&event.properties);
+    let given = Given::of(&event.properties);
+    let parts = given.parts();
     let query = Query {
         service_tier: event.properties.get("$ai_service_tier").and_then(Value::as_str),
         region: region_of(text("$ai_base_url")),
         local: found.local,
-        reported_usd,
+        reported_usd: given.total.as_deref().or(reported_usd),
+        reported_parts: Some(&parts),
         overrides: overrides.as_ref(),
         ..Query::new(text("$ai_provider"), text("$ai_model"), usage, unix_ms(started))
     };

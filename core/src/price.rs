@@ -23,12 +23,16 @@ mod cost;
 mod counts;
 mod field;
 mod file;
+pub(crate) mod given;
 mod name;
 mod question;
 mod rates;
 mod region;
+pub(crate) mod reprice;
 mod rows;
 mod sheet;
+mod update;
+pub(crate) mod watch;
 
 use std::borrow::Cow;
 
@@ -40,11 +44,12 @@ pub use counts::{Convention, Counts, Repairs};
 pub use question::Question;
 pub use rates::{Assumption, Assumptions, Bill, Bucket, Line, Rate, Rates};
 pub use region::region_of;
+pub use update::{Change, URL as UPDATE_URL, Update};
 
 use crate::event::usage::Usage;
 use book::Answer;
 use catalogue::{CATALOGUE, Found, Origin, Table};
-use choose::{Provider, choose};
+use choose::{Choice, Provider, choose};
 use cost::{Name, Priced, ReportedAmounts};
 use name::{Folded, ModelName};
 
@@ -324,9 +329,10 @@ fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, rates: &
         return Err(Reason::NoModel);
     }
     let model = ModelName::read(query.model).ok_or(Reason::UnknownModel)?;
-    let found = match book.sheet() {
-        Some(sheet) => look_up(sheet, query, Provider::read(sheet, folded), &model, input, priced),
-        None => look_up(catalogue, query, provider, &model, input, priced),
+    let found = match (book.sheet(), book.update()) {
+        (Some(sheet), _) => look_up(sheet, query, Provider::read(sheet, folded), &model, input, priced),
+        (None, Some(update)) => look_up_with(update, query, provider, &model, input, priced),
+        (None, None) => look_up(catalogue, query, provider, &model, input, priced),
     }?;
     *rates = found.rates;
     if let Some((factor, row)) = factor {
@@ -345,6 +351,39 @@ fn look_up(
     priced: &mut Priced,
 ) -> Result<Found, Reason> {
     let choice = choose(table, query, provider, model)?;
+    prices_of(table, query, choice, input, priced)
+}
+
+/// The same with a list that was fetched over the built-in table.
+fn look_up_with(
+    update: &Update,
+    query: &Query<'_>,
+    provider: Option<Provider<'_>>,
+    model: &ModelName<'_>,
+    input: u64,
+    priced: &mut Priced,
+) -> Result<Found, Reason> {
+    let fetched = |choice, priced: &mut Priced| {
+        let found = prices_of(update.sheet(), query, choice, input, priced)?;
+        (priced.fetched_at_unix_ms, priced.row_number) = (Some(update.fetched_at_unix_ms()), None);
+        Ok(found)
+    };
+    if let Some(choice) = update.for_router(query, provider, model) {
+        return fetched(choice, priced);
+    }
+    look_up(&*CATALOGUE, query, provider, model, input, priced).or_else(|reason| {
+        let choice = update.for_unlisted(query, provider, model, reason).ok_or(reason)?;
+        fetched(choice, priced)
+    })
+}
+
+fn prices_of(
+    table: &impl Table,
+    query: &Query<'_>,
+    choice: Choice,
+    input: u64,
+    priced: &mut Priced,
+) -> Result<Found, Reason> {
     let found = table.prices(choice.row, query.at_unix_ms, input);
     if found.other_unit {
         return Err(Reason::OtherUnit);

@@ -1,6 +1,7 @@
 //! `llmtrail cost`: what calls cost, in sums that are exact.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use jiff::civil::{Date, DateTime};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::table::{Cell, Column, Line, cell, print};
 use super::terminal::{Style, Terminal, count, exact_money, line, number_of, wrap};
-use super::{Common, Failure, json};
+use super::{Common, Failure, json, what_if};
 use crate::store::{By, Totals, Unpriced};
 
 /// Sum up what calls used and cost
@@ -19,13 +20,15 @@ Examples:
   llmtrail cost                            everything, by model
   llmtrail cost --since 7d --by day        the last seven days, day by day
   llmtrail cost --since 2026-07-01 --by user
+  llmtrail cost --what-if gpt-5-mini,claude-haiku-4.5
   llmtrail cost --json | jq -r .total.total_cost_usd_exact
 
 Sums are exact, to the last digit. Calls without a known price are not in them, and are named below.
 
 --json: {since, by, groups: [{<by>, calls, errors, unpriced_calls, total_input_tokens, cache_read_input_tokens,
   cache_creation_input_tokens, output_tokens, reasoning_tokens, total_cost_usd, total_cost_usd_exact}], total: {the same},
-  unpriced: [{provider, model, calls}]}")]
+  unpriced: [{provider, model, calls}]}; with --what-if {since, calls, unpriced_calls, total_cost_usd, total_cost_usd_exact,
+  what_if: [{model, total_cost_usd, total_cost_usd_exact, unpriced_calls, difference_usd_exact, assumptions}]}")]
 pub(super) struct Args {
     /// Only calls since a date (2026-07-01), a time (2026-07-01T09:30), or for so long (90m, 24h, 7d, 4w)
     #[arg(long, value_name = "WHEN")]
@@ -33,6 +36,12 @@ pub(super) struct Args {
     /// What to group by
     #[arg(long, value_enum, default_value = "model")]
     by: Group,
+    /// What the same calls would have cost at other models: gpt-5-mini,claude-haiku-4.5
+    #[arg(long, value_name = "MODELS", value_delimiter = ',', conflicts_with = "by")]
+    what_if: Vec<String>,
+    /// A price file for --what-if, before LLMTRAIL_PRICES
+    #[arg(long, value_name = "FILE", requires = "what_if")]
+    prices: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -72,6 +81,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let since = args.since.as_deref().map(|text| since("--since", text, terminal)).transpose()?;
     let from = since.map_or(i64::MIN, Timestamp::as_millisecond);
     let reader = args.common.reader()?;
+    if !args.what_if.is_empty() {
+        let book = args.common.book(args.prices.as_deref())?;
+        return what_if::run(&args.what_if, since, &reader, &book, args.common.json, terminal);
+    }
     let groups = groups(reader.totals(from, by(args.by))?, args.by, terminal);
     let mut total = Totals::default();
     for (_, totals) in &groups {

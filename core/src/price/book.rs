@@ -8,6 +8,7 @@ use super::amount::Amount;
 use super::cost::{Match, Name};
 use super::rates::{Rate, Rates};
 use super::sheet::Sheet;
+use super::update::Update;
 
 /// Prices that the user set; empty by default.
 ///
@@ -18,7 +19,10 @@ pub struct PriceBook {
     file: Vec<CustomPrice>,
     /// Set in code.
     code: Vec<CustomPrice>,
+    /// In place of the built-in table.
     sheet: Option<Arc<Sheet>>,
+    /// Over the built-in table.
+    update: Option<Arc<Update>>,
 }
 
 /// A price of the user's: for calls whose provider and model fit the patterns.
@@ -186,6 +190,22 @@ impl PriceBook {
             _ => return Err("expected a path, a list of prices, or an object".to_owned()),
         }
         Ok(book)
+    }
+
+    /// The same book over a list that was fetched, see [`Update`].
+    #[must_use]
+    pub fn with_update(&self, update: Arc<Update>) -> Self {
+        Self { update: Some(update), ..self.clone() }
+    }
+
+    /// The list that was fetched, if any.
+    pub fn update(&self) -> Option<&Arc<Update>> {
+        self.update.as_ref()
+    }
+
+    /// The same book with another one's price file.
+    pub(crate) fn with_file_of(&self, other: &Self) -> Self {
+        Self { file: other.file.clone(), ..self.clone() }
     }
 
     pub(crate) fn sheet(&self) -> Option<&Sheet> {

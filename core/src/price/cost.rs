@@ -152,6 +152,8 @@ pub(crate) struct Priced {
     pub anthropic: bool,
     /// The row of the table, where the rates are a table's.
     pub row_number: Option<usize>,
+    /// When the list was fetched, where the rates are not the built-in table's.
+    pub fetched_at_unix_ms: Option<i64>,
 }
 
 impl Priced {
@@ -188,6 +190,18 @@ pub(crate) struct ReportedAmounts {
 }
 
 impl ReportedAmounts {
+    fn amounts(&self) -> impl Iterator<Item = (&'static str, Amount)> {
+        [
+            ("input", self.input),
+            ("output", self.output),
+            ("request", self.request),
+            ("web_search", self.web_search),
+            ("total", self.total),
+        ]
+        .into_iter()
+        .filter_map(|(name, amount)| Some((name, amount?)))
+    }
+
     fn any(&self) -> bool {
         self.total.is_some() || (self.input.is_some() && self.output.is_some())
     }
@@ -332,6 +346,11 @@ impl Cost {
             details.insert(key.to_owned(), value);
         };
         put("source", self.source().as_str().into());
+        let reported = self.reported.amounts().map(|(name, amount)| (name, amount.to_string().into()));
+        let reported: Map<String, Value> = reported.map(|(name, amount)| (name.to_owned(), amount)).collect();
+        if !reported.is_empty() {
+            put("reported", reported.into());
+        }
         match self.priced() {
             Some(priced) => {
                 put("model", priced.model.as_str().into());
@@ -343,7 +362,10 @@ impl Cost {
                 if let Some(tier) = priced.tier {
                     put("input_over", tier.into());
                 }
-                if matches!(priced.source, Source::OpenRouter | Source::Manual | Source::Correction) {
+                let fetched = priced.fetched_at_unix_ms.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+                if let Some(at) = fetched {
+                    put("catalogue", format!("openrouter {}", at.strftime("%F")).into());
+                } else if matches!(priced.source, Source::OpenRouter | Source::Manual | Source::Correction) {
                     put("catalogue", CATALOGUE.about().into());
                 }
                 let mut buckets = Map::new();

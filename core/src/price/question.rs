@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::counts::{Convention, Counts, Repairs};
-use super::{Cost, Overrides, PriceBook, Query, ReportedParts, Source, describe, price, region_of};
+use super::given::{Given, decimal};
+use super::reprice::brought_prices;
+use super::{Cost, Overrides, PriceBook, Query, Source, describe, price, region_of};
 use crate::config::Language;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::usage::Usage;
@@ -22,17 +24,6 @@ pub struct Question {
     given: Given,
     overrides: Option<Overrides>,
     book: Option<PriceBook>,
-}
-
-/// Amounts that came with the call.
-#[derive(Debug, Clone, Default)]
-struct Given {
-    input: Option<String>,
-    output: Option<String>,
-    request: Option<String>,
-    web_search: Option<String>,
-    total: Option<String>,
-    nothing_else: bool,
 }
 
 /// Where a count is kept.
@@ -101,7 +92,7 @@ impl Question {
             question.at_unix_ms = at;
         }
         question.read_call(properties);
-        question.read_given(properties);
+        question.given = Given::of(properties);
         let mut counts = Counts::from_properties(properties);
         let mut exclusive = properties.get("$ai_cache_reporting_exclusive").and_then(Value::as_bool);
         let mut reasoning_exclusive = None;
@@ -164,19 +155,14 @@ impl Question {
         question.read_call(properties);
         let source = properties.get("$ai_cost_model_source").and_then(Value::as_str);
         let details = properties.get("$ai_cost_details");
-        let said = |name: &str| details.and_then(|details| details.get(name)).and_then(Value::as_str);
-        let whole_prices = details.is_none() || source == Some("custom") && said("match") == Some("given");
-        if !whole_prices {
+        if !brought_prices(properties) {
             question.overrides = None;
         }
         question.local = source == Some(Source::Local.as_str());
-        if details.is_none() {
-            question.read_given(properties);
-        } else if source == Some(Source::Reported.as_str()) {
-            question.given.total = said("total")
-                .map(str::to_owned)
-                .or_else(|| decimal(properties.get("$ai_total_cost_usd").unwrap_or(&Value::Null)));
-        }
+        question.given = match details {
+            None => Given::of(properties),
+            Some(details) => Given::of_details(details),
+        };
         let exclusive = properties.get("$ai_cache_reporting_exclusive").and_then(Value::as_bool);
         let vercel = properties.get("$ai_framework").and_then(Value::as_str) == Some("vercel");
         question.read_usage(&Counts::from_properties(properties), exclusive, vercel, None);
@@ -208,21 +194,6 @@ impl Question {
         self.overrides = Overrides::from_properties(properties);
     }
 
-    fn read_given(&mut self, properties: &Map<String, Value>) {
-        let amount = |name: &str| properties.get(name).and_then(decimal);
-        self.given = Given {
-            input: amount("$ai_input_cost_usd"),
-            output: amount("$ai_output_cost_usd"),
-            request: amount("$ai_request_cost_usd"),
-            web_search: amount("$ai_web_search_cost_usd"),
-            total: amount("$ai_total_cost_usd"),
-            nothing_else: match properties.get("$ai_cost_passthrough") {
-                Some(Value::String(text)) => text == "true",
-                value => value == Some(&Value::Bool(true)),
-            },
-        };
-    }
-
     fn read_usage(&mut self, counts: &Counts, exclusive: Option<bool>, vercel: bool, reasoning: Option<bool>) {
         let mut convention = Convention::usual(&self.provider, &self.model);
         if let Some(outside) = exclusive {
@@ -250,14 +221,7 @@ impl Question {
     }
 
     fn ask<T>(&self, book: &PriceBook, ask: impl Fn(&PriceBook, &Query<'_>) -> T) -> T {
-        let given = &self.given;
-        let parts = ReportedParts {
-            input_usd: given.input.as_deref(),
-            output_usd: given.output.as_deref(),
-            request_usd: given.request.as_deref(),
-            web_search_usd: given.web_search.as_deref(),
-            nothing_else: given.nothing_else,
-        };
+        let (given, parts) = (&self.given, self.given.parts());
         let query = Query {
             service_tier: self.service_tier.as_deref(),
             region: self.region.as_deref(),
@@ -310,14 +274,6 @@ fn moment(value: &Value, language: Language) -> Option<i64> {
 fn to_i64(number: f64) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "checked to be far inside the range")]
     (number.abs() < 1e15).then_some(number as i64)
-}
-
-fn decimal(value: &Value) -> Option<String> {
-    match value {
-        Value::Number(number) => Some(number.to_string()),
-        Value::String(text) => Some(text.clone()),
-        _ => None,
-    }
 }
 
 fn now() -> i64 {

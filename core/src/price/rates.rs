@@ -248,12 +248,14 @@ pub enum Assumption {
     Resold,
     /// The provider is not known, or was not given: the price of the model's maker.
     Maker,
+    /// Only OpenRouter lists the model, and it was called elsewhere: its price at OpenRouter.
+    ListedByRouter,
     /// The name asks for a routing (`:nitro`, `:floor`, ...): the model's default price.
     Routed,
 }
 
 impl Assumption {
-    const ALL: [(Self, &'static str); 21] = [
+    const ALL: [(Self, &'static str); 22] = [
         (Self::CacheReadTenth, "no price for cache reads: 0.1 times the input price"),
         (Self::CacheReadInput, "no price for cache reads: the input price"),
         (Self::CacheWriteQuarterMore, "no price for cache writes: 1.25 times the input price"),
@@ -274,6 +276,7 @@ impl Assumption {
         (Self::ModeStandard, "no price for this service tier: the standard price"),
         (Self::Resold, "the provider has no price of its own for the model: the price where it is first sold"),
         (Self::Maker, "the provider has no price list: the price of the model's maker"),
+        (Self::ListedByRouter, "only OpenRouter lists the model: its price there"),
         (Self::Routed, "the name asks for a routing: the model's default price"),
     ];
 }

@@ -1,6 +1,7 @@
 //! A price table made at run time, in the form that OpenRouter's data is kept in: `{model, cost: {row: {...}}}`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -26,8 +27,8 @@ pub(crate) struct Sheet {
 
 #[derive(Debug)]
 struct Row {
-    model: String,
-    shown_as: String,
+    model: Arc<str>,
+    shown_as: Arc<str>,
     origin: Origin,
     rates: Rates,
     tiers: Vec<(u64, Rates)>,
@@ -130,7 +131,7 @@ impl Sheet {
                 mode: mode_of_name.unwrap_or(mode),
                 row: self.rows.len(),
             });
-            self.rows.push(Row { model: id.to_owned(), shown_as: shown_as.clone(), origin, rates, tiers });
+            self.rows.push(Row { model: id.into(), shown_as: shown_as.as_str().into(), origin, rates, tiers });
         }
     }
 
@@ -192,8 +193,8 @@ impl Table for Sheet {
         let mut found = Found {
             rates: row.rates,
             origin: row.origin,
-            model: Name::Shared(row.model.as_str().into()),
-            row: Name::Shared(row.shown_as.as_str().into()),
+            model: Name::Shared(Arc::clone(&row.model)),
+            row: Name::Shared(Arc::clone(&row.shown_as)),
             ..Found::default()
         };
         for (threshold, rates) in row.tiers.iter().filter(|(threshold, _)| input_tokens > *threshold) {

@@ -179,7 +179,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// An error as one line, with its innermost cause and without the address.
-fn cause(error: reqwest::Error) -> String {
+pub(crate) fn cause(error: reqwest::Error) -> String {
     let kind = match () {
         () if error.is_timeout() => "no answer in time",
         () if error.is_connect() => "cannot connect",
@@ -196,7 +196,7 @@ fn cause(error: reqwest::Error) -> String {
     }
 }
 
-fn build_client(tls: bool) -> Result<reqwest::Client, String> {
+pub(crate) fn build_client(tls: bool) -> Result<reqwest::Client, String> {
     let broken = |what: &str| format!("cannot set up HTTP: {what}");
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls_config(tls).map_err(|error| broken(&error.to_string()))?)

@@ -11,6 +11,8 @@ mod pack;
 mod preview;
 pub(crate) mod prune;
 pub mod read;
+#[cfg(feature = "cli")]
+pub(crate) mod reprice;
 mod row;
 mod schema;
 mod search;

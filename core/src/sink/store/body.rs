@@ -121,7 +121,7 @@ pub(super) fn join(body: &str, pieces: &[(String, i64, String)]) -> Option<Strin
 }
 
 /// The value of the one member of this name.
-fn only(members: &[json::Member<'_>], name: &str) -> Option<std::ops::Range<usize>> {
+pub(super) fn only(members: &[json::Member<'_>], name: &str) -> Option<std::ops::Range<usize>> {
     let mut found = members.iter().filter(|member| member.name == name);
     let value = found.next()?.value.clone();
     found.next().is_none().then_some(value)
