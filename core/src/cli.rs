@@ -50,7 +50,7 @@ enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Cost(cost::Args),
-    Price(price::Args),
+    Price(Box<price::Args>),
     Prices(prices::Args),
     Reprice(reprice::Args),
     Purge(purge::Args),
@@ -82,7 +82,8 @@ impl Common {
         let config = Options::default().resolve()?;
         let mut book = PriceBook::new();
         if let Some(path) = file.or(config.prices.as_deref()) {
-            book.load(path).map_err(|error| Error::config(format!("{}: {error}", path.display())).with_source(error))?;
+            book.load(path)
+                .map_err(|error| Error::config(format!("{}: {error}", path.display())).with_source(error))?;
         }
         Ok(match Update::load(&self.dir()?) {
             Some(update) => book.with_update(update.into()),

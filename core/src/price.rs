@@ -28,6 +28,7 @@ mod name;
 mod question;
 mod rates;
 mod region;
+#[cfg(feature = "cli")]
 pub(crate) mod reprice;
 mod rows;
 mod sheet;
@@ -206,6 +207,8 @@ pub struct Description {
     pub tiers: Vec<(u64, Rates)>,
     /// What had to be assumed.
     pub assumptions: Vec<&'static str>,
+    /// The price lists and their dates; `None` for prices that are on none.
+    pub catalogue: Option<String>,
 }
 
 impl Description {
@@ -224,7 +227,7 @@ impl Description {
             "prices": rates(&self.rates),
             "over": over,
             "assumptions": self.assumptions,
-            "catalogue": catalogue_sources(),
+            "catalogue": self.catalogue,
         })
     }
 }
@@ -256,6 +259,7 @@ pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reas
         rates,
         tiers,
         assumptions: terms.bill.assumptions.sentences().collect(),
+        catalogue: terms.catalogue(),
     })
 }
 

@@ -6,6 +6,7 @@
 //! | `.../chat/completions`, `.../responses`, `.../embeddings`, `.../messages` | a plausible answer, made up from the request |
 //! | `.../responses/{id}`, `.../responses/{id}/cancel` | a response in the background, asked for again |
 //! | `/i/v0/ai/batch/`, `/batch/` | PostHog's ingestion |
+//! | `/prices/<variant>/api/v1/models` | OpenRouter's list of models |
 //! | `GET /_control/events`, `requests`, `providers`; `DELETE /_control` | what came in; forget it |
 //! | `POST`, `DELETE /_control/faults` | faults of the ingestion |
 //!
@@ -18,6 +19,7 @@ mod faults;
 mod ingest;
 mod knobs;
 mod log;
+mod prices;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -314,6 +316,9 @@ fn provider(
     };
     if let Some(refusal) = auto::refusal(log, path, knobs, body, key) {
         return refusal;
+    }
+    if let Some(list) = prices::body(path) {
+        return Reply::answer(200, &[("content-type", "application/json".to_owned())], list);
     }
     if let Some(rest) = path.strip_prefix("/case/") {
         let mut parts = rest.splitn(3, '/');

@@ -96,25 +96,18 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         return Ok(());
     }
     let text = |name: &str| answer[name].as_str().unwrap_or_default();
-    let has_prices = answer["prices"].as_object().is_some_and(|prices| !prices.is_empty());
-    if !has_prices {
+    if answer["model"].is_null() {
         let at = args.provider.as_deref().map_or_else(String::new, |provider| format!(" at {provider}"));
         let message = format!("no price for {}{at}: {}", args.model, text("reason"));
         return Err(Error::new(ErrorKind::Input, message).into());
     }
-    // A question without counts has no cost, and is none about one.
-    let asked = answer["reason"].is_null() || answer["reason"] != "the provider reported no usage";
-    let shown = if asked { answer.clone() } else { described(args, terminal, &book)? };
-    heading(&shown, terminal)?;
+    heading(&answer, terminal)?;
     rates(&answer, terminal)?;
-    if asked && answer["total"].is_null() {
-        return Err(Error::new(ErrorKind::Input, format!("no cost: {}", text("reason"))).into());
-    }
-    if asked {
+    if !answer["total"].is_null() {
         writeln!(terminal.out)?;
         buckets(&answer, terminal)?;
     }
-    for note in shown["assumptions"].as_array().into_iter().chain(answer["repaired"].as_array()).flatten() {
+    for note in answer["assumptions"].as_array().into_iter().chain(answer["repaired"].as_array()).flatten() {
         for text in wrap(&format!("assumed: {}", line(note.as_str().unwrap_or_default())), terminal.width) {
             let text = terminal.paint(Style::Warn, &text);
             writeln!(terminal.out, "{text}")?;
@@ -123,20 +116,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Ok(())
 }
 
-/// What is known of a model when no counts are given: asked with one token of input, for tiers are by input.
-fn described(args: &Args, terminal: &Terminal<'_>, book: &crate::price::PriceBook) -> Result<Value, Failure> {
-    let mut words = words(args, terminal)?;
-    words.insert("input_tokens".to_owned(), 0.into());
-    Ok(read(words)?.answer(book))
-}
-
 fn question(args: &Args, terminal: &Terminal<'_>) -> Result<Question, Failure> {
-    read(words(args, terminal)?)
-}
-
-fn read(words: Map<String, Value>) -> Result<Question, Failure> {
-    Question::from_json(Language::Rust, &Value::Object(words).to_string())
-        .map_err(|error| Failure::Usage(error.to_string()))
+    let words = Value::Object(words(args, terminal)?).to_string();
+    Question::from_json(Language::Rust, &words).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 fn words(args: &Args, terminal: &Terminal<'_>) -> Result<Map<String, Value>, Failure> {
@@ -174,7 +156,11 @@ fn heading(answer: &Value, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         None | Some("standard") => String::new(),
         Some(mode) => format!(", {mode}"),
     };
-    let title = terminal.paint(Style::Bold, &format!("{} at {}{mode}", text("model"), text("provider")));
+    let over = match answer["input_over"].as_u64() {
+        Some(over) => format!(", over {} tokens of input", count(over)),
+        None => String::new(),
+    };
+    let title = terminal.paint(Style::Bold, &format!("{} at {}{mode}{over}", text("model"), text("provider")));
     let mut from = text("source");
     if !answer["catalogue"].is_null() {
         from = format!("{from} ({})", text("catalogue"));
@@ -233,7 +219,8 @@ fn rates(answer: &Value, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
             let over: Vec<String> = tiers
                 .iter()
                 .filter_map(|(over, prices)| {
-                    let price = prices[rate.name()].as_str().and_then(Amount::parse)?;
+                    let same = prices[rate.name()] == answer["prices"][rate.name()];
+                    let price = prices[rate.name()].as_str().and_then(Amount::parse).filter(|_| !same)?;
                     Some(format!("over {} tokens of input {}", count(*over), exact_money(price)))
                 })
                 .collect();
@@ -241,8 +228,7 @@ fn rates(answer: &Value, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         }
         lines.push(Line::Row(cells));
     }
-    let mut columns =
-        vec![Column::text("price", 16, 1), Column::amount("USD"), Column::text("", 11, 1)];
+    let mut columns = vec![Column::text("price", 16, 1), Column::amount("USD"), Column::text("", 11, 1)];
     if !base {
         columns.push(Column::text("", 20, 2));
     }
@@ -265,18 +251,9 @@ fn buckets(answer: &Value, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     }
     let total = answer["total"].as_str().and_then(Amount::parse).map(exact_money).unwrap_or_default();
     lines.push(Line::Blank);
-    lines.push(Line::Row(vec![
-        cell(Style::Bold, "total"),
-        Vec::new(),
-        Vec::new(),
-        cell(Style::Bold, total),
-    ]));
-    let columns = [
-        Column::text("used", 16, 1),
-        Column::number("units"),
-        Column::amount("each"),
-        Column::amount("cost"),
-    ];
+    lines.push(Line::Row(vec![cell(Style::Bold, "total"), Vec::new(), Vec::new(), cell(Style::Bold, total)]));
+    let columns =
+        [Column::text("used", 16, 1), Column::number("units"), Column::amount("each"), Column::amount("cost")];
     print(terminal, &columns, &lines)?;
     Ok(())
 }

@@ -14,7 +14,8 @@ use crate::config::Options;
 use crate::error::{Error, ErrorKind};
 use crate::event::usage::Usage;
 use crate::price::{
-    Amount, Change, Description, PriceBook, Query, Rate, UPDATE_URL, Update, catalogue_names, catalogue_sources, describe,
+    Amount, Change, Description, PriceBook, Query, Rate, UPDATE_URL, Update, catalogue_names, catalogue_sources,
+    describe,
 };
 
 /// Look at the price lists, and fetch newer prices
@@ -121,7 +122,9 @@ fn list(args: &List, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         }
     };
     for (name, providers) in catalogue_names() {
-        providers.iter().for_each(|at| add(name, at));
+        for at in &providers {
+            add(name, at);
+        }
     }
     for id in book.update().into_iter().flat_map(|update| update.ids()) {
         add(id, "openrouter");
@@ -167,7 +170,8 @@ fn list(args: &List, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     ];
     print(terminal, &columns, &lines)?;
     writeln!(terminal.out)?;
-    let from = terminal.paint(Style::Dim, &format!("{}: {}", number_of(found.len() as u64, "price"), catalogue_sources()));
+    let from =
+        terminal.paint(Style::Dim, &format!("{}: {}", number_of(found.len() as u64, "price"), catalogue_sources()));
     writeln!(terminal.out, "{from}")?;
     Ok(())
 }
@@ -205,7 +209,7 @@ fn missing(args: &Missing, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
             let text = |text: Option<String>| cell(Style::Plain, text.as_deref().map(line).unwrap_or_default());
             let reason = match reason {
                 Some(reason) => cell(Style::Warn, reason),
-                None => cell(Style::Good, "there is a price, or there was no usage: llmtrail reprice"),
+                None => cell(Style::Good, "no usage was reported, or there is a price by now"),
             };
             Line::Row(vec![text(one.model), text(one.provider), cell(Style::Plain, count(one.calls)), reason])
         })

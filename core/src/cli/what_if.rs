@@ -32,9 +32,8 @@ pub(super) fn run(
     for model in models {
         let usage = Usage::default();
         // A name that has no price is a mistake of the question's, not of the calls.
-        describe(book, &Query::new("", model, &usage, terminal.now.as_millisecond())).map_err(|reason| {
-            Failure::Usage(format!("--what-if {}: {}", line(model), reason.sentence()))
-        })?;
+        describe(book, &Query::new("", model, &usage, terminal.now.as_millisecond()))
+            .map_err(|reason| Failure::Usage(format!("--what-if {}: {}", line(model), reason.sentence())))?;
         others.push(Other { model, cost: Amount::ZERO, unpriced: 0, assumptions: Vec::new() });
     }
     let (mut calls, mut unpriced, mut known, mut after) = (0_u64, 0_u64, Amount::ZERO, 0);

@@ -59,7 +59,7 @@ fn looks_like_region(text: &str) -> bool {
 }
 
 /// The row to go by.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice {
     pub row: usize,
     pub mode: Mode,
@@ -94,7 +94,7 @@ pub(crate) fn choose(
         }),
         None => wanted
             .choose(table, model, |name| {
-                model.vendor.and_then(|v| CATALOGUE.maker(v)).or_else(|| sole_maker(table.providers(table.list(name)?)))
+                model.vendor.and_then(|v| CATALOGUE.maker(v)).or_else(|| sole_maker(table, table.list(name)?))
             })
             .map(|choice| choice.assuming(Assumption::Maker)),
     };
@@ -109,13 +109,25 @@ impl Choice {
     }
 }
 
-/// The one maker that sells the model; none when several do.
-fn sole_maker(providers: impl Iterator<Item = u16> + Clone) -> Option<u16> {
-    let mut makers = providers.clone().filter(|p| CATALOGUE.is_maker(*p));
-    match makers.next() {
-        Some(first) => makers.all(|other| other == first).then_some(first),
-        None => providers.into_iter().find(|p| *p == ANY),
+/// The one maker that sells the model; of several the one whose name the model has before it, else none.
+fn sole_maker(table: &impl Table, list: usize) -> Option<u16> {
+    let providers = table.providers(list);
+    let makers = providers.clone().filter(|p| CATALOGUE.is_maker(*p));
+    let Some(first) = makers.clone().next() else {
+        return providers.into_iter().find(|p| *p == ANY);
+    };
+    if makers.clone().all(|other| other == first) {
+        return Some(first);
     }
+    let is_its_own = |maker: &u16| {
+        table.rows(list, *maker).any(|entry| {
+            let row = table.prices(entry.row, i64::MAX, 0);
+            row.model.as_str().split_once('/').is_some_and(|(vendor, _)| CATALOGUE.maker(vendor) == Some(*maker))
+        })
+    };
+    let mut own = makers.filter(is_its_own);
+    let first = own.next()?;
+    own.all(|other| other == first).then_some(first)
 }
 
 /// What a call asks of a price beside its name and provider.

@@ -157,6 +157,15 @@ pub(crate) struct Priced {
 }
 
 impl Priced {
+    /// The price lists and their dates.
+    pub fn catalogue(&self) -> Option<String> {
+        if let Some(at) = self.fetched_at_unix_ms.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
+            return Some(format!("openrouter {}", at.strftime("%F")));
+        }
+        let listed = matches!(self.source, Source::OpenRouter | Source::Manual | Source::Correction);
+        listed.then(|| CATALOGUE.about().to_owned())
+    }
+
     fn input(&self) -> Amount {
         self.bill.sum(Bucket::InputText..=Bucket::ImageIn)
     }
@@ -362,11 +371,8 @@ impl Cost {
                 if let Some(tier) = priced.tier {
                     put("input_over", tier.into());
                 }
-                let fetched = priced.fetched_at_unix_ms.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
-                if let Some(at) = fetched {
-                    put("catalogue", format!("openrouter {}", at.strftime("%F")).into());
-                } else if matches!(priced.source, Source::OpenRouter | Source::Manual | Source::Correction) {
-                    put("catalogue", CATALOGUE.about().into());
+                if let Some(catalogue) = priced.catalogue() {
+                    put("catalogue", catalogue.into());
                 }
                 let mut buckets = Map::new();
                 for bucket in Bucket::ALL {

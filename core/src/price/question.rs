@@ -4,8 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::counts::{Convention, Counts, Repairs};
 use super::given::{Given, decimal};
-use super::reprice::brought_prices;
-use super::{Cost, Overrides, PriceBook, Query, Source, describe, price, region_of};
+use super::{Cost, Overrides, PriceBook, Query, Reason, Source, describe, price, region_of};
 use crate::config::Language;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::usage::Usage;
@@ -236,18 +235,39 @@ impl Question {
 
     /// The answer as JSON: that of [`Cost::to_value`], and with it `prices` and `over` (the prices that the call goes
     /// by, and those above a number of input tokens: USD per million tokens, per request, per search), `at`, and
-    /// `repaired`: what had to be mended in the counts.
+    /// `repaired`: what had to be mended in the counts. A question without counts has no cost, but says what there is
+    /// to say of the model.
     pub fn answer(&self, book: &PriceBook) -> Value {
-        let mut answer = self.cost(book).to_value();
-        let described = self.ask(book, describe).ok().map(|description| description.to_value());
+        let cost = self.cost(book);
+        let mut answer = cost.to_value();
+        let described = self.ask(book, describe).map(|description| description.to_value());
         for name in ["prices", "over"] {
-            answer[name] = described.as_ref().map_or_else(|| json!({}), |description| description[name].clone());
+            answer[name] = described.as_ref().map_or_else(|_| json!({}), |description| description[name].clone());
+        }
+        if cost.reason() == Some(Reason::NoUsage) {
+            match described {
+                Ok(Value::Object(mut description)) => {
+                    for name in ["model", "provider", "source", "match", "mode", "catalogue", "assumptions"] {
+                        answer[name] = description.remove(name).unwrap_or_default();
+                    }
+                }
+                Ok(_) => {}
+                Err(reason) => answer["reason"] = reason.sentence().into(),
+            }
         }
         let at = jiff::Timestamp::from_millisecond(self.at_unix_ms).map(|at| at.to_string());
         answer["at"] = at.ok().into();
         answer["repaired"] = self.repairs.sentences().collect();
         answer
     }
+}
+
+/// The call brought its unit prices.
+pub(crate) fn brought_prices(properties: &Map<String, Value>) -> bool {
+    let Some(details) = properties.get("$ai_cost_details") else { return true };
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    text(properties.get("$ai_cost_model_source")).as_deref() == Some(Source::Custom.as_str())
+        && text(details.get("match")).as_deref() == Some("given")
 }
 
 /// The time on an event.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::question::brought_prices;
 use super::{Amount, PriceBook, Question, Source};
 
 /// What became of an event.
@@ -35,14 +36,6 @@ const ZERO_PRICES: [&str; 2] = ["$ai_input_token_price", "$ai_output_token_price
 pub(crate) fn properties(of: &Map<String, Value>) -> impl Iterator<Item = &'static str> {
     let zero_prices = if brought_prices(of) { &[][..] } else { &ZERO_PRICES[..] };
     PROPERTIES.iter().chain(zero_prices).copied()
-}
-
-/// The call brought its unit prices.
-pub(crate) fn brought_prices(properties: &Map<String, Value>) -> bool {
-    let Some(details) = properties.get("$ai_cost_details") else { return true };
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    text(properties.get("$ai_cost_model_source")).as_deref() == Some(Source::Custom.as_str())
-        && text(details.get("match")).as_deref() == Some("given")
 }
 
 /// Reckons the cost of an event again. An event that never had one to reckon stays as it is.

@@ -158,7 +158,9 @@ impl Update {
         }
         let mut gone: Vec<_> = old.into_iter().collect();
         gone.sort_by(|a, b| a.0.cmp(&b.0));
-        gone.iter().for_each(|(model, found)| compare(model, Some(found), None));
+        for (model, found) in &gone {
+            compare(model, Some(found), None);
+        }
         changes
     }
 

@@ -66,7 +66,7 @@ impl Watch {
     /// The list that `llmtrail prices update`, or another process, left.
     fn load_kept(&self) {
         if let Some(update) = Update::load(&self.config.dir) {
-            adopt(&self.prices, Arc::new(update));
+            adopt(&self.prices, &Arc::new(update));
         }
     }
 
@@ -108,7 +108,7 @@ impl Watch {
             match refresh(&config, prices.load().update()) {
                 Ok(update) => {
                     notes.add("prices_updated");
-                    adopt(&prices, Arc::new(update));
+                    adopt(&prices, &Arc::new(update));
                 }
                 Err(why) => {
                     notes.add("prices_not_updated");
@@ -137,8 +137,8 @@ fn reload(prices: &ArcSwap<PriceBook>, path: &Path) -> Result<(), PriceFileError
     Ok(())
 }
 
-fn adopt(prices: &ArcSwap<PriceBook>, update: Arc<Update>) {
-    prices.rcu(|book| book.with_update(Arc::clone(&update)));
+fn adopt(prices: &ArcSwap<PriceBook>, update: &Arc<Update>) {
+    prices.rcu(|book| book.with_update(Arc::clone(update)));
 }
 
 fn unix_ms() -> i64 {
@@ -152,7 +152,8 @@ fn unix_ms() -> i64 {
 /// A sentence that says why the prices stay as they are.
 pub(crate) fn refresh(config: &Config, before: Option<&Arc<Update>>) -> Result<Update, String> {
     let url = config.prices_url.as_deref().unwrap_or(URL);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let body = runtime.block_on(async { tokio::time::timeout(PATIENCE, fetch(url)).await });
     runtime.shutdown_background();
@@ -161,9 +162,9 @@ pub(crate) fn refresh(config: &Config, before: Option<&Arc<Update>>) -> Result<U
     update
         .is_plausible_after(before.map(|update| &**update))
         .map_err(|why| format!("{url}: the list is implausible: {why}"))?;
-    update.keep(&config.dir).map_err(|error| {
-        format!("the list cannot be kept in {}: {error}", Update::path(&config.dir).display())
-    })?;
+    update
+        .keep(&config.dir)
+        .map_err(|error| format!("the list cannot be kept in {}: {error}", Update::path(&config.dir).display()))?;
     Ok(update)
 }
 

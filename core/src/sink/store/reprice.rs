@@ -9,18 +9,11 @@ use crate::error::Result;
 use crate::event::WireEvent;
 
 /// Events that are read, and written, at a time.
-const PAGE: usize = 200;
+const PAGE: i64 = 200;
 
 /// The columns that say what an event cost.
-const COLUMNS: [&str; 7] = [
-    "input_cost_usd",
-    "output_cost_usd",
-    "total_cost_usd",
-    "cost_nano",
-    "cost_atto",
-    "cost_source",
-    "cache_saved_usd",
-];
+const COLUMNS: [&str; 7] =
+    ["input_cost_usd", "output_cost_usd", "total_cost_usd", "cost_nano", "cost_atto", "cost_source", "cache_saved_usd"];
 
 /// A stored event that has, or may have, a cost.
 pub(crate) struct Stored {
@@ -104,14 +97,11 @@ fn write(tx: &rusqlite::Transaction<'_>, change: &Rewrite) -> rusqlite::Result<(
          AND name_id IN (SELECT id FROM content_names WHERE property = '$ai_cost_details')",
     )?
     .execute([change.id])?;
-    let event = WireEvent {
-        uuid: uuid.parse().unwrap_or_default(),
-        lane: crate::event::Lane::Ai,
-        json: bytes::Bytes::new(),
-    };
+    let event =
+        WireEvent { uuid: uuid.parse().unwrap_or_default(), lane: crate::event::Lane::Ai, json: bytes::Bytes::new() };
     let cells = row::cells(&event, &text, &[]);
-    let of = |name: &&str| row::COLUMNS.iter().position(|column| column == name).map(|at| cells[at].clone());
-    let values = COLUMNS.iter().filter_map(|name| of(&name)).chain([change.id.into()]);
+    let of = |name: &str| row::COLUMNS.iter().position(|column| *column == name).map(|at| cells[at].clone());
+    let values = COLUMNS.iter().filter_map(|name| of(name)).chain([change.id.into()]);
     let sets: Vec<_> = COLUMNS.iter().map(|name| format!("{name} = ?")).collect();
     tx.prepare_cached(&format!("UPDATE events SET {} WHERE id = ?", sets.join(", ")))?
         .execute(rusqlite::params_from_iter(values))?;
