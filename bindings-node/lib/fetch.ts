@@ -62,6 +62,7 @@ function begin(how: Observing, input: Input, init: Init): Recorder | undefined {
   const bytes = text === undefined ? bytesOf(body) : undefined
   const headers = init?.headers ?? request?.headers
   const recorder = beginCall(how, { method, url, headers, text, bytes })
+  if (recorder && unread.size > 0) endUnread(recorder)
   if (recorder && request?.body && !body) readAlong(request, recorder)
   return recorder
 }
@@ -73,7 +74,10 @@ function readAlong(request: Request, recorder: Recorder): void {
   request
     .clone()
     .arrayBuffer()
-    .then((body) => recorder.body(new Uint8Array(body)))
+    .then((body) => {
+      recorder.body(new Uint8Array(body))
+      endUnread(recorder)
+    })
     .catch(() => {})
 }
 
@@ -135,6 +139,18 @@ function limitOf(how: Observing, init: Init): number | undefined {
 /** Responses that are observed: a `fetch` around an observed one gets them too, and records nothing of its own. */
 const seen = new WeakSet<Response>()
 
+/** Failed answers that nobody has read yet: some SDKs leave an attempt so when they try again. */
+const unread = new Set<Recorder>()
+
+/** The same request again: the attempt before is over, read or not. */
+function endUnread(recorder: Recorder): void {
+  for (const earlier of unread) {
+    if (!earlier.repeats(recorder)) continue
+    unread.delete(earlier)
+    earlier.end('complete')
+  }
+}
+
 /** The response's head came: its body is listened to from now on. The response itself stays as it is. */
 function answered(
   response: Response,
@@ -149,6 +165,10 @@ function answered(
   seen.add(response)
   const { status, headers } = response
   recorder.response(status, picked(headers, names().response))
+  if (status >= 400) {
+    for (const earlier of unread) if (earlier.ended) unread.delete(earlier)
+    unread.add(recorder)
+  }
   const body: unknown = response.body
   if (typeof (body as ReadableStream | null)?.getReader === 'function') {
     observeStream(body as ReadableStream<Uint8Array>, recorder, signal, owned)

@@ -1,3 +1,4 @@
+import type { ClientRequest } from 'node:http'
 import type { ClientHttp2Stream } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { Recorder } from './recorder.js'
@@ -16,14 +17,13 @@ const NODES_OWN = /^aborted$|^HTTP\/2 stream is abnormally aborted|http2 request
 
 /**
  * Listens to a Node stream, which tells of each piece exactly when its consumer gets it, however that reads. The stream
- * stays the same object. `left`: says whether the consumer broke the call off in another way than by this stream.
+ * stays the same object.
  * @internal
  */
 export function observeNodeStream(
   body: Readable,
   recorder: Recorder,
   signal: AbortSignal | null | undefined,
-  left: () => boolean = () => false,
 ): void {
   const { emit, read, destroy } = body
   const { close } = body as Partial<ClientHttp2Stream>
@@ -81,9 +81,9 @@ export function observeNodeStream(
     timeout: () => {
       tired = true
     },
-    error: (error) => (left() ? leave() : broke(recorder, error, signal)),
+    error: (error) => (gone ? leave() : broke(recorder, error, signal)),
     // Without an error that was told: HTTP/2 has ends of which nobody is.
-    close: () => (gone || left() ? leave() : broke(recorder, undefined, signal)),
+    close: () => (gone ? leave() : broke(recorder, undefined, signal)),
   }
   const define = (name: string, value: unknown): void => {
     Object.defineProperty(body, name, { ...own, value })
@@ -112,11 +112,15 @@ export function observeNodeStream(
     }
   })
   define('destroy', (error?: Error): unknown => {
-    // The HTTP stack gives a reason, or there is nothing left to destroy. Anyone else is the consumer.
+    // The HTTP stack gives a reason, or there is nothing left to destroy. Anyone else is the consumer. What it pipes into
+    // went away, if that is said to HTTP itself; node-fetch says the same to its own stream when the connection broke.
     const early = (error as NodeJS.ErrnoException | undefined)?.code === 'ERR_STREAM_PREMATURE_CLOSE'
-    if (early || (!error && !closedByOther(body))) leave()
+    if ((early && isHttp(body)) || (!error && !closedByOther(body))) leave()
     return destroy.call(body, error)
   })
+  // A request can be broken off while its answer is read.
+  const { req: request } = body as Readable & { req?: ClientRequest }
+  if (request) whenDestroyed(request, leave)
   if (close) {
     define('close', (...args: []): void => {
       if (!closedByOther(body)) leave()
@@ -124,6 +128,24 @@ export function observeNodeStream(
     })
   }
 }
+
+const isHttp = (body: object): boolean => 'httpVersion' in body || 'session' in body
+
+/** Says when the application breaks a request off; the HTTP stack gives a reason of its own. @internal */
+export function whenDestroyed(request: ClientRequest, leave: () => void): void {
+  for (const name of ['destroy', 'abort'] as const) {
+    const method = request[name] as (...args: unknown[]) => unknown
+    const value = (...args: unknown[]): unknown => {
+      if (!isOfTheStack(args[0])) leave()
+      return method.apply(request, args)
+    }
+    Object.defineProperty(request, name, { value, writable: true, configurable: true })
+  }
+}
+
+/** Whether an error comes from the sockets below, and not from the caller. */
+const isOfTheStack = (error: unknown): boolean =>
+  error instanceof Error && ('syscall' in error || (error as NodeJS.ErrnoException).code === 'ECONNRESET')
 
 /** Whether a stream of HTTP/2 was ended by the other side, or with its connection. */
 function closedByOther(body: Readable): boolean {

@@ -82,6 +82,19 @@ export class Recorder {
     return this.sent.url
   }
 
+  /** It was handed over. */
+  get ended(): boolean {
+    return this.over
+  }
+
+  /** Whether another call sends the same. */
+  repeats(other: Recorder): boolean {
+    const { method, url, text, bytes } = this.sent
+    const { sent } = other
+    if (url !== sent.url || method !== sent.method || text !== sent.text) return false
+    return text !== undefined || (!!bytes && !!sent.bytes && Buffer.compare(bytes, sent.bytes) === 0)
+  }
+
   /** What to send instead of the body, so that the stream reports its usage. */
   outgoing(): string | Uint8Array | undefined {
     const { method, url, provider, text, bytes } = this.sent

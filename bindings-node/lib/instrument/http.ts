@@ -1,6 +1,6 @@
 import { ClientRequest, type IncomingMessage } from 'node:http'
 import { covered } from '../covered.js'
-import { observeNodeStream } from '../node-stream.js'
+import { observeNodeStream, whenDestroyed } from '../node-stream.js'
 import { begin, names, type Observing, picked, trouble } from '../observing.js'
 import type { Recorder } from '../recorder.js'
 import { Sent } from './sent.js'
@@ -56,19 +56,13 @@ function listen(request: ClientRequest, recorder: Recorder, sent: Sent): void {
   const { emit } = request
   let left = false
   let tired = false
-  for (const name of ['destroy', 'abort'] as const) {
-    const method = request[name] as (...args: unknown[]) => unknown
-    const hooked = (...args: unknown[]): unknown => {
-      // The HTTP stack gives its reason; who breaks off may have one of their own.
-      left ||= !isOfTheStack(args[0])
-      return method.apply(request, args)
-    }
-    Object.defineProperty(request, name, { value: hooked, writable: true, configurable: true })
-  }
+  whenDestroyed(request, () => {
+    left = true
+  })
   const steps: Record<string, (first: unknown) => void> = {
     response: (response) => {
       sent.over()
-      answered(response as IncomingMessage, recorder, () => left)
+      answered(response as IncomingMessage, recorder)
     },
     timeout: () => {
       tired = true
@@ -98,17 +92,10 @@ function listen(request: ClientRequest, recorder: Recorder, sent: Sent): void {
   Object.defineProperty(request, 'emit', { value: hooked, writable: true, configurable: true })
 }
 
-function answered(response: IncomingMessage, recorder: Recorder, left: () => boolean): void {
+function answered(response: IncomingMessage, recorder: Recorder): void {
   recorder.decoded = false
   recorder.response(response.statusCode ?? 0, picked(response.headers, names().response))
-  observeNodeStream(response, recorder, undefined, left)
-}
-
-/** Whether an error comes from the sockets below, and not from the caller. */
-function isOfTheStack(error: unknown): boolean {
-  return (
-    error instanceof Error && ('syscall' in error || (error as NodeJS.ErrnoException).code === 'ECONNRESET')
-  )
+  observeNodeStream(response, recorder, undefined)
 }
 
 declare module 'node:http' {

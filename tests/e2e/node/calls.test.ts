@@ -3,8 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Client } from 'llmtrail'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Front } from './front.ts'
-import { calls, type Event, folder, Loopback, readCase, rules } from './loopback.ts'
+import { calls, type Event, Front, folder, Loopback, readCase, rules } from './loopback.ts'
 import { SDKS } from './sdks.ts'
 
 /** What a call through an SDK has otherwise than the recorded exchange: its address, and what follows from it. */

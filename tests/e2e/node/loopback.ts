@@ -25,14 +25,8 @@ export class Loopback {
   ) {}
 
   static async start(): Promise<Loopback> {
-    const child = spawn(join(ROOT, 'target/debug/loopback'), ['--with-parent'], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
-    for await (const line of createInterface(child.stdout)) {
-      const [, url] = /^listening on (\S+)/.exec(line) ?? []
-      if (url) return new Loopback(url, () => child.stdin.end())
-    }
-    throw new Error('loopback did not start')
+    const { url, close } = await started(join(ROOT, 'target/debug/loopback'), ['--with-parent'])
+    return new Loopback(url, close)
   }
 
   /** Where the SDKs find a case of the corpus; `knobs` as in `chunk=7,gzip=1`. */
@@ -47,7 +41,14 @@ export class Loopback {
 
   /** The calls to providers since the last reset. */
   async calls(): Promise<
-    { path: string; status: number | null; ended: string; sha256: string; as_recorded: boolean }[]
+    {
+      path: string
+      status: number | null
+      ended: string
+      sha256: string
+      as_recorded: boolean
+      header_names: string[]
+    }[]
   > {
     return this.control('providers')
   }
@@ -62,9 +63,49 @@ export class Loopback {
   }
 }
 
+/** Speaks HTTP/2 in front of it. */
+export class Front {
+  private constructor(
+    readonly url: string,
+    readonly close: () => void,
+    private readonly behind: Loopback,
+  ) {}
+
+  static async start(behind: Loopback): Promise<Front> {
+    const { url, close } = await started(process.execPath, [
+      join(import.meta.dirname, 'front.mjs'),
+      behind.url,
+    ])
+    return new Front(url, close, behind)
+  }
+
+  /** As the one of the server behind. */
+  case(name: string, knobs = ''): string {
+    return this.behind.case(name, knobs).replace(this.behind.url, this.url)
+  }
+}
+
+/** Starts a server in a process of its own, which ends with this one. */
+async function started(program: string, args: string[]): Promise<{ url: string; close: () => void }> {
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  for await (const line of createInterface(child.stdout)) {
+    const [, url] = /^listening on (\S+)/.exec(line) ?? []
+    if (url) return { url, close: () => child.stdin.end() }
+  }
+  throw new Error(`${program} did not start`)
+}
+
 /** One case of the corpus. */
 export interface Case {
-  about: { url: string; status?: number; end?: string; provider?: string; shows: string }
+  about: {
+    url: string
+    status?: number
+    end?: string
+    provider?: string
+    asked_usage?: boolean
+    cost?: { total: string }
+    shows: string
+  }
   request: Record<string, unknown>
   requestText: string
   response: string

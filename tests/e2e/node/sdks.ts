@@ -45,6 +45,10 @@ export interface Sdk {
   version: string
   /** The provider that its client is wrapped with. */
   provider: string
+  /** Calls that it does not have, or not in the form of the cases. */
+  lacks?: string[]
+  /** Why there is nothing to see of its retries. */
+  noRetries?: string
   /** It speaks HTTP/2, with no way to ask whether the server does. */
   http2?: boolean
   /** A client for a case at `base`. */
@@ -101,10 +105,18 @@ function groq(pkg: string, Groq: Any): Sdk {
   }
 }
 
+/** Before version 1 these two said of every attempt that it was the first. */
+const uncounted = (version: string) =>
+  version.startsWith('0.')
+    ? { noRetries: 'n/a: this version says of each attempt that it is the first, so each is an event' }
+    : {}
+
 function anthropicBedrock(pkg: string, AnthropicBedrock: Any): Sdk {
+  const of = about('anthropic-bedrock', pkg, 'amazon-bedrock')
   const keys = { awsRegion: 'us-east-1', awsAccessKey: 'test', awsSecretKey: 'test' }
   return {
-    ...about('anthropic-bedrock', pkg, 'amazon-bedrock'),
+    ...of,
+    ...uncounted(of.version),
     client: (base, _, making) =>
       new AnthropicBedrock({ ...common(making), apiKey: undefined, ...keys, baseURL: base }),
     call: elsewhere,
@@ -119,8 +131,10 @@ function anthropicVertex(pkg: string, AnthropicVertex: Any): Sdk {
     projectId: 'demo-project',
     getRequestHeaders: async () => Object.assign(new Headers(token), token),
   }
+  const of = about('anthropic-vertex', pkg, 'google-vertex')
   return {
-    ...about('anthropic-vertex', pkg, 'google-vertex'),
+    ...of,
+    ...uncounted(of.version),
     client: (base, { about }, making) => {
       const [, region] = /\/locations\/([^/]+)/.exec(about.url) ?? []
       const { apiKey: _, ...options } = common(making)
@@ -137,14 +151,24 @@ function anthropicVertex(pkg: string, AnthropicVertex: Any): Sdk {
   }
 }
 
+/** Google's SDK can be told to retry since version 2. */
+const RETRIES = /^[^1]\./
+
 function google(pkg: string, GoogleGenAI: Any): Sdk {
+  const of = about('google', pkg, 'google-ai-studio')
   return {
-    ...about('google', pkg, 'google-ai-studio'),
-    client: (base, { about }, { silent }) => {
+    ...of,
+    ...(!RETRIES.test(of.version) && { noRetries: 'n/a: it does not retry' }),
+    client: (base, { about }, { silent, retries = 0 }) => {
       const [, apiVersion] = /^\/([^/]+)/.exec(new URL(about.url).pathname) ?? []
       return new GoogleGenAI({
         apiKey: 'test-key',
-        httpOptions: { baseUrl: base, apiVersion, ...(silent && { timeout: 500 }) },
+        httpOptions: {
+          baseUrl: base,
+          apiVersion,
+          ...(silent && { timeout: 500 }),
+          ...(retries > 0 && { retryOptions: { attempts: 1 + retries, initialDelay: 0.01 } }),
+        },
       })
     },
     call: googleCall,
@@ -192,6 +216,7 @@ function cohere(pkg: string, CohereClientV2: Any): Sdk {
 function ollama(pkg: string, Ollama: Any): Sdk {
   return {
     ...about('ollama', pkg, 'ollama'),
+    noRetries: 'n/a: it does not retry',
     client: (base, _, { silent }) =>
       new Ollama({
         host: base,
