@@ -13,6 +13,8 @@ mod table;
 pub(crate) mod terminal;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "viewer")]
+mod view;
 mod what_if;
 
 use std::ffi::OsString;
@@ -54,6 +56,8 @@ enum Command {
     Prices(prices::Args),
     Reprice(reprice::Args),
     Purge(purge::Args),
+    #[cfg(feature = "viewer")]
+    View(view::Args),
 }
 
 /// What every command takes.
@@ -171,5 +175,7 @@ fn dispatch(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_
         Command::Prices(args) => prices::run(&args, terminal),
         Command::Reprice(args) => reprice::run(&args, terminal),
         Command::Purge(args) => purge::run(&args, terminal),
+        #[cfg(feature = "viewer")]
+        Command::View(args) => view::run(&args, terminal),
     }
 }

@@ -27,6 +27,8 @@ pub mod stream_usage;
 pub mod cli;
 #[cfg(feature = "middleware")]
 pub mod middleware;
+#[cfg(feature = "viewer")]
+pub mod viewer;
 
 pub use client::Client;
 pub use config::{Config, Language, Options};

@@ -14,6 +14,8 @@ pub mod read;
 #[cfg(feature = "cli")]
 pub(crate) mod reprice;
 mod row;
+#[cfg(feature = "viewer")]
+pub(crate) mod scan;
 mod schema;
 mod search;
 #[cfg(test)]
@@ -154,6 +156,29 @@ impl Store {
 
     fn with<T>(&self, using: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         self.slot.with(|| prepare(&self.path), using)
+    }
+}
+
+/// A store, open for writing whole events into it: for programs that bring events from elsewhere. Applications need none:
+/// what they capture gets there by itself.
+pub struct Writer(Store);
+
+impl Writer {
+    /// Opens the store in a folder, or makes it.
+    ///
+    /// # Errors
+    /// A store error: no place to write, a file that is damaged, or one that a newer version made.
+    pub fn open(dir: &Path) -> Result<Self> {
+        Store::open(dir).map(Self)
+    }
+
+    /// Writes events in one transaction: all of them, or none and an error. One that is already there (by its uuid) stays
+    /// as it is. Waits for other processes, at most about ten seconds.
+    ///
+    /// # Errors
+    /// A store error.
+    pub fn write(&mut self, events: &[WireEvent]) -> Result<()> {
+        self.0.write(events)
     }
 }
 

@@ -16,6 +16,7 @@ use super::{BUSY, FILE, patiently, read_json, row, schema, search, too_new, trou
 use crate::error::Result;
 use crate::price::Amount;
 
+pub use super::Writer;
 pub use super::search::Progress;
 pub use super::tree::{Node, Trace, tree};
 
@@ -503,6 +504,14 @@ impl Reader {
         &self.path
     }
 
+    /// Bytes that all messages and other content take, as they are packed. Looks at each of them.
+    pub fn packed_bytes(&self) -> Result<u64> {
+        let sum: i64 = self.asked(|db| {
+            db.query_row("SELECT coalesce(sum(length(CAST(json AS BLOB))), 0) FROM contents", [], |row| row.get(0))
+        })?;
+        Ok(u64::try_from(sum).unwrap_or(0))
+    }
+
     /// Events by their ids in the file, in the order of the ids that were given. What is not there is left out.
     pub fn rows_by_id(&self, ids: &[i64]) -> Result<Vec<Row>> {
         self.asked(|db| {
@@ -531,6 +540,27 @@ impl Reader {
             )?;
             let links = find.query_map([uuid], |row| row.get(0))?;
             links.collect()
+        })
+    }
+
+    /// The generations before one in its trace or session, the latest first, a few: by uuid.
+    pub fn calls_before(&self, row: &Row) -> Result<Vec<String>> {
+        const FEW: i64 = 6;
+        self.asked(|db| {
+            let mut found: Vec<String> = Vec::new();
+            for (column, id) in [("trace_id", &row.trace_id), ("session_id", &row.session_id)] {
+                let Some(id) = id else { continue };
+                let mut find = db.prepare_cached(&format!(
+                    "SELECT uuid FROM events WHERE {column} = ?1 AND timestamp_ms <= ?2 AND uuid < ?3
+                     AND event = '$ai_generation' ORDER BY timestamp_ms DESC LIMIT ?4"
+                ))?;
+                let uuids = find.query_map((id, row.timestamp_ms, &row.uuid, FEW), |row| row.get(0))?;
+                for uuid in uuids {
+                    found.push(uuid?);
+                }
+            }
+            found.dedup();
+            Ok(found)
         })
     }
 

@@ -1,0 +1,133 @@
+//! The list of calls.
+
+use std::cmp::Ordering;
+
+use maud::{Markup, html};
+
+use super::super::data::Event;
+use super::super::page::{Context, encode, nothing, number, status, tokens, took};
+use super::list::{self, Column, figure, text};
+use super::{Made, Page};
+use crate::store::Row;
+
+const COLUMNS: [Column; 10] = [
+    Column { key: "time", head: "Time", class: "", sorts: Some(true) },
+    text("model", "Model"),
+    text("said", "Input and output"),
+    text("status", "Status"),
+    figure("latency", "Latency"),
+    figure("first", "First token"),
+    figure("tokens", "Tokens"),
+    figure("cached", "Cached"),
+    figure("cost", "Cost"),
+    text("user", "User"),
+];
+
+pub(super) fn page(page: &mut Page<'_>) -> Made {
+    let (data, ready) = page.ask();
+    let mut found: Vec<&Event> = ready.calls(&data).collect();
+    let sorted = list::order(&page.context, &COLUMNS, "time");
+    sort(&mut found, sorted);
+    let total = found.len();
+    let shown: Vec<i64> = list::slice(&page.context, &found).iter().map(|event| event.id).collect();
+    let is_empty = data.events.is_empty();
+    drop(found);
+    drop(data);
+    let rows = if shown.is_empty() {
+        Vec::new()
+    } else {
+        page.store.read(|reader| reader.rows_by_id(&shown)).map_err(Some)?
+    };
+    let rows = html! { @for call in &rows { (row(&page.context, call)) } };
+    Ok(html! {
+        h1 { "Generations " small { (number(total as u64)) " calls in " (page.context.range.name) } }
+        (page.notes())
+        @if is_empty { (super::overview::welcome(page)) }
+        @else if total == 0 { (nothing("No calls", "None in this time fits the filter.")) }
+        @else { (list::table(&page.context, "Generations and embeddings", &COLUMNS, sorted, total, &rows)) }
+    })
+}
+
+fn sort(found: &mut [&Event], (key, falls): (&str, bool)) {
+    // What is not known comes last, whichever way.
+    let known = |a: f32, b: f32| match (a.is_nan(), b.is_nan()) {
+        (false, false) => {
+            if falls {
+                b.total_cmp(&a)
+            } else {
+                a.total_cmp(&b)
+            }
+        }
+        (a, b) => a.cmp(&b),
+    };
+    let turn = |order: Ordering| if falls { order.reverse() } else { order };
+    found.sort_unstable_by(|a, b| {
+        let order = match key {
+            "latency" => known(a.latency, b.latency),
+            "first" => known(a.first, b.first),
+            "tokens" => {
+                turn((u64::from(a.input) + u64::from(a.output)).cmp(&(u64::from(b.input) + u64::from(b.output))))
+            }
+            "cached" => turn(a.cached.cmp(&b.cached)),
+            "cost" => b.is_priced.cmp(&a.is_priced).then_with(|| turn(a.cost().cmp(&b.cost()))),
+            _ => turn(a.time.cmp(&b.time)),
+        };
+        order.then_with(|| b.time.cmp(&a.time)).then_with(|| b.id.cmp(&a.id))
+    });
+}
+
+pub(super) fn status_of(row: &Row) -> Markup {
+    let code = row.http_status.map(|code| code.to_string());
+    let kind = row.error_type.clone().filter(|kind| !kind.is_empty());
+    html! {
+        @if let Some(retries) = row.retries.filter(|retries| *retries > 0) {
+            span.badge.warn title=(format!("{retries} attempts before this one")) { "↻ " (retries) } " "
+        }
+        @match (row.is_error, row.stream_status.as_deref()) {
+            (true, _) => (status(true, &kind.or(code).unwrap_or_else(|| "failed".to_owned()))),
+            (false, Some(end)) if end != "complete" => { span.badge.warn { (end) } },
+            _ => (status(false, "ok")),
+        }
+    }
+}
+
+/// What a call cost, or why that is not known.
+pub(super) fn cost_of(row: &Row) -> Markup {
+    html! {
+        @match row.total_cost_usd_exact {
+            Some(cost) => (super::super::page::dollars(cost)),
+            None if row.is_call() && !(row.is_error && row.input_tokens.is_none()) => { span.warn title="no known price" { "?" } },
+            None => { span.none { "–" } },
+        }
+    }
+}
+
+fn count(number: Option<i64>) -> u64 {
+    number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
+}
+
+fn row(context: &Context, call: &Row) -> Markup {
+    let user = Some(call.distinct_id.as_str()).filter(|user| Some(*user) != call.trace_id.as_deref());
+    html! {
+        tr data-key=(call.uuid) {
+            td.c-time { (context.time(call.timestamp_ms)) }
+            td.c-model {
+                (context.narrow("model", call.model.as_deref()))
+                div.under { (context.narrow("provider", call.provider.as_deref())) }
+            }
+            td.c-said {
+                a.open href=(format!("/event/{}", encode(&call.uuid))) {
+                    span { (call.input_preview.as_deref().or(call.name.as_deref()).unwrap_or("–")) }
+                }
+                div.preview { span.answer { (call.output_preview.as_deref().or(call.error.as_deref()).unwrap_or("–")) } }
+            }
+            td.c-status { (status_of(call)) }
+            td.number.c-latency { (took(call.latency)) }
+            td.number.c-first { (took(call.time_to_first_token)) }
+            td.number.c-tokens { @if call.total_input_tokens.or(call.output_tokens).is_some() { (tokens(count(call.total_input_tokens), count(call.output_tokens))) } @else { span.none { "–" } } }
+            td.number.c-cached { @if count(call.cache_read_input_tokens) > 0 { (number(count(call.cache_read_input_tokens))) } @else { span.none { "–" } } }
+            td.number.c-cost { (cost_of(call)) }
+            td.c-user { (context.narrow("user", user)) }
+        }
+    }
+}

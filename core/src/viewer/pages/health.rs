@@ -1,0 +1,106 @@
+//! What is recorded, by whom, and what is missing from it.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::super::data::Data;
+use super::super::filter::KINDS;
+use super::super::page::{number, share};
+use super::{Made, Page};
+use crate::cli::terminal::bytes;
+
+pub(super) fn page(page: &mut Page<'_>) -> Made {
+    let (data, ready) = page.ask();
+    let kinds = counts(ready.events(&data).map(|event| KINDS[usize::from(event.kind).min(KINDS.len() - 1)].to_owned()));
+    let name = |data: &Data, number| data.names.text(number).unwrap_or("not said").to_owned();
+    let languages = counts(ready.events(&data).map(|event| name(&data, event.language)));
+    let sources = counts(ready.calls(&data).map(|event| name(&data, event.source)));
+    let providers = counts(ready.calls(&data).map(|event| name(&data, event.provider)));
+    let calls = ready.calls(&data).count() as u64;
+    let unpriced = counts(
+        ready
+            .calls(&data)
+            .filter(|event| event.is_unpriced)
+            .map(|event| format!("{} at {}", name(&data, event.model), name(&data, event.provider))),
+    );
+    let without =
+        ready.calls(&data).filter(|event| !event.is_error && event.input == 0 && event.output == 0).count() as u64;
+    let newest = data.events.iter().map(|event| event.time).max();
+    let total = data.events.len() as u64;
+    drop(data);
+    let exists = page.store.path().exists();
+    let facts = if exists { Some(page.store.read(crate::store::Reader::facts).map_err(Some)?) } else { None };
+    let spool = spool(page);
+    let context = &page.context;
+    Ok(html! {
+        h1 { "Health " small { (context.range.name) } }
+        (page.notes())
+        div.tops {
+            section.top { h2 { "Observed" } (list(&kinds)) }
+            section.top { h2 { "Providers" } (list(&providers)) }
+            section.top { h2 { "Recorded from" } (list(&languages)) }
+            section.top { h2 { "Prices from" } (list(&sources)) }
+            section.top {
+                h2 { "Missing" }
+                dl.facts {
+                    dt { "No known price" } dd { (number(unpriced.values().sum())) " of " (number(calls)) " calls, " (share(unpriced.values().sum(), calls)) }
+                    dt { "No usage" } dd { (number(without)) " calls" }
+                }
+                @if !unpriced.is_empty() { (list(&unpriced)) }
+            }
+            section.top {
+                h2 { "The store" }
+                dl.facts {
+                    dt { "File" } dd { code { (page.store.path().display()) } }
+                    @if let Some(facts) = &facts {
+                        dt { "Size" } dd { (bytes(facts.bytes)) ", and " (bytes(facts.log_bytes)) " of log" }
+                        dt { "Events" } dd { (number(total)) }
+                        @if facts.content_bytes > 0 {
+                            dt { "Messages" } dd { (number(facts.contents)) " kept once each, " (bytes(facts.content_bytes)) " packed into " (bytes(facts.packed_bytes)) }
+                        }
+                        dt { "Search" } dd { @if facts.search_bytes > 0 { (bytes(facts.search_bytes)) " of index" } @else { "not indexed yet: it is when somebody first searches" } }
+                        dt { "Schema" } dd { "version " (facts.schema) }
+                    } @else { dt { "State" } dd { "not made yet" } }
+                    @if let Some(newest) = newest { dt { "Latest event" } dd { (context.exact(newest)) } }
+                    dt { "Spool" } dd { @if let Some((files, size)) = spool { (number(files)) " files, " (bytes(size)) " still to be sent" } @else { "empty" } }
+                }
+                p.note { "What a running program has queued or dropped, and why, is in its own stats()." }
+            }
+        }
+    })
+}
+
+/// Files that wait in the spool beside the store.
+fn spool(page: &Page<'_>) -> Option<(u64, u64)> {
+    let folder = page.store.path().with_file_name("spool");
+    let mut sums = (0, 0);
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).ok().into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(about) if about.is_dir() => folders.push(entry.path()),
+                Ok(about) => sums = (sums.0 + 1, sums.1 + about.len()),
+                Err(_) => {}
+            }
+        }
+    }
+    (sums.0 > 0).then_some(sums)
+}
+
+fn counts(names: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+fn list(counts: &BTreeMap<String, u64>) -> Markup {
+    let mut rows: Vec<(&String, &u64)> = counts.iter().collect();
+    rows.sort_by(|a, b| b.1.cmp(a.1));
+    html! {
+        @if rows.is_empty() { p.note { "none" } }
+        table { tbody { @for (name, count) in rows.into_iter().take(12) { tr { td.name { (name) } td.number { (number(*count)) } } } } }
+    }
+}

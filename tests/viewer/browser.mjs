@@ -1,0 +1,52 @@
+// A viewer of a filled store, and a browser to look at it.
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { chromium } from 'playwright-core'
+
+const root = join(import.meta.dirname, '../..')
+const bin = (name) => join(root, 'target/debug', name)
+
+/** A new folder with a store of so many generations; none for 0. */
+export function store(generations) {
+  const dir = mkdtempSync(join(tmpdir(), 'llmtrail-viewer-'))
+  if (generations) execFileSync(bin('store'), ['fill', dir, String(generations)])
+  return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) }
+}
+
+/** Runs the command line on a store. */
+export function llmtrail(dir, ...args) {
+  return execFileSync(bin('llmtrail'), [...args, '--dir', dir], { encoding: 'utf8' })
+}
+
+/** A viewer of the store in a folder: its address with the token, and how to end it. */
+export async function view(dir) {
+  const child = spawn(bin('llmtrail'), ['view', '--json', '--port', '0', '--dir', dir], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const lines = createInterface({ input: child.stdout })
+  const [line] = await new Promise((resolve, reject) => {
+    lines.once('line', (text) => resolve([text]))
+    child.once('exit', (code) => reject(new Error(`llmtrail view ended with ${code}`)))
+  })
+  const { address } = JSON.parse(line)
+  const url = new URL(address)
+  return { address, origin: url.origin, port: url.port, token: url.searchParams.get('token'), stop: () => child.kill('SIGKILL') }
+}
+
+/** Debian's Chromium. */
+export function browser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  })
+}
