@@ -1,6 +1,8 @@
 //! Fills a store with made-up calls (`store fill FOLDER GENERATIONS`), or measures the store and its viewer
 //! (`store bench FOLDER GENERATIONS LLMTRAIL`, where the last is the program).
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own, that prints figures")]
+
 mod bench;
 mod generate;
 
