@@ -1,15 +1,21 @@
 //! The command line, reached from all three languages: one module per command.
 
 mod cost;
+mod export;
+mod import;
 mod json;
 mod ls;
 mod messages;
 mod price;
 mod prices;
 mod purge;
+mod push;
 mod reprice;
 mod show;
+mod sql;
+mod stats;
 mod table;
+mod tail;
 pub(crate) mod terminal;
 #[cfg(test)]
 mod tests;
@@ -55,6 +61,12 @@ enum Command {
     Price(Box<price::Args>),
     Prices(prices::Args),
     Reprice(reprice::Args),
+    Stats(stats::Args),
+    Tail(tail::Args),
+    Sql(sql::Args),
+    Export(export::Args),
+    Import(import::Args),
+    Push(push::Args),
     Purge(purge::Args),
     #[cfg(feature = "viewer")]
     View(view::Args),
@@ -174,6 +186,12 @@ fn dispatch(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_
         Command::Price(args) => price::run(&args, terminal),
         Command::Prices(args) => prices::run(&args, terminal),
         Command::Reprice(args) => reprice::run(&args, terminal),
+        Command::Stats(args) => stats::run(&args, terminal),
+        Command::Tail(args) => tail::run(&args, terminal),
+        Command::Sql(args) => sql::run(&args, terminal),
+        Command::Export(args) => export::run(&args, terminal),
+        Command::Import(args) => import::run(&args, terminal),
+        Command::Push(args) => push::run(&args, terminal),
         Command::Purge(args) => purge::run(&args, terminal),
         #[cfg(feature = "viewer")]
         Command::View(args) => view::run(&args, terminal),

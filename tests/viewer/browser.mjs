@@ -1,6 +1,7 @@
 // A viewer of a filled store, and a browser to look at it.
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -49,4 +50,16 @@ export function browser() {
       '--disable-sync',
     ],
   })
+}
+
+let number = 0
+
+/** A file of generations that began now, with these properties. */
+export function events(dir, list) {
+  const lines = list.map((properties) =>
+    JSON.stringify({ event: '$ai_generation', uuid: randomUUID(), distinct_id: 'ada', timestamp: new Date().toISOString(), properties }),
+  )
+  const path = join(dir, `events-${++number}.jsonl`)
+  writeFileSync(path, `${lines.join('\n')}\n`)
+  return path
 }

@@ -102,6 +102,90 @@ fn json_is_as_documented() {
 }
 
 #[test]
+fn what_is_exported_can_be_imported() {
+    let folder = filled();
+    let out = run_in(&folder.0, None, false, &["export"]).out;
+    let captured: Vec<String> =
+        sample::events().iter().map(|event| String::from_utf8(event.json.to_vec()).unwrap()).collect();
+    assert_eq!(out.lines().collect::<Vec<_>>(), captured);
+    let other = Folder::new();
+    let file = other.0.join("events.jsonl");
+    std::fs::write(&file, &out).unwrap();
+    let file = file.to_str().unwrap();
+    let (count, import) = (captured.len(), ["import", file, "--json"]);
+    assert_eq!(run_in(&other.0, None, false, &import).out, format!("{{\"new\":{count},\"read\":{count}}}\n"));
+    assert_eq!(run_in(&other.0, None, false, &import).out, format!("{{\"new\":0,\"read\":{count}}}\n"));
+    assert_eq!(run_in(&other.0, None, false, &["export"]).out, out);
+    std::fs::write(other.0.join("bad.jsonl"), "\n{}\n").unwrap();
+    let bad = run_in(&other.0, None, false, &["import", other.0.join("bad.jsonl").to_str().unwrap()]);
+    assert!(bad.code == 1 && bad.err.contains("line 2: it has no event"), "{}", bad.err);
+}
+
+#[test]
+fn other_forms_of_export() {
+    let folder = filled();
+    let csv = run_in(&folder.0, None, false, &["export", "--format", "csv", "--since", "2026-07-04T14:00"]).out;
+    assert!(csv.starts_with("id,uuid,timestamp,user,") && csv.lines().count() == 3, "{csv}");
+    assert!(csv.contains("\"2026-07-04T14:30:00.000Z\",\"cron\""), "{csv}");
+    let otlp = run_in(&folder.0, None, false, &["export", "--format", "otlp-json"]).out;
+    let shape: serde_json::Value = serde_json::from_str(&otlp).unwrap();
+    let spans = shape["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    let streamed = spans.iter().find(|span| span["spanId"] == "800000000000a003").unwrap();
+    assert_eq!(streamed["startTimeUnixNano"], "1783166586410000000");
+    assert_eq!(streamed["endTimeUnixNano"], "1783166588242400000");
+    let root = spans.iter().find(|span| span["spanId"] == streamed["parentSpanId"]).unwrap();
+    assert_eq!((root["name"].as_str(), root.get("parentSpanId")), (Some("answer"), None));
+    assert_eq!(root["traceId"], streamed["traceId"]);
+    let said = streamed["attributes"].as_array().unwrap();
+    assert!(said.contains(&serde_json::json!({"key": "gen_ai.usage.input_tokens", "value": {"intValue": "1398"}})));
+}
+
+#[test]
+fn sql_only_reads() {
+    let folder = filled();
+    let sql = |text: &str| run_in(&folder.0, Some(100), false, &["sql", text]);
+    let rows = sql("SELECT provider, count(*) AS calls FROM calls GROUP BY 1 ORDER BY 1");
+    assert_eq!(rows.out, "provider   calls\nanthropic      2\nollama         1\nopenai         6\ntogether       1\n");
+    let unpacked = run_in(
+        &folder.0,
+        None,
+        false,
+        &["sql", "--json", "SELECT unpack(json) AS text FROM contents WHERE size = (SELECT max(size) FROM contents)"],
+    );
+    assert!(unpacked.out.contains("The shop's manual. The shop's manual."), "{}", unpacked.out);
+    for bad in [
+        "DELETE FROM events",
+        "DROP TABLE events",
+        "PRAGMA user_version = 9",
+        "INSERT INTO meta VALUES ('a', 1)",
+        "SELEC 1",
+        "",
+    ] {
+        let ran = sql(bad);
+        assert!(ran.code == 1 && ran.err.contains("this SQL does not work"), "{bad}: {} {}", ran.out, ran.err);
+    }
+    assert_eq!(run_in(&folder.0, None, false, &["export"]).out.lines().count(), sample::events().len());
+}
+
+#[test]
+fn stats_and_tail_show_what_is_there() {
+    let folder = filled();
+    let stats: serde_json::Value =
+        serde_json::from_str(&run_in(&folder.0, None, false, &["stats", "--json"]).out).unwrap();
+    // Nine generations: the fifth of their latencies, and the last.
+    let mut latencies = [0.9417, 1.8324, 2.2071, 4.0518, 0.7702, 12.25, 0.52, 0.6113, 0.6113];
+    latencies.sort_by(f64::total_cmp);
+    assert_eq!(stats["total"]["latency_p50"], latencies[4]);
+    assert_eq!(stats["total"]["latency_p95"], latencies[8]);
+    assert_eq!((stats["total"]["calls"].as_u64(), stats["total"]["errors"].as_u64()), (Some(10), Some(1)));
+    let text = run_in(&folder.0, Some(80), false, &["stats", "--since", "7d"]).out;
+    assert!(text.contains("latency      p50 942 ms, p95 12.2 s"), "{text}");
+    assert!(text.lines().all(|line| terminal::width(line) <= 80), "{text}");
+    let tail = run_in(&folder.0, Some(100), false, &["tail", "-n", "2"]).out;
+    assert!(tail.lines().count() == 2 && tail.lines().all(|line| line.contains("Tag this review.")), "{tail}");
+}
+
+#[test]
 fn purged_events_are_gone() {
     let folder = filled();
     let removed = run_in(&folder.0, None, false, &["purge", "--user", "ada@example.com", "--json"]);

@@ -5,6 +5,8 @@
 
 mod body;
 mod connections;
+#[cfg(feature = "cli")]
+mod dump;
 mod json;
 mod lists;
 mod pack;
@@ -97,6 +99,15 @@ impl Store {
             done.inspect_err(|_| known.clear())
         })
         .map_err(|error| trouble(path, "cannot be written", error))
+    }
+
+    /// How many events it has.
+    #[cfg(feature = "cli")]
+    pub(crate) fn count(&self) -> Result<u64> {
+        let count =
+            patiently(|| self.with(|db| db.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))));
+        let count = count.map_err(|error| trouble(&self.path, "cannot be read", error))?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// Removes events, with what only they used, and says how many. Waits for other processes as a write does.

@@ -504,6 +504,45 @@ impl Reader {
         &self.path
     }
 
+    /// The last calls that were written, in the order in which they were, and the id of the event that was last of all.
+    pub fn last_calls(&self, limit: usize) -> Result<(i64, Vec<Row>)> {
+        self.asked(|db| {
+            let last = db.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
+            let columns = Row::COLUMNS;
+            let sql = format!("SELECT {columns} FROM events WHERE {IS_CALL} AND id <= ?1 ORDER BY id DESC LIMIT ?2");
+            let mut find = db.prepare_cached(&sql)?;
+            let rows = find.query_map((last, i64::try_from(limit).unwrap_or(i64::MAX)), Row::read)?;
+            let mut rows = rows.collect::<rusqlite::Result<Vec<Row>>>()?;
+            rows.reverse();
+            Ok((last, rows))
+        })
+    }
+
+    /// The calls that were written after the event with an id, and the id of the event that is last now.
+    pub fn calls_after(&self, id: i64) -> Result<(i64, Vec<Row>)> {
+        self.asked(|db| {
+            let last: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
+            let columns = Row::COLUMNS;
+            let sql = format!("SELECT {columns} FROM events WHERE {IS_CALL} AND id > ?1 AND id <= ?2 ORDER BY id");
+            let mut find = db.prepare_cached(&sql)?;
+            let rows = find.query_map((id, last), Row::read)?;
+            Ok((last, rows.collect::<rusqlite::Result<Vec<Row>>>()?))
+        })
+    }
+
+    /// Model, latency and time to first token (seconds) of the generations that began at or after a time.
+    #[expect(clippy::type_complexity, reason = "three columns")]
+    pub fn times(&self, since_ms: i64) -> Result<Vec<(Option<String>, Option<f64>, Option<f64>)>> {
+        self.asked(|db| {
+            let mut find = db.prepare_cached(
+                "SELECT model, latency, time_to_first_token FROM events
+                 WHERE timestamp_ms >= ?1 AND event = '$ai_generation'",
+            )?;
+            let rows = find.query_map([since_ms], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        })
+    }
+
     /// Bytes that all messages and other content take, as they are packed. Looks at each of them.
     pub fn packed_bytes(&self) -> Result<u64> {
         let sum: i64 = self.asked(|db| {
@@ -565,7 +604,7 @@ impl Reader {
     }
 
     /// A question that is not asked again when another process is in the way: its answer was given in part.
-    #[cfg(feature = "viewer")]
+    #[cfg(feature = "cli")]
     pub(crate) fn asked_once<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         question(&self.db).map_err(|error| trouble(&self.path, "cannot be read", error))
     }

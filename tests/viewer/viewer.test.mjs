@@ -1,0 +1,242 @@
+// Every page, the filter, the keyboard, what is live, and what must not happen, in Debian's Chromium.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { browser, events, llmtrail, store, view } from './browser.mjs'
+
+const PAGES = ['/', '/traces', '/generations', '/sessions', '/users', '/models', '/errors', '/tools', '/health']
+const SCRIPT = `<script>document.title='ran'</script><img src=x onerror="document.title='ran'">`
+
+let filled, viewer, chromium
+
+beforeAll(async () => {
+  filled = store(300)
+  viewer = await view(filled.dir)
+  chromium = await browser()
+}, 120_000)
+
+afterAll(async () => {
+  await chromium?.close()
+  viewer?.stop()
+  filled?.remove()
+})
+
+/** A page that is let in, and what went wrong in it. */
+async function open(path = '/', options = {}, of = viewer) {
+  const context = await chromium.newContext({ viewport: { width: 1280, height: 860 }, ...options })
+  const page = await context.newPage()
+  const wrong = []
+  page.on('pageerror', (error) => wrong.push(String(error)))
+  page.on('console', (message) => message.type() === 'error' && wrong.push(message.text()))
+  page.on('request', (request) => request.url().startsWith(of.origin) || wrong.push(`asked ${request.url()}`))
+  await page.goto(of.address)
+  expect(page.url()).toBe(`${of.origin}/`)
+  if (path !== '/') await page.goto(of.origin + path)
+  return { page, wrong, close: () => context.close() }
+}
+
+test.each([1280, 390])('every page fits and is quiet at %i px', async (width) => {
+  const { page, wrong, close } = await open('/', { viewport: { width, height: 844 } })
+  const trace = await page.goto(`${viewer.origin}/traces?range=all`).then(() => page.locator('#rows a.open').first().getAttribute('href'))
+  const call = await page.goto(`${viewer.origin}/generations?range=all`).then(() => page.locator('#rows a.open').first().getAttribute('href'))
+  for (const path of [...PAGES.map((path) => `${path}?range=all`), trace, call]) {
+    const answer = await page.goto(viewer.origin + path)
+    expect([path, answer.status()]).toEqual([path, 200])
+    expect(await page.locator('h1, .about h2').count(), path).toBeGreaterThan(0)
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+    expect([path, wide <= 0]).toEqual([path, true])
+    const unnamed = await page.evaluate(() => [...document.querySelectorAll('a, button, input:not([type=hidden])')].filter((e) => !(e.textContent.trim() || e.ariaLabel || e.labels?.length || e.title)).length)
+    expect([path, unnamed]).toEqual([path, 0])
+  }
+  expect(wrong).toEqual([])
+  await close()
+}, 60_000)
+
+test('the filter is in the address, narrows the list, and says when it is not understood', async () => {
+  const { page, close } = await open('/generations?range=all')
+  const total = () => page.locator('.pages span').textContent()
+  const all = await total()
+  await page.fill('#q', 'model:claude-sonnet* status:ok')
+  await page.press('#q', 'Enter')
+  await page.waitForURL(/q=model/)
+  expect(await total()).not.toBe(all)
+  for (const model of await page.locator('td.c-model > a').allTextContents()) expect(model).toBe('claude-sonnet-4-6')
+  // A click on a value narrows further, and everything comes back from the address alone.
+  await page.locator('td.c-user a').first().click()
+  await page.waitForURL(/user/)
+  const here = page.url()
+  await page.goto('about:blank')
+  await page.goto(here)
+  expect(await page.inputValue('#q')).toMatch(/^model:claude-sonnet\* status:ok user:/)
+  await page.fill('#q', 'colour:red')
+  await page.press('#q', 'Enter')
+  await page.waitForSelector('[role=alert]')
+  expect(await page.locator('[role=alert]').textContent()).toContain('colour: is no name of a filter')
+  await close()
+}, 30_000)
+
+test('words are found in messages', async () => {
+  const { page, close } = await open('/generations?range=all&q=text:hardcover')
+  await expect.poll(async () => (await page.reload(), page.locator('#rows > tr').count()), { timeout: 15_000 }).toBeGreaterThan(0)
+  await page.goto(`${viewer.origin}/generations?range=all&q=text:nobodysaidthis`)
+  expect(await page.locator('.nothing').count()).toBe(1)
+  await close()
+}, 30_000)
+
+test('columns sort both ways', async () => {
+  const { page, close } = await open('/traces?range=all')
+  await page.click('th.c-cost a')
+  await page.waitForURL(/sort=cost/)
+  const costs = async () => (await page.locator('td.c-cost .money').evaluateAll((all) => all.map((e) => Number(e.title.replace(/[$, USD]/g, '')))))
+  const falling = await costs()
+  expect(falling).toEqual([...falling].sort((a, b) => b - a))
+  await page.click('th.c-cost a')
+  await page.waitForURL(/sort=-cost/)
+  expect(await page.locator('th.c-cost').getAttribute('aria-sort')).toBe('ascending')
+  await close()
+}, 30_000)
+
+test('the keyboard walks, opens and goes back', async () => {
+  const { page, close } = await open('/traces?range=all&q=name:answer')
+  await page.keyboard.press('j')
+  await page.keyboard.press('j')
+  expect(await page.locator('#rows > tr').nth(1).getAttribute('class')).toContain('here')
+  await page.keyboard.press('k')
+  expect(await page.locator('#rows > tr').nth(0).getAttribute('class')).toContain('here')
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/\/trace\//)
+  // In a trace the walk shows each span, and the address follows.
+  await page.keyboard.press('k')
+  await page.waitForURL(/span=/)
+  await page.keyboard.press('Escape')
+  await page.waitForURL(/\/traces/)
+  await page.keyboard.press('/')
+  expect(await page.evaluate(() => document.activeElement.id)).toBe('q')
+  await page.keyboard.press('Escape')
+  await page.keyboard.press('?')
+  expect(await page.locator('#help').evaluate((dialog) => dialog.open)).toBe(true)
+  await page.keyboard.press('Escape')
+  expect(await page.locator('#help').evaluate((dialog) => dialog.open)).toBe(false)
+  await page.keyboard.press('g')
+  await page.keyboard.press('n')
+  await page.waitForURL(/\/generations/)
+  await close()
+}, 30_000)
+
+test('a call is copied as code, and as it was captured', async () => {
+  const { page, close } = await open('/generations?range=all&q=status:ok', { permissions: ['clipboard-read', 'clipboard-write'] })
+  await page.locator('#rows a.open').first().click()
+  await page.waitForURL(/\/event\//)
+  for (const [name, says] of [['curl', 'curl '], ['Python', 'client.chat.completions.create('], ['TypeScript', 'await client.chat'], ['Raw event', '"$ai_trace_id"']]) {
+    await page.getByRole('button', { name, exact: true }).click()
+    await page.getByRole('button', { name: 'Copied' }).waitFor()
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toContain(says)
+    await page.getByRole('button', { name, exact: true }).waitFor()
+  }
+  await close()
+}, 30_000)
+
+test('what is new shows by itself', async () => {
+  const empty = store(0)
+  const other = await view(empty.dir)
+  const { page, wrong, close } = await open('/traces', {}, other)
+  expect(await page.locator('.nothing h2').textContent()).toBe('Nothing was captured yet')
+  llmtrail(empty.dir, 'import', events(empty.dir, [{ $ai_trace_id: 'first', $ai_span_name: 'the first', $ai_model: 'm' }]))
+  await page.locator('#rows > tr', { hasText: 'm' }).waitFor({ timeout: 15_000 })
+  llmtrail(empty.dir, 'import', events(empty.dir, [{ $ai_trace_id: 'second', $ai_model: 'newer' }]))
+  await page.locator('#rows > tr.fresh').waitFor({ timeout: 15_000 })
+  expect(await page.locator('#rows > tr').count()).toBe(2)
+  // Nor does a removal need a reload.
+  llmtrail(empty.dir, 'purge', '--trace', 'first')
+  await expect.poll(() => page.locator('#rows > tr').count(), { timeout: 15_000 }).toBe(1)
+  expect(wrong).toEqual([])
+  await close()
+  other.stop()
+  empty.remove()
+}, 60_000)
+
+test('light and dark are kept', async () => {
+  const { page, close } = await open('/', { colorScheme: 'dark' })
+  const colour = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
+  const dark = await colour()
+  await page.click('#theme')
+  const light = await colour()
+  expect(light).not.toBe(dark)
+  await page.reload()
+  expect(await colour()).toBe(light)
+  await close()
+}, 30_000)
+
+test('nothing that models say runs or loads', async () => {
+  const hostile = store(0)
+  const message = (role) => ({ role, content: `${SCRIPT} ![x](https://evil.example/a.png) [y](javascript:document.title='ran')` })
+  const all = { $ai_trace_id: 't', $ai_model: SCRIPT, $ai_span_name: SCRIPT, $ai_session_id: SCRIPT, $ai_error: SCRIPT, $ai_error_type: SCRIPT, $ai_is_error: true }
+  const uuids = { dir: hostile.dir }
+  llmtrail(hostile.dir, 'import', events(uuids.dir, [{ ...all, $ai_input: [message('system'), message('user'), { role: 'tool', tool_call_id: 'c', content: SCRIPT }], $ai_output_choices: [message('assistant'), { role: 'assistant', content: [{ type: 'image', source: { type: 'base64', media_type: 'image/svg+xml', data: btoa('<svg onload="alert(1)"/>') } }] }] }]))
+  const other = await view(hostile.dir)
+  const { page, wrong, close } = await open('/', {}, other)
+  for (const path of [...PAGES, '/trace/t', '/trace/t?look=plain', `/traces?q=${encodeURIComponent(SCRIPT)}`]) {
+    await page.goto(other.origin + path)
+    for (const summary of await page.locator('details:not([open]) > summary').all()) await summary.click({ timeout: 2000 }).catch(() => {})
+    expect(await page.title(), path).not.toBe('ran')
+    expect(await page.locator('main script, main iframe, main img').count(), path).toBe(0)
+  }
+  expect(wrong).toEqual([])
+  await close()
+  other.stop()
+  hostile.remove()
+}, 60_000)
+
+test('a page of somebody else gets nothing', async () => {
+  const { page, close } = await open('/')
+  // Another origin on this machine, in the browser that has the cookie.
+  const { createServer } = await import('node:http')
+  const server = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<h1>evil</h1>'))
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const evil = await page.context().newPage()
+  await evil.goto(`http://127.0.0.1:${server.address().port}/`)
+  const got = await evil.evaluate(async (origin) => {
+    const read = (mode) => fetch(`${origin}/traces`, { credentials: 'include', mode }).then((a) => a.text(), () => 'refused')
+    const framed = await new Promise((resolve) => {
+      const frame = document.createElement('iframe')
+      frame.onload = () => {
+        try {
+          resolve(frame.contentDocument?.body?.textContent ? 'read' : 'empty')
+        } catch {
+          resolve('refused')
+        }
+      }
+      frame.src = origin
+      document.body.append(frame)
+    })
+    const script = await new Promise((resolve) => {
+      const element = document.createElement('script')
+      element.onload = () => resolve('loaded')
+      element.onerror = () => resolve('refused')
+      element.src = `${origin}/assets/app.js`
+      document.body.append(element)
+    })
+    return [await read('cors'), await read('no-cors'), framed === 'read', script]
+  }, viewer.origin)
+  expect(got[0]).toBe('refused')
+  expect(['', 'refused']).toContain(got[1])
+  expect(got.slice(2)).toEqual([false, 'refused'])
+  server.close()
+  // Without the token there is nothing, in a browser that never had it.
+  const stranger = await chromium.newContext()
+  const blank = await stranger.newPage()
+  const answer = await blank.goto(`${viewer.origin}/traces`)
+  expect(answer.status()).toBe(403)
+  expect(await blank.content()).not.toContain('answer')
+  await stranger.close()
+  await close()
+}, 60_000)
+
+test('a trace of 5,000 spans opens and scrolls', async () => {
+  const { page, wrong, close } = await open('/trace/wide-trace')
+  expect(await page.locator('#rows > li').count()).toBe(5000)
+  await page.locator('#rows > li').nth(4900).scrollIntoViewIfNeeded()
+  await page.locator('#rows > li').nth(4900).locator('a').click()
+  await page.waitForURL(/span=/)
+  expect(await page.locator('#detail h2').textContent()).toContain('4900')
+  expect(wrong).toEqual([])
+  await close()
+}, 60_000)
