@@ -3,6 +3,16 @@ import { coded } from './errors.js'
 import { deliverAtExit, forget } from './exit.js'
 import { type Fetch, observe } from './fetch.js'
 import { toJson } from './json.js'
+import * as manual from './manual.js'
+import {
+  type CallRecord,
+  type CaptureOptions,
+  type Feedback,
+  Generation,
+  type SpanRecord,
+  type TraceRecord,
+  type TraceRef,
+} from './manual.js'
 import { type NativeClient, type NativeScope, native, type Report, type Stats } from './native.js'
 import {
   currentScope,
@@ -11,6 +21,7 @@ import {
   type ScopeOptions,
   type SpanOptions,
   type TraceOptions,
+  whileItLasts,
 } from './scope.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
@@ -68,19 +79,8 @@ export interface Options {
   local?: boolean
 }
 
-/** What can be given to `capture`. */
-export interface CaptureOptions {
-  /** Who it is about; default: the client's. */
-  distinctId?: string
-  /** Free-form properties. */
-  properties?: Record<string, unknown>
-  /** PostHog groups, `{ company: 'id' }`. */
-  groups?: Record<string, unknown>
-  /** When it happened: a date or milliseconds since 1970; default: now. */
-  timestamp?: Date | number
-  /** The event's id; default: a fresh one. */
-  uuid?: string
-}
+/** What can be given to `metric` beside name and value. */
+export type MetricOptions = Pick<Feedback, 'distinctId' | 'properties'>
 
 /** Addresses that are remembered at most; applications call a handful. */
 const MOST_ADDRESSES = 512
@@ -164,15 +164,74 @@ export class Client {
   }
 
   /**
-   * Sends any event as it is. Returns its id.
+   * Sends any event as it is. Returns its id. Inside a scope it gets the scope's distinct id, groups, properties, trace
+   * and session where it has none of its own.
    * @throws {LlmtrailError} with the code `usage` for an event without a name, a time or an id that is none.
    */
   capture(event: string, options: CaptureOptions = {}): string {
-    const { distinctId, properties, groups, timestamp, uuid } = options
-    const json = toJson(groups === undefined ? { ...properties } : { ...properties, $groups: groups })
-    const at = timestamp === undefined ? undefined : Number(timestamp)
     this.captures++
-    return coded(() => this.native.capture(String(event), text(distinctId), json, at, text(uuid)))
+    return manual.capture(this, event, options)
+  }
+
+  /**
+   * Records a generation that no transport saw: priced, redacted and placed like an observed one. Returns its span id,
+   * by which other events can name it as their `parentId`.
+   * @throws {LlmtrailError} with the code `usage` for a name that is none of the record's.
+   */
+  captureGeneration(record: CallRecord): string {
+    this.captures++
+    return manual.captureCall(this, false, record)
+  }
+
+  /** Records an embedding that no transport saw; see `captureGeneration`. Vectors are not recorded. */
+  captureEmbedding(record: CallRecord): string {
+    this.captures++
+    return manual.captureCall(this, true, record)
+  }
+
+  /** Records a span that is over. Returns its id. */
+  captureSpan(name: string, record: SpanRecord = {}): string {
+    this.captures++
+    return manual.captureStep(this, 'span', name, record)
+  }
+
+  /** Records a trace that is over, to whose `traceId` calls and spans may belong. Returns that id. */
+  captureTrace(name: string, record: TraceRecord = {}): string {
+    this.captures++
+    return manual.captureStep(this, 'trace', name, record)
+  }
+
+  /**
+   * What somebody thinks of a trace: the score becomes a metric of the name `score`, the comment a feedback text.
+   * @throws {LlmtrailError} with the code `usage` when there is neither, or no trace.
+   */
+  feedback(trace: TraceRef, said: Feedback): void {
+    this.captures++
+    manual.feedback(this, trace, said)
+  }
+
+  /**
+   * A measurement of a trace, such as an evaluation's grade.
+   * @throws {LlmtrailError} with the code `usage` when it has no name, or there is no trace.
+   */
+  metric(trace: TraceRef, name: string, value: unknown, options: MetricOptions = {}): void {
+    this.captures++
+    manual.metric(this, trace, name, value, options)
+  }
+
+  /** Runs a function as a generation of your own: its times are the function's, an error is recorded and goes on. */
+  generation<T>(record: CallRecord, fn: (generation: Generation) => T): T {
+    return whileItLasts(this.startGeneration(record), fn)
+  }
+
+  /** The same for an embedding. */
+  embedding<T>(record: CallRecord, fn: (generation: Generation) => T): T {
+    return whileItLasts(new Generation(this, true, record), fn)
+  }
+
+  /** A generation of your own that lasts until its `end`. It belongs to the scope that is current now. */
+  startGeneration(record: CallRecord = {}): Generation {
+    return new Generation(this, false, record)
   }
 
   /** Sends what there is and waits for it, at most `timeoutMs`. The event loop goes on meanwhile. */
@@ -245,8 +304,4 @@ function optionsAndBody<O extends object, T>(rest: [Body<T>] | [O, Body<T>]): [O
   const fn = rest.at(-1)
   if (typeof fn !== 'function') throw new TypeError('expected a function to run, as the last argument')
   return [rest.length > 1 ? (rest[0] as O) : ({} as O), fn as Body<T>]
-}
-
-function text(value: unknown): string | undefined {
-  return value === undefined || value === null ? undefined : String(value)
 }

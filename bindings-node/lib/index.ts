@@ -12,12 +12,22 @@ import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import type { Report, Stats } from './native.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
-export { type CaptureOptions, Client, type Options } from './client.js'
 export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
+export { Client, type MetricOptions, type Options } from './client.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
+export {
+  type CallRecord,
+  type CaptureOptions,
+  type Feedback,
+  Generation,
+  type SpanRecord,
+  type TraceRecord,
+  type TraceRef,
+  type Where,
+} from './manual.js'
 export type { Report, SinkStats, Stats, Totals } from './native.js'
-export { Scope, type ScopeOptions, type SpanOptions, type TraceOptions } from './scope.js'
+export { carry, Scope, type ScopeOptions, type SpanOptions, type TraceOptions } from './scope.js'
 export type { WrapOptions } from './wrap.js'
 
 let current: Client | undefined
@@ -63,7 +73,23 @@ export function uninstrument(): void {
 /** The global `fetch`, observed: to hand to anything that takes one. Calls to anything but a provider pass untouched. */
 export const fetch: Fetch = observe({ client, provider: undefined, inner: undefined })
 
-type Method = 'trace' | 'span' | 'session' | 'options' | 'startTrace' | 'startSpan' | 'capture'
+type Method =
+  | 'trace'
+  | 'span'
+  | 'session'
+  | 'options'
+  | 'startTrace'
+  | 'startSpan'
+  | 'capture'
+  | 'captureGeneration'
+  | 'captureEmbedding'
+  | 'captureSpan'
+  | 'captureTrace'
+  | 'feedback'
+  | 'metric'
+  | 'generation'
+  | 'embedding'
+  | 'startGeneration'
 type Methods = Record<string, (...args: unknown[]) => unknown>
 
 function onDefault<M extends Method>(name: M): Client[M] {
@@ -106,6 +132,33 @@ export function cost(question: CostQuestion): Cost {
 export function setPrice(price: Price): void {
   client().setPrice(price)
 }
+
+/** Records a generation that no transport saw. Returns its span id. */
+export const captureGeneration: Client['captureGeneration'] = onDefault('captureGeneration')
+
+/** Records an embedding that no transport saw. Returns its span id. */
+export const captureEmbedding: Client['captureEmbedding'] = onDefault('captureEmbedding')
+
+/** Records a span that is over. Returns its id. */
+export const captureSpan: Client['captureSpan'] = onDefault('captureSpan')
+
+/** Records a trace that is over. Returns its id. */
+export const captureTrace: Client['captureTrace'] = onDefault('captureTrace')
+
+/** What somebody thinks of a trace: a score, a comment, or both. */
+export const feedback: Client['feedback'] = onDefault('feedback')
+
+/** A measurement of a trace. */
+export const metric: Client['metric'] = onDefault('metric')
+
+/** Runs a function as a generation of your own. */
+export const generation: Client['generation'] = onDefault('generation')
+
+/** Runs a function as an embedding of your own. */
+export const embedding: Client['embedding'] = onDefault('embedding')
+
+/** A generation of your own that lasts until its `end`. */
+export const startGeneration: Client['startGeneration'] = onDefault('startGeneration')
 
 /** Sends what there is and waits for it, at most `timeoutMs`. The event loop goes on meanwhile. */
 export function flush(timeoutMs?: number): Promise<Report> {

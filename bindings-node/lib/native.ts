@@ -74,10 +74,19 @@ export interface NativeScope {
   readonly spanId: string | null
   readonly sessionId: string | null
   readonly distinctId: string | null
+  setName(name: string): void
+  setType(kind: string): void
   setInput(json: string): void
   setOutput(json: string): void
   setError(kind: string, message: string): void
   setProperties(json: string): void
+}
+
+/** @internal */
+export interface NativeTimer {
+  readonly id: string
+  firstToken(): void
+  end(record: string): void
 }
 
 /** Pieces that were handed over before the end of their call. @internal */
@@ -127,13 +136,23 @@ export interface NativeClient {
   ): void
   open(kind: string, parent: NativeScope | undefined, options: string): NativeScope
   close(scope: NativeScope): void
-  capture(
-    event: string,
-    distinctId: string | undefined,
-    properties: string,
-    timestamp: number | undefined,
-    uuid: string | undefined,
-  ): string
+  capture(scope: NativeScope | undefined, event: string, options: string): string
+  captureCall(scope: NativeScope | undefined, embedding: boolean, record: string): string
+  captureStep(scope: NativeScope | undefined, kind: string, record: string): string
+  feedback(
+    scope: NativeScope | undefined,
+    trace: NativeScope | undefined,
+    id: string | undefined,
+    options: string,
+  ): void
+  metric(
+    scope: NativeScope | undefined,
+    trace: NativeScope | undefined,
+    id: string | undefined,
+    name: string,
+    options: string,
+  ): void
+  timer(scope: NativeScope | undefined, embedding: boolean): NativeTimer
   totals(scope: NativeScope, timeout: number): Promise<Totals>
   flush(timeout: number): Promise<Report>
   shutdown(timeout: number): Promise<Report>

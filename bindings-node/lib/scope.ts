@@ -50,6 +50,8 @@ export class Scope {
   readonly #client: Client
   #input: unknown
   #output: unknown
+  /** What was current before it was entered. */
+  #before: { scope: Scope | undefined } | undefined
 
   /** @internal */
   constructor(client: Client, kind: ScopeKind, parent: Scope | undefined, options: object) {
@@ -58,9 +60,17 @@ export class Scope {
     this.native = client.native.open(kind, parent?.native, toJson(options))
   }
 
-  /** The name that it was given. */
+  /** The name that it was given last. */
   get name(): string | undefined {
     return this.native.name ?? undefined
+  }
+  set name(name: string) {
+    this.#say(() => this.native.setName(String(name)))
+  }
+
+  /** Sets a span's type: `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text. */
+  set type(kind: string) {
+    this.#say(() => this.native.setType(String(kind)))
   }
 
   /** The trace that calls in here belong to; undefined when each is a trace of its own. */
@@ -134,36 +144,128 @@ export class Scope {
     return new Scope(this.#client, 'span', this, { ...options, name })
   }
 
+  /**
+   * Makes this scope the current one for the rest of the running function and what it calls, until it ends. In an async
+   * function, callers see it until the first `await`: prefer `run` where several are started side by side.
+   */
+  enter(): this {
+    this.#before ??= { scope: storage.getStore() }
+    storage.enterWith(this)
+    return this
+  }
+
+  /** Marks it as failed. Its end sends that along. */
+  fail(error: unknown): void {
+    this.#say(() => this.native.setError(...described(error ?? 'undefined')))
+  }
+
   /** Ends it, with what went wrong, if anything did: a trace or span sends its event. Only the first call counts. */
   end(error?: unknown): void {
-    if (error !== undefined) this.#say(() => this.native.setError(...described(error)))
+    if (error !== undefined) this.fail(error)
+    if (this.#before && storage.getStore() === this) {
+      storage.enterWith(this.#before.scope as Scope)
+    }
     this.#client.ended(this.native)
+  }
+
+  /** `using trace = startTrace(...)` ends it with its block. */
+  [Symbol.dispose](): void {
+    this.end()
+  }
+
+  /** `await using trace = startTrace(...)` ends it with its block. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.end()
   }
 }
 
-/** Runs a function in a scope that ends with it: when its promise is settled, if it gives one. @internal */
+/**
+ * Binds a function to the scope that is current now: for listeners and queues, which are called from elsewhere.
+ * Outside of any scope it is the function itself that is called, outside of any.
+ */
+export function carry<A extends unknown[], R>(fn: (...args: A) => R): (...args: A) => R {
+  const scope = storage.getStore()
+  return function (this: unknown, ...args: A): R {
+    return storage.run(scope as Scope, () => fn.apply(this, args))
+  }
+}
+
+/** Runs a function in a scope that ends with it: when its promise is settled, or its generator done. @internal */
 export function inScope<T>(scope: Scope, fn: (scope: Scope) => T): T {
+  return whileItLasts(scope, () => storage.run(scope, fn, scope), scope)
+}
+
+/** What ends once, with what went wrong, if anything did. @internal */
+interface Ending {
+  end(error?: unknown): void
+}
+
+/** Runs a function, and ends with it. @internal */
+export function whileItLasts<T, E extends Ending>(it: E, fn: (it: E) => T, scope?: Scope): T {
   let result: T
   try {
-    result = storage.run(scope, fn, scope)
+    result = fn(it)
   } catch (error) {
-    scope.end(error ?? 'undefined')
+    it.end(error ?? 'undefined')
     throw error
   }
+  if (isGenerator(result)) {
+    followGenerator(result, it, scope)
+    return result
+  }
   if (!isThenable(result)) {
-    scope.end()
+    it.end()
     return result
   }
   return result.then(
     (value) => {
-      scope.end()
+      it.end()
       return value
     },
     (error: unknown) => {
-      scope.end(error ?? 'undefined')
+      it.end(error ?? 'undefined')
       throw error
     },
   ) as T
+}
+
+type AnyGenerator = Generator<unknown, unknown, unknown> | AsyncGenerator<unknown, unknown, unknown>
+
+/** A generator, sync or async; nothing else that can merely be iterated, for that has a life of its own. */
+function isGenerator(value: unknown): value is AnyGenerator {
+  const tag = Object.prototype.toString.call(value)
+  return tag === '[object Generator]' || tag === '[object AsyncGenerator]'
+}
+
+/**
+ * A generator's body runs when it is asked for more, and not before: each time inside the scope, which ends with it. The
+ * generator stays the very object that it is.
+ */
+function followGenerator(generator: AnyGenerator, it: Ending, scope: Scope | undefined): void {
+  for (const name of ['next', 'return', 'throw'] as const) {
+    const original = generator[name] as (...args: unknown[]) => unknown
+    const step = (...args: unknown[]): unknown => {
+      let result: unknown
+      try {
+        result = scope
+          ? storage.run(scope, () => original.apply(generator, args))
+          : original.apply(generator, args)
+      } catch (error) {
+        it.end(error ?? 'undefined')
+        throw error
+      }
+      const see = (result: unknown): unknown => {
+        if ((result as IteratorResult<unknown>).done) it.end()
+        return result
+      }
+      if (!isThenable(result)) return see(result)
+      return result.then(see, (error: unknown) => {
+        it.end(error ?? 'undefined')
+        throw error
+      })
+    }
+    Object.defineProperty(generator, name, { value: step, configurable: true, writable: true })
+  }
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
@@ -172,8 +274,8 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   )
 }
 
-/** An error's type and message; anything can be thrown. */
-function described(error: unknown): [string, string] {
+/** An error's type and message; anything can be thrown. @internal */
+export function described(error: unknown): [string, string] {
   if (error instanceof Error) return [String(error.name), String(error.message)]
   return [typeof error, typeof error === 'string' ? error : toJson(error)]
 }

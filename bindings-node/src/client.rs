@@ -1,10 +1,10 @@
 //! The client, as JavaScript sees it.
 
-use llmtrail::{Language, Options, stream_usage};
+use llmtrail::{Language, Options, ScopeOptions, stream_usage};
 use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 
-use crate::convert::{self, Result, coded, millis, usage};
+use crate::convert::{Result, coded, millis, usage};
 use crate::delivery::{Flush, Report, Settle, Stats};
 use crate::scope::{self, Scope};
 
@@ -38,34 +38,14 @@ impl NativeClient {
     #[napi]
     pub fn open(&self, kind: String, parent: Option<&Scope>, options: String) -> Result<Scope> {
         let kind = scope::kind(&kind).ok_or_else(|| usage(format!("{kind}: unknown kind of scope")))?;
-        Ok(Scope(self.0.open(kind, parent.map(|scope| &scope.0), scope::options(&options)?)))
+        let options = ScopeOptions::read(&mut scope::fields(&options)?);
+        Ok(Scope(self.0.open(kind, parent.map(|scope| &scope.0), options)))
     }
 
     /// Ends a scope.
     #[napi]
     pub fn close(&self, scope: &Scope) {
         self.0.close(&scope.0);
-    }
-
-    /// Sends any event as it is; returns its id. `timestamp`: milliseconds since 1970.
-    #[napi]
-    pub fn capture(
-        &self,
-        event: String,
-        distinct_id: Option<String>,
-        properties: String,
-        timestamp: Option<f64>,
-        uuid: Option<String>,
-    ) -> Result<String> {
-        let at = timestamp
-            .map(|ms| convert::time(ms).ok_or_else(|| usage(format!("timestamp: {ms} is no time since 1970"))))
-            .transpose()?;
-        let uuid =
-            uuid.map(|text| text.parse().map_err(|_| usage(format!("uuid: {text:?} is not a UUID")))).transpose()?;
-        self.0
-            .capture(&event, distinct_id.as_deref(), convert::object(&properties)?, at, uuid)
-            .map(|uuid| uuid.to_string())
-            .map_err(|error| coded(&error))
     }
 
     /// What the calls in a scope used and cost, once they are decoded.

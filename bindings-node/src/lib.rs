@@ -11,6 +11,7 @@ mod client;
 mod convert;
 pub mod cost;
 mod delivery;
+mod manual;
 mod scope;
 
 use std::ffi::OsString;

@@ -1,8 +1,7 @@
 //! Scopes, as JavaScript sees them.
 
-use llmtrail::{ScopeKind, ScopeOptions};
+use llmtrail::{Fields, Language, ScopeKind};
 use napi_derive::napi;
-use serde_json::Value;
 
 use crate::convert::{self, Result};
 
@@ -14,7 +13,7 @@ pub struct Scope(pub(crate) llmtrail::Scope);
 impl Scope {
     /// The name that it was given.
     #[napi(getter)]
-    pub fn name(&self) -> Option<&str> {
+    pub fn name(&self) -> Option<String> {
         self.0.name()
     }
 
@@ -40,6 +39,18 @@ impl Scope {
     #[napi(getter)]
     pub fn distinct_id(&self) -> Option<&str> {
         self.0.distinct_id()
+    }
+
+    /// Gives it another name.
+    #[napi]
+    pub fn set_name(&self, name: String) {
+        self.0.set_name(name);
+    }
+
+    /// Gives a span another type.
+    #[napi]
+    pub fn set_type(&self, kind: String) {
+        self.0.set_type(kind);
     }
 
     /// Sets what went in.
@@ -81,29 +92,7 @@ pub(crate) fn kind(name: &str) -> Option<ScopeKind> {
     })
 }
 
-/// A scope's options from a JSON object with the names that they have in JavaScript.
-pub(crate) fn options(json: &str) -> Result<ScopeOptions> {
-    let mut given = convert::object(json)?;
-    let mut text = |name: &str| match given.remove(name) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text),
-        // An id that is a number is an id all the same.
-        Some(other) => Some(other.to_string()),
-    };
-    let mut options = ScopeOptions {
-        name: text("name"),
-        distinct_id: text("distinctId"),
-        session_id: text("sessionId"),
-        trace_id: text("traceId"),
-        span_type: text("type"),
-        ..ScopeOptions::default()
-    };
-    options.privacy = given.get("privacy").and_then(Value::as_bool);
-    options.input = given.remove("input");
-    for (name, into) in [("properties", &mut options.properties), ("groups", &mut options.groups)] {
-        if let Some(Value::Object(members)) = given.remove(name) {
-            *into = members;
-        }
-    }
-    Ok(options)
+/// The members of a JSON object with the names that they have in JavaScript.
+pub(crate) fn fields(json: &str) -> Result<Fields> {
+    Ok(Fields::new(Language::Node, convert::object(json)?))
 }

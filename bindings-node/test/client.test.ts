@@ -111,7 +111,7 @@ describe('capture', () => {
         when: '1970-01-01T00:00:00.000Z',
         map: { a: 1 },
         nan: 'NaN',
-        self: { self: '[Circular]' },
+        self: '[Circular]',
         $groups: { company: 'acme' },
         $ai_lib_language: 'node',
       },

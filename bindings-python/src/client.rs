@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use bytes::Bytes;
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
-use llmtrail::{Chunk, End, Exchange, Language, Options};
+use llmtrail::{Chunk, End, Exchange, Language, Options, ScopeOptions};
 
 use crate::delivery::{Report, Stats};
 use crate::error::{raise, usage};
@@ -130,41 +130,12 @@ impl Client {
 
     fn open(&self, py: Python<'_>, kind: &str, parent: Option<&Bound<'_, Scope>>, options: &str) -> PyResult<Scope> {
         let kind = scope::kind(kind).ok_or_else(|| usage(py, format!("{kind}: unknown kind of scope")))?;
-        Ok(Scope(self.0.open(kind, parent.map(|scope| &scope.get().0), scope::options(options)?)))
+        let options = ScopeOptions::read(&mut scope::fields(options)?);
+        Ok(Scope(self.0.open(kind, parent.map(|scope| &scope.get().0), options)))
     }
 
     fn close(&self, scope: &Scope) {
         self.0.close(&scope.0);
-    }
-
-    /// Sends any event as it is; returns its id. `timestamp`: seconds since 1970.
-    #[pyo3(signature = (event, distinct_id, properties, timestamp, uuid))]
-    fn capture(
-        &self,
-        py: Python<'_>,
-        event: &str,
-        distinct_id: Option<&str>,
-        properties: &str,
-        timestamp: Option<f64>,
-        uuid: Option<&str>,
-    ) -> PyResult<String> {
-        let at = match timestamp {
-            None => None,
-            Some(seconds) => Some(
-                Duration::try_from_secs_f64(seconds)
-                    .ok()
-                    .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since))
-                    .ok_or_else(|| usage(py, format!("timestamp: {seconds} is no time since 1970")))?,
-            ),
-        };
-        let uuid = match uuid {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| usage(py, format!("uuid: {text:?} is not a UUID")))?),
-        };
-        self.0
-            .capture(event, distinct_id, scope::object(properties)?, at, uuid)
-            .map(|uuid| uuid.to_string())
-            .map_err(|error| raise(py, &error))
     }
 
     /// What the calls in a scope used and cost: `(calls, unpriced, cost_usd, usage)`.

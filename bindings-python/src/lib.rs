@@ -8,6 +8,7 @@ mod client;
 mod cost;
 mod delivery;
 mod error;
+mod manual;
 mod observation;
 mod scope;
 
@@ -31,6 +32,7 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<scope::Scope>()?;
     module.add_class::<observation::Observation>()?;
+    module.add_class::<manual::Timer>()?;
     module.add_class::<delivery::Report>()?;
     module.add_class::<delivery::Stats>()?;
     module.add_class::<delivery::SinkStats>()?;

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use serde_json::{Map, Value};
 
-use llmtrail::{ScopeKind, ScopeOptions};
+use llmtrail::{Fields, Language, ScopeKind};
 
 /// A session, trace, span or set of options that calls are made in.
 #[pyclass(frozen, module = "llmtrail._core")]
@@ -12,7 +12,7 @@ pub(crate) struct Scope(pub(crate) llmtrail::Scope);
 #[pymethods]
 impl Scope {
     #[getter]
-    fn name(&self) -> Option<&str> {
+    fn name(&self) -> Option<String> {
         self.0.name()
     }
 
@@ -34,6 +34,14 @@ impl Scope {
     #[getter]
     fn distinct_id(&self) -> Option<&str> {
         self.0.distinct_id()
+    }
+
+    fn set_name(&self, name: String) {
+        self.0.set_name(name);
+    }
+
+    fn set_type(&self, kind: String) {
+        self.0.set_type(kind);
     }
 
     fn set_input(&self, json: &str) -> PyResult<()> {
@@ -67,38 +75,16 @@ pub(crate) fn kind(name: &str) -> Option<ScopeKind> {
     })
 }
 
-/// A scope's options from a JSON object with the names that they have in Python.
-pub(crate) fn options(json: &str) -> PyResult<ScopeOptions> {
-    let mut given = object(json)?;
-    let mut text = |name: &str| match given.remove(name) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text),
-        // An id that is a number is an id all the same.
-        Some(other) => Some(other.to_string()),
-    };
-    let mut options = ScopeOptions {
-        name: text("name"),
-        distinct_id: text("distinct_id"),
-        session_id: text("session_id"),
-        trace_id: text("trace_id"),
-        span_type: text("span_type"),
-        ..ScopeOptions::default()
-    };
-    options.privacy = given.get("privacy").and_then(Value::as_bool);
-    options.input = given.remove("input");
-    for (name, into) in [("properties", &mut options.properties), ("groups", &mut options.groups)] {
-        if let Some(Value::Object(members)) = given.remove(name) {
-            *into = members;
-        }
-    }
-    Ok(options)
+/// The members of a JSON object with the names that they have in Python.
+pub(crate) fn fields(json: &str) -> PyResult<Fields> {
+    Ok(Fields::new(Language::Python, object(json)?))
 }
 
 pub(crate) fn object(json: &str) -> PyResult<Map<String, Value>> {
     serde_json::from_str(json).map_err(|error| bad_json(&error))
 }
 
-fn value(json: &str) -> PyResult<Value> {
+pub(crate) fn value(json: &str) -> PyResult<Value> {
     serde_json::from_str(json).map_err(|error| bad_json(&error))
 }
 

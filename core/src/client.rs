@@ -1,18 +1,15 @@
 //! The client: the only file that knows the whole flow.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use crate::config::{Config, Options};
 use crate::context::{Scope, ScopeKind, ScopeOptions, Totals};
 use crate::decode::{Recognised, recognise};
 use crate::deliver::{Delivery, Report, Stats, has_heritage};
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, timestamp};
+use crate::error::{Error, Result};
 use crate::exchange::Exchange;
 use crate::notes::Notes;
 use crate::pipeline::{Input, Pipeline};
@@ -126,38 +123,8 @@ impl Client {
     pub fn close(&self, scope: &Scope) {
         if matches!(scope.kind(), ScopeKind::Trace | ScopeKind::Span) && scope.end_once() {
             const ABOUT: usize = 1024;
-            self.offer(Input::Ended(scope.clone(), scope.elapsed()), ABOUT);
+            self.offer(Input::Ended(scope.clone(), Some(scope.elapsed())), ABOUT);
         }
-    }
-
-    /// Sends any event as it is. Returns its id.
-    ///
-    /// # Errors
-    /// A usage error when the event has no name.
-    pub fn capture(
-        &self,
-        event: &str,
-        distinct_id: Option<&str>,
-        properties: Map<String, Value>,
-        at: Option<SystemTime>,
-        uuid: Option<Uuid>,
-    ) -> Result<Uuid> {
-        if event.trim().is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "capture: the event needs a name"));
-        }
-        let uuid = uuid.unwrap_or_else(Uuid::now_v7);
-        let event = Event {
-            event: event.to_owned(),
-            uuid,
-            distinct_id: distinct_id
-                .or(self.config().distinct_id.as_deref())
-                .map_or_else(|| uuid.to_string(), str::to_owned),
-            timestamp: timestamp(at.unwrap_or_else(SystemTime::now)),
-            properties,
-        };
-        let size = event.properties.iter().map(|(key, value)| key.len() + 16 + value_size(value)).sum::<usize>() + 256;
-        self.offer(Input::Event(Box::new(event)), size);
-        Ok(uuid)
     }
 
     /// What the calls inside a scope used and cost, after waiting (at most `timeout`) until every call that was
@@ -196,7 +163,7 @@ impl Client {
         self.core().notes.add(what);
     }
 
-    fn offer(&self, input: Input, size: usize) {
+    pub(crate) fn offer(&self, input: Input, size: usize) {
         if self.config().enabled {
             self.core().delivery.offer(input, size);
         }
@@ -224,15 +191,6 @@ impl Client {
             self.0.core.compare_and_swap(&current, Some(fresh));
             std::mem::forget(current);
         }
-    }
-}
-
-fn value_size(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => items.iter().map(|item| value_size(item) + 1).sum::<usize>() + 2,
-        Value::Object(members) => members.iter().map(|(key, item)| key.len() + 4 + value_size(item)).sum::<usize>() + 2,
     }
 }
 

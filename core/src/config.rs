@@ -32,6 +32,11 @@ impl Language {
         }
     }
 
+    /// Times are seconds in Python, else milliseconds.
+    pub(crate) fn units_in_a_second(self) -> f64 {
+        if self == Self::Python { 1.0 } else { 1e3 }
+    }
+
     /// A name of ours in the language's own spelling.
     pub(crate) fn name_of(self, option: &str) -> String {
         match self {
@@ -515,7 +520,7 @@ fn data_dir() -> PathBuf {
     base.unwrap_or_else(std::env::temp_dir).join("llmtrail")
 }
 
-fn camel(snake: &str) -> String {
+pub(crate) fn camel(snake: &str) -> String {
     let mut out = String::with_capacity(snake.len());
     let mut upper = false;
     for c in snake.chars() {

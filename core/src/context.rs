@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::config::Language;
 use crate::event::usage::Usage;
+use crate::fields::Fields;
 use crate::price::Amount;
 
 tokio::task_local! {
@@ -43,8 +45,14 @@ pub struct ScopeOptions {
     pub distinct_id: Option<String>,
     /// The session's id.
     pub session_id: Option<String>,
-    /// The trace's id (traces only). Characters that PostHog does not take are replaced by `_`.
+    /// The trace's id. Characters that PostHog does not take are replaced by `_`.
     pub trace_id: Option<String>,
+    /// The id of a span that is known from elsewhere: the parent of this span, or of what is inside of other scopes.
+    pub parent_id: Option<String>,
+    /// The span's own id, when it is known from elsewhere (spans only).
+    pub span_id: Option<String>,
+    /// When it began, when that is not now.
+    pub started_at: Option<SystemTime>,
     /// Free-form properties for every event inside; the inner scope wins.
     pub properties: Map<String, Value>,
     /// PostHog groups, `{"company": "id"}`; the inner scope wins by key.
@@ -68,6 +76,8 @@ struct Inner {
     span_type: Option<String>,
     trace_id: Option<String>,
     span_id: Option<String>,
+    /// The parent that was named: this span's own, or that of what is inside of another scope.
+    under: Option<String>,
     session_id: Option<String>,
     distinct_id: Option<String>,
     properties: Map<String, Value>,
@@ -84,6 +94,8 @@ struct State {
     input: Option<Value>,
     output: Option<Value>,
     error: Option<(String, String)>,
+    name: Option<String>,
+    span_type: Option<String>,
     properties: Map<String, Value>,
     totals: Totals,
 }
@@ -101,16 +113,58 @@ pub struct Totals {
     pub unpriced: u64,
 }
 
+impl ScopeOptions {
+    /// Options from an object with the names that they have in a language. A number is an id all the same; what is of
+    /// another type than it should be counts as not given.
+    pub fn read(fields: &mut Fields) -> Self {
+        Self {
+            name: fields.text("name"),
+            distinct_id: fields.text("distinct_id"),
+            session_id: fields.text("session_id"),
+            trace_id: fields.text("trace_id"),
+            parent_id: fields.text("parent_id"),
+            span_id: fields.text("span_id"),
+            started_at: fields.time("timestamp"),
+            properties: fields.object("properties").unwrap_or_default(),
+            groups: fields.object("groups").unwrap_or_default(),
+            privacy: fields.switch("privacy"),
+            span_type: fields.text("type"),
+            input: fields.take("input"),
+        }
+    }
+
+    /// Properties with PostHog's names for what has an option here are taken for that option.
+    fn lift_properties(&mut self) {
+        let mut fields = Fields::new(Language::Rust, std::mem::take(&mut self.properties));
+        for (property, option) in [
+            ("$ai_trace_id", &mut self.trace_id),
+            ("$ai_session_id", &mut self.session_id),
+            ("$ai_parent_id", &mut self.parent_id),
+            ("$ai_span_id", &mut self.span_id),
+        ] {
+            let given = fields.text(property);
+            *option = option.take().or(given);
+        }
+        if let Some(groups) = fields.object("$groups") {
+            for (kind, key) in groups {
+                self.groups.entry(kind).or_insert(key);
+            }
+        }
+        self.properties = fields.rest();
+    }
+}
+
 impl Scope {
     /// Opens a scope inside another one, or at the top.
-    pub fn open(kind: ScopeKind, parent: Option<&Self>, options: ScopeOptions) -> Self {
+    pub fn open(kind: ScopeKind, parent: Option<&Self>, mut options: ScopeOptions) -> Self {
+        options.lift_properties();
         let inherited = parent.map(|scope| &*scope.0);
+        let given = options.trace_id.map(|id| clean_id(&id));
+        let outer = || inherited.and_then(|up| up.trace_id.clone());
         let trace_id = match kind {
-            ScopeKind::Trace => Some(options.trace_id.map_or_else(new_id, |id| clean_id(&id))),
-            ScopeKind::Span => Some(inherited.and_then(|up| up.trace_id.clone()).unwrap_or_else(new_id)),
-            ScopeKind::Session | ScopeKind::Options => {
-                options.trace_id.map(|id| clean_id(&id)).or_else(|| inherited.and_then(|up| up.trace_id.clone()))
-            }
+            ScopeKind::Trace => Some(given.unwrap_or_else(new_id)),
+            ScopeKind::Span => Some(given.or_else(outer).unwrap_or_else(new_id)),
+            ScopeKind::Session | ScopeKind::Options => given.or_else(outer),
         };
         let merged = |own: Map<String, Value>, up: Option<&Map<String, Value>>| match up {
             Some(up) if !up.is_empty() => {
@@ -126,7 +180,8 @@ impl Scope {
             name: options.name,
             span_type: options.span_type,
             trace_id,
-            span_id: (kind == ScopeKind::Span).then(new_id),
+            span_id: (kind == ScopeKind::Span).then(|| options.span_id.unwrap_or_else(new_id)),
+            under: options.parent_id,
             session_id: match (kind, options.session_id) {
                 (_, Some(id)) => Some(id),
                 (ScopeKind::Session, None) => Some(new_id()),
@@ -136,7 +191,7 @@ impl Scope {
             properties: merged(options.properties, inherited.map(|up| &up.properties)),
             groups: merged(options.groups, inherited.map(|up| &up.groups)),
             privacy: options.privacy.unwrap_or(false) || inherited.is_some_and(|up| up.privacy),
-            started_at: SystemTime::now(),
+            started_at: options.started_at.unwrap_or_else(SystemTime::now),
             started: Instant::now(),
             ended: AtomicBool::new(false),
             state: Mutex::new(State { input: options.input, ..State::default() }),
@@ -148,14 +203,14 @@ impl Scope {
         self.0.kind
     }
 
-    /// The name that it was given.
-    pub fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+    /// The name that it was given last.
+    pub fn name(&self) -> Option<String> {
+        self.with(|state| state.name.clone()).flatten().or_else(|| self.0.name.clone())
     }
 
     /// The span's type.
-    pub fn span_type(&self) -> Option<&str> {
-        self.0.span_type.as_deref()
+    pub fn span_type(&self) -> Option<String> {
+        self.with(|state| state.span_type.clone()).flatten().or_else(|| self.0.span_type.clone())
     }
 
     /// The trace that calls in here belong to; `None` when each call is a trace of its own.
@@ -186,7 +241,12 @@ impl Scope {
             match scope.0.kind {
                 ScopeKind::Span => return scope.span_id(),
                 ScopeKind::Trace => return scope.trace_id(),
-                ScopeKind::Session | ScopeKind::Options => scope = scope.0.parent.as_ref()?,
+                ScopeKind::Session | ScopeKind::Options => {
+                    if scope.0.under.is_some() {
+                        return scope.0.under.as_deref();
+                    }
+                    scope = scope.around_in_trace()?;
+                }
             }
         }
     }
@@ -195,8 +255,14 @@ impl Scope {
     pub fn parent_id(&self) -> Option<&str> {
         match self.0.kind {
             ScopeKind::Trace => None,
-            _ => self.0.parent.as_ref()?.parent_id_for_children(),
+            _ if self.0.under.is_some() => self.0.under.as_deref(),
+            _ => self.around_in_trace()?.parent_id_for_children(),
         }
+    }
+
+    /// The scope around this one, when both are of the same trace: a parent in another trace is none.
+    fn around_in_trace(&self) -> Option<&Self> {
+        self.0.parent.as_ref().filter(|around| around.trace_id() == self.trace_id())
     }
 
     /// Properties for every event inside, outer scopes' included.
@@ -222,6 +288,16 @@ impl Scope {
     /// How long it has been open, by a clock that never jumps.
     pub fn elapsed(&self) -> Duration {
         self.0.started.elapsed()
+    }
+
+    /// Gives it another name.
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.with(|state| state.name = Some(name.into()));
+    }
+
+    /// Gives a span another type.
+    pub fn set_type(&self, kind: impl Into<String>) {
+        self.with(|state| state.span_type = Some(kind.into()));
     }
 
     /// Sets what went in.
@@ -303,6 +379,7 @@ impl fmt::Debug for Scope {
         f.debug_struct("Scope")
             .field("kind", &self.0.kind)
             .field("name", &self.0.name)
+            .field("session_id", &self.0.session_id)
             .field("trace_id", &self.0.trace_id)
             .field("span_id", &self.0.span_id)
             .finish_non_exhaustive()
@@ -360,6 +437,35 @@ mod tests {
         let span = Scope::open(ScopeKind::Span, None, ScopeOptions::default());
         assert!(span.trace_id().is_some());
         assert_eq!(span.parent_id(), None);
+    }
+
+    #[test]
+    fn a_parent_is_of_the_same_trace() {
+        let trace = Scope::open(ScopeKind::Trace, None, ScopeOptions::default());
+        let other = ScopeOptions { trace_id: Some("other".into()), ..ScopeOptions::default() };
+        let options = Scope::open(ScopeKind::Options, Some(&trace), other.clone());
+        assert_eq!((options.trace_id(), options.parent_id_for_children()), (Some("other"), None));
+        let span = Scope::open(ScopeKind::Span, Some(&trace), other);
+        assert_eq!((span.trace_id(), span.parent_id()), (Some("other"), None));
+        let named = ScopeOptions { parent_id: Some("p".into()), ..ScopeOptions::default() };
+        let span = Scope::open(ScopeKind::Span, Some(&trace), named.clone());
+        assert_eq!((span.trace_id(), span.parent_id()), (trace.trace_id(), Some("p")));
+        let options = Scope::open(ScopeKind::Options, Some(&trace), named);
+        assert_eq!(options.parent_id_for_children(), Some("p"));
+    }
+
+    #[test]
+    fn properties_with_posthogs_names_are_options() {
+        let Value::Object(properties) = serde_json::json!({
+            "$ai_trace_id": "t 1", "$ai_session_id": 7, "$ai_parent_id": "p", "$groups": {"company": "a"}, "plan": "pro"
+        }) else {
+            return;
+        };
+        let scope = Scope::open(ScopeKind::Options, None, ScopeOptions { properties, ..ScopeOptions::default() });
+        assert_eq!((scope.trace_id(), scope.session_id()), (Some("t_1"), Some("7")));
+        assert_eq!(scope.parent_id_for_children(), Some("p"));
+        assert_eq!(scope.groups()["company"], "a");
+        assert_eq!(scope.properties().keys().collect::<Vec<_>>(), ["plan"]);
     }
 
     #[test]

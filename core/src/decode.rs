@@ -133,6 +133,25 @@ impl Fold for NoStream {
     }
 }
 
+/// Reads a usage object that the caller passes on as a provider's SDK gave it, when its members are of one wire format
+/// and no other.
+pub(crate) fn passed_usage(raw: &Value, call: &mut Call) -> bool {
+    let has = |names: &[&str]| names.iter().any(|name| raw.get(name).is_some_and(|value| !value.is_null()));
+    let format: fn(&Value, &mut Call) = if has(&["prompt_tokens", "completion_tokens"]) {
+        openai_chat::usage
+    } else if has(&["promptTokenCount", "prompt_token_count", "candidatesTokenCount", "candidates_token_count"]) {
+        |raw, call| gemini::usage(&serde_json::json!({"usageMetadata": raw}), call)
+    } else if has(&["input_tokens_details", "output_tokens_details"]) && !has(&["cache_read_input_tokens"]) {
+        openai_responses::usage
+    } else if has(&["cache_creation", "server_tool_use"]) {
+        anthropic_messages::usage
+    } else {
+        return false;
+    };
+    format(raw, call);
+    true
+}
+
 /// Reads a whole exchange. Never fails: what cannot be read is absent, and said to be unreadable.
 pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
     let request = parse(&exchange.request_body).filter(Value::is_object).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod media;
+pub(crate) mod recorded;
 pub(crate) mod secrets;
 pub mod usage;
 

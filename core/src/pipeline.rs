@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::attempts::{Attempt, Attempts};
 use crate::background::{Background, Polled};
@@ -15,21 +16,42 @@ use crate::decode::call::Call;
 use crate::decode::{self, Recognised, Wire};
 use crate::deliver::Stage;
 use crate::event::usage::Usage;
-use crate::event::{Event, WireEvent, build, unix_ms};
+use crate::event::{AI_EVENTS, Event, WireEvent, build, recorded, unix_ms};
 use crate::exchange::Exchange;
+use crate::manual::CaptureOptions;
 use crate::notes::Notes;
 use crate::price::given::Given;
 use crate::price::watch::Watch;
 use crate::price::{Amount, Overrides, PriceBook, Query, price, region_of};
+use crate::record::CallRecord;
 
 /// What callers hand over.
 pub(crate) enum Input {
     /// An HTTP attempt.
     Exchange(Box<Exchange>),
-    /// A trace or span that ended after this long.
-    Ended(Scope, Duration),
+    /// A trace or span that ended, after this long where that is known.
+    Ended(Scope, Option<Duration>),
+    /// A call that the application told of.
+    Recorded(Box<Recorded>),
     /// An event that the application made.
-    Event(Box<Event>),
+    Event(Box<Captured>),
+}
+
+/// A call that the application told of, and where it belongs.
+pub(crate) struct Recorded {
+    pub(crate) record: CallRecord,
+    pub(crate) embedding: bool,
+    pub(crate) scope: Scope,
+    pub(crate) id: String,
+}
+
+/// An event that the application made, and where.
+pub(crate) struct Captured {
+    pub(crate) event: String,
+    pub(crate) uuid: Uuid,
+    pub(crate) at: SystemTime,
+    pub(crate) options: CaptureOptions,
+    pub(crate) scope: Option<Scope>,
 }
 
 /// The stage between capture and delivery.
@@ -89,6 +111,8 @@ impl Pipeline {
     /// Encodes what is sampled in. A trace is kept or dropped whole, the same in every process that has a part in it.
     fn send(&self, event: &Event, out: &mut Vec<WireEvent>) {
         let trace_id = event.properties.get("$ai_trace_id").and_then(Value::as_str);
+        // Other events only say which trace they were made in.
+        let trace_id = trace_id.filter(|_| AI_EVENTS.contains(&event.event.as_str()));
         if trace_id.is_some_and(|id| !is_kept(id, self.config.sample_rate)) {
             self.notes.add("sampled_out");
             return;
@@ -132,9 +156,14 @@ impl Stage for Pipeline {
                 build::redact(&self.config, Some(&scope), &mut event.properties);
                 self.send(&event, out);
             }
-            Input::Event(mut event) => {
-                build::library(&self.config, &mut event.properties);
-                build::redact(&self.config, None, &mut event.properties);
+            Input::Recorded(recorded) => {
+                let event = recorded_event(&self.config, &self.prices.load(), *recorded);
+                self.send(&event, out);
+            }
+            Input::Event(captured) => {
+                let scope = captured.scope.clone();
+                let mut event = build::captured_event(&self.config, *captured);
+                build::redact(&self.config, scope.as_ref(), &mut event.properties);
                 self.send(&event, out);
             }
         }
@@ -188,11 +217,25 @@ fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call
     let mut event = build::call_event(config, found, call, attempt, waited);
     let started = exchange.started_at.unwrap_or_else(SystemTime::now);
     let amount =
-        if nothing_used { None } else { charge(&mut event, book, found, &usage, reported.as_deref(), started) };
+        if nothing_used { None } else { charge(&mut event, book, found.local, &usage, reported.as_deref(), started) };
     if let Some(scope) = &exchange.scope {
         scope.add(&usage, amount);
     }
     build::redact(config, exchange.scope.as_ref(), &mut event.properties);
+    event
+}
+
+/// The event of a call that the application told of.
+fn recorded_event(config: &Config, book: &PriceBook, recorded: Recorded) -> Event {
+    let Recorded { record, embedding, scope, id } = recorded;
+    let started = record.scope.started_at.unwrap_or_else(SystemTime::now);
+    // Neither counts nor a cost: there is nothing to price, and no reason to explain it.
+    let nothing_used = record.usage.is_none() && record.cost_usd.is_none();
+    let (mut event, usage, reported) = recorded::event(config, record, embedding, &scope, id);
+    let amount =
+        if nothing_used { None } else { charge(&mut event, book, false, &usage, reported.as_deref(), started) };
+    scope.add(&usage, amount);
+    build::redact(config, Some(&scope), &mut event.properties);
     event
 }
 
@@ -201,7 +244,7 @@ fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call
 fn charge(
     event: &mut Event,
     book: &PriceBook,
-    found: &Recognised,
+    local: bool,
     usage: &Usage,
     reported_usd: Option<&str>,
     started: SystemTime,
@@ -213,9 +256,9 @@ fn charge(
     let query = Query {
         service_tier: event.properties.get("$ai_service_tier").and_then(Value::as_str),
         region: region_of(text("$ai_base_url")),
-        local: found.local,
         reported_usd: given.total.as_deref().or(reported_usd),
         reported_parts: Some(&parts),
+        local,
         overrides: overrides.as_ref(),
         ..Query::new(text("$ai_provider"), text("$ai_model"), usage, unix_ms(started))
     };

@@ -7,6 +7,7 @@
 use std::io::{BufRead as _, Write as _};
 use std::time::{Duration, Instant};
 
+use llmtrail::manual::CaptureOptions;
 use llmtrail::{Client, Report};
 use serde_json::{Map, Value, json};
 
@@ -28,7 +29,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         ("n".to_owned(), json!(captured)),
                         ("text".to_owned(), json!(text)),
                     ]);
-                    client.capture("$ai_generation", Some("user"), properties, None, None)?;
+                    let options = CaptureOptions {
+                        distinct_id: Some("user".to_owned()),
+                        properties,
+                        ..CaptureOptions::default()
+                    };
+                    client.capture("$ai_generation", options)?;
                     captured += 1;
                 }
                 json!({})

@@ -15,10 +15,18 @@ here throws, blocks or grows without bound inside the program that it observes.
 from ._client import (
     Client,
     capture,
+    capture_embedding,
+    capture_generation,
+    capture_span,
+    capture_trace,
     cost,
+    embedding,
+    feedback,
     flush,
+    generation,
     init,
     instrument,
+    metric,
     options,
     session,
     set_price,
@@ -32,6 +40,7 @@ from ._client import (
 from ._core import Report, Stats, __version__
 from ._cost import Cost, CostLine
 from ._errors import ConfigError, LlmtrailError
+from ._manual import Generation
 from ._scopes import Scope
 
 __all__ = [
@@ -39,16 +48,25 @@ __all__ = [
     "ConfigError",
     "Cost",
     "CostLine",
+    "Generation",
     "LlmtrailError",
     "Report",
     "Scope",
     "Stats",
     "__version__",
     "capture",
+    "capture_embedding",
+    "capture_generation",
+    "capture_span",
+    "capture_trace",
     "cost",
+    "embedding",
+    "feedback",
     "flush",
+    "generation",
     "init",
     "instrument",
+    "metric",
     "options",
     "session",
     "set_price",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import _core, _lifecycle
 from ._json import hand_over
+from ._manual import Manual
 from ._scopes import Scope
 
 TYPE_CHECKING = False
@@ -60,13 +61,10 @@ else:
 _FLUSH_TIMEOUT = 10.0
 
 
-class _Surface:
+class _Surface(Manual):
     """What a client can do. Written once for clients and for the module's functions."""
 
     __slots__ = ()
-
-    def _resolve(self) -> _core.Client:
-        raise NotImplementedError
 
     def wrap(self, client: T, provider: str | None = None, copy: bool = False) -> T:
         """Observes the calls of a provider's SDK client; returns the same object.
@@ -173,7 +171,7 @@ class _Surface:
         It sends `$ai_span` at its end. `type` is `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free
         text. Use it like `trace`.
         """
-        options = {"input": input, "session_id": session_id, "span_type": type, "privacy": privacy}
+        options = {"input": input, "session_id": session_id, "type": type, "privacy": privacy}
         return _scope(self, "span", name, options, distinct_id, properties, groups)
 
     def session(
@@ -206,30 +204,6 @@ class _Surface:
         options = {"session_id": session_id, "privacy": privacy}
         scope: Scope = _scope(self, "options", None, options, distinct_id, properties, groups)
         return scope
-
-    def capture(
-        self,
-        event: str,
-        distinct_id: str | None = None,
-        properties: Mapping[str, Any] | None = None,
-        timestamp: datetime | float | None = None,
-        uuid: object = None,
-        groups: Mapping[str, str] | None = None,
-    ) -> str:
-        """Sends any event as it is; returns its id.
-
-        `timestamp` is a datetime or seconds since 1970; now when absent.
-
-        Raises:
-            LlmtrailError: the event has no name, or `timestamp` or `uuid` is none.
-        """
-        members = dict(properties or {})
-        if groups:
-            members["$groups"] = dict(groups)
-        at = timestamp if timestamp is None or isinstance(timestamp, (int, float)) else timestamp.timestamp()
-        text = None if uuid is None else str(uuid)
-        core = self._resolve()
-        return hand_over(lambda json: core.capture(event, distinct_id, json, at, text), members)
 
     def cost(
         self,
@@ -418,6 +392,14 @@ options = _default.options
 capture = _default.capture
 cost = _default.cost
 set_price = _default.set_price
+capture_generation = _default.capture_generation
+capture_embedding = _default.capture_embedding
+capture_span = _default.capture_span
+capture_trace = _default.capture_trace
+feedback = _default.feedback
+metric = _default.metric
+generation = _default.generation
+embedding = _default.embedding
 flush = _default.flush
 shutdown = _default.shutdown
 stats = _default.stats

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import _core
 
     F = TypeVar("F", bound=Callable[..., Any])
+    Kind = type[BaseException]
 
 current: ContextVar[_core.Scope | None] = ContextVar("llmtrail", default=None)
 
@@ -49,6 +50,21 @@ class Scope:
     def name(self) -> str | None:
         """Its name."""
         return self._options.get("name")
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._options["name"] = name
+        self._tell(lambda core: core.set_name(str(name)))
+
+    @property
+    def type(self) -> str | None:
+        """A span's type: `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text."""
+        return self._options.get("type")
+
+    @type.setter
+    def type(self, kind: str) -> None:
+        self._options["type"] = kind
+        self._tell(lambda core: core.set_type(str(kind)))
 
     @property
     def trace_id(self) -> str | None:
@@ -118,7 +134,7 @@ class Scope:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        kind: Kind | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -135,7 +151,7 @@ class Scope:
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
+        kind: Kind | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -145,6 +161,8 @@ class Scope:
         """Decorates a function, coroutine function or generator function: each call of it is such a scope."""
         from functools import wraps
 
+        if isinstance(function, (classmethod, staticmethod)):
+            return function.__class__(self(function.__func__))
         wrapper: Any
         kind = _kind_of(function)
         if kind == _COROUTINE:
@@ -206,10 +224,13 @@ class Scope:
             self._trouble()
 
     def _say(self, what: Callable[[_core.Scope], Callable[[str], None]], value: Any) -> None:
+        self._tell(lambda core: hand_over(what(core), value))
+
+    def _tell(self, what: Callable[[_core.Scope], None]) -> None:
         if self._trail is None or self._core is None:
             return
         try:
-            hand_over(what(self._core), value)
+            what(self._core)
         except Exception:
             self._trouble()
 

@@ -87,7 +87,8 @@ fn block(block: &Value) -> Value {
     }
 }
 
-fn usage(raw: &Value, call: &mut Call) {
+/// Reads a usage object in the style of Anthropic's messages.
+pub(super) fn usage(raw: &Value, call: &mut Call) {
     let created = raw.get("cache_creation").unwrap_or(&Value::Null);
     let both = count(created.get("ephemeral_5m_input_tokens")).zip(count(created.get("ephemeral_1h_input_tokens")));
     let tokens = Tokens {

@@ -12,6 +12,8 @@ pub(crate) struct Call {
     pub(crate) embedding: bool,
     /// It is no generation but a step of something.
     pub(crate) step: Option<Step>,
+    /// The application told of it: what is known of it is its word, not the provider's.
+    pub(crate) passed_on: bool,
     /// It is of a format that is not read.
     pub(crate) unknown: bool,
     /// Bytes of the answer, its encoding undone, where nothing else can be said of it.

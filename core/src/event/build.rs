@@ -11,8 +11,9 @@ use crate::config::Config;
 use crate::context::{Scope, ScopeKind, new_id};
 use crate::decode::call::{Call, StreamStatus};
 use crate::decode::{Address, Recognised};
+use crate::pipeline::Captured;
 
-type Properties = Map<String, Value>;
+pub(crate) type Properties = Map<String, Value>;
 
 /// Content: what privacy mode hides and media are looked for in.
 const CONTENT: [&str; 5] = ["$ai_input", "$ai_output_choices", "$ai_tools", "$ai_input_state", "$ai_output_state"];
@@ -32,7 +33,7 @@ pub(crate) fn call_event(
 ) -> Event {
     let Attempt { exchange, retries, earlier, .. } = attempt;
     let mut p = Properties::new();
-    ids(&mut p, exchange.scope.as_ref());
+    ids(&mut p, exchange.scope.as_ref(), None);
     p.insert("$ai_provider".into(), found.provider.clone().into());
     addresses(&mut p, &exchange.url, found.suffix);
     put(&mut p, "$ai_http_status", exchange.status);
@@ -59,7 +60,7 @@ pub(crate) fn call_event(
 }
 
 /// The event of a trace or span that ended.
-pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Duration) -> Event {
+pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Option<Duration>) -> Event {
     let mut p = Properties::new();
     let trace = scope.kind() == ScopeKind::Trace;
     put(&mut p, "$ai_trace_id", scope.trace_id());
@@ -72,14 +73,14 @@ pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Duration) -> Eve
         put(&mut p, "$ai_trace_name", scope.name());
     }
     // PostHog sums `$ai_latency` over a trace: the trace's own would count everything twice.
-    p.insert(if trace { "$ai_trace_latency" } else { "$ai_latency" }.into(), seconds(took));
+    put(&mut p, if trace { "$ai_trace_latency" } else { "$ai_latency" }, took.map(seconds));
     // A null is what privacy mode leaves; a scope that was given nothing has no state at all.
     put(&mut p, "$ai_input_state", scope.input().filter(|state| !state.is_null()));
     put(&mut p, "$ai_output_state", scope.output().filter(|state| !state.is_null()));
     if let Some((kind, message)) = scope.error() {
         p.insert("$ai_is_error".into(), true.into());
         p.insert("$ai_error".into(), secrets::mask(&message).into());
-        p.insert("$ai_error_type".into(), kind.into());
+        put(&mut p, "$ai_error_type", Some(kind).filter(|kind| !kind.is_empty()));
     }
     for (name, value) in scope.own_properties() {
         if !is_protected(&name) {
@@ -89,10 +90,54 @@ pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Duration) -> Eve
     finish(config, if trace { "$ai_trace" } else { "$ai_span" }, Some(scope), scope.started_at(), p)
 }
 
-fn ids(p: &mut Properties, scope: Option<&Scope>) {
+/// An event that the application made: as it is, where it has a say; else with what scope and client have for all events.
+pub(crate) fn captured_event(config: &Config, captured: Captured) -> Event {
+    let Captured { event, uuid, at, options, scope } = captured;
+    let scope = scope.as_ref();
+    let mut p = config.properties.clone();
+    p.extend(scope.map(Scope::properties).cloned().unwrap_or_default());
+    let mut groups = config.groups.clone();
+    groups.extend(scope.map(Scope::groups).cloned().unwrap_or_default());
+    groups.extend(options.groups);
+    p.extend(options.properties);
+    if !groups.is_empty() {
+        p.entry("$groups").or_insert_with(|| groups.into());
+    }
+    // The scope speaks for the trace that it is in, and for no other.
+    let named = p.get("$ai_trace_id").and_then(Value::as_str);
+    let same = scope.filter(|scope| named.is_none_or(|named| scope.trace_id() == Some(named)));
+    if let Some(scope) = same {
+        let parent = matches!(event.as_str(), "$ai_generation" | "$ai_embedding" | "$ai_span")
+            .then(|| scope.parent_id_for_children())
+            .flatten();
+        for (name, id) in
+            [("$ai_trace_id", scope.trace_id()), ("$ai_session_id", scope.session_id()), ("$ai_parent_id", parent)]
+        {
+            if let Some(id) = id {
+                p.entry(name).or_insert_with(|| id.into());
+            }
+        }
+    }
+    let distinct_id = options
+        .distinct_id
+        .filter(|id| !id.is_empty())
+        .or_else(|| scope.and_then(Scope::distinct_id).map(str::to_owned))
+        .or_else(|| config.distinct_id.clone());
+    if distinct_id.is_none() {
+        p.entry("$process_person_profile").or_insert(false.into());
+    }
+    let of_trace = || p.get("$ai_trace_id").and_then(Value::as_str).map(str::to_owned);
+    let distinct_id = distinct_id.or_else(of_trace).unwrap_or_else(|| uuid.to_string());
+    p.entry("$geoip_disable").or_insert(Value::Bool(true));
+    library(config, &mut p);
+    Event { event, uuid, distinct_id, timestamp: timestamp(at), properties: p }
+}
+
+/// Where a call stands in the tree; `id` is its own, when it is known.
+pub(crate) fn ids(p: &mut Properties, scope: Option<&Scope>, id: Option<String>) {
     let trace_id = scope.and_then(Scope::trace_id).map_or_else(new_id, str::to_owned);
     p.insert("$ai_trace_id".into(), trace_id.into());
-    p.insert("$ai_span_id".into(), new_id().into());
+    p.insert("$ai_span_id".into(), id.unwrap_or_else(new_id).into());
     put(p, "$ai_session_id", scope.and_then(Scope::session_id));
     put(p, "$ai_parent_id", scope.and_then(Scope::parent_id_for_children));
 }
@@ -105,7 +150,14 @@ fn addresses(p: &mut Properties, url: &str, suffix: usize) {
     p.insert("$ai_request_url".into(), request.into());
 }
 
-fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
+/// The address that an application gave, without query and user information.
+pub(crate) fn base_address(p: &mut Properties, url: &str) {
+    let Some(address) = Address::of(url) else { return };
+    let base = format!("{}://{}{}", address.scheme, address.host_port, address.path);
+    p.insert("$ai_base_url".into(), base.into());
+}
+
+pub(crate) fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
     let differs = call.model.is_some() && call.model_requested.is_some() && call.model != call.model_requested;
     let mut parameters = call.parameters;
     if let Some(temperature) = parameters.get("temperature").filter(|temperature| temperature.is_number()) {
@@ -165,7 +217,11 @@ fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
     }
     let counted = tokens.input.or(tokens.output).or(tokens.total).is_some();
     if !is_span {
-        let source = if call.raw_usage.is_some() || counted { "provider" } else { "absent" };
+        let source = match call.raw_usage.is_some() || counted {
+            true if call.passed_on => "passthrough",
+            true => "provider",
+            false => "absent",
+        };
         p.insert("$ai_tokens_source".into(), source.into());
     }
     if counted {
@@ -189,7 +245,13 @@ fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
 }
 
 /// Puts an event together: the application's properties, the library's own, the envelope.
-fn finish(config: &Config, name: &str, scope: Option<&Scope>, started: SystemTime, mut p: Properties) -> Event {
+pub(crate) fn finish(
+    config: &Config,
+    name: &str,
+    scope: Option<&Scope>,
+    started: SystemTime,
+    mut p: Properties,
+) -> Event {
     let scoped = scope.map(Scope::properties);
     for (name, value) in config.properties.iter().chain(scoped.into_iter().flatten()) {
         // A span's own properties were put in before: the innermost wins.
@@ -288,13 +350,13 @@ fn is_protected(name: &str) -> bool {
 }
 
 /// Puts a value in if there is one.
-fn put<T: Into<Value>>(p: &mut Properties, name: &str, value: Option<T>) {
+pub(crate) fn put<T: Into<Value>>(p: &mut Properties, name: &str, value: Option<T>) {
     if let Some(value) = value {
         p.insert(name.to_owned(), value.into());
     }
 }
 
 /// Seconds with microseconds; more digits are noise.
-fn seconds(time: Duration) -> Value {
+pub(crate) fn seconds(time: Duration) -> Value {
     json!((time.as_secs_f64() * 1e6).round() / 1e6)
 }

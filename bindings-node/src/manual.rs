@@ -1,0 +1,109 @@
+//! Capture by hand, as JavaScript calls it. Everything that is told of an event arrives as one JSON object.
+
+use llmtrail::manual::{CaptureOptions, TraceRef};
+use llmtrail::{CallRecord, StepRecord};
+use napi_derive::napi;
+
+use crate::client::Client;
+use crate::convert::{Result, coded, usage};
+use crate::scope::{self, Scope, fields};
+
+/// A call that the application makes by itself, while it lasts.
+#[napi(js_name = "NativeTimer")]
+pub struct Timer(llmtrail::Timer);
+
+#[napi]
+impl Timer {
+    /// The span id that the call will have.
+    #[napi(getter)]
+    pub fn id(&self) -> &str {
+        self.0.id()
+    }
+
+    /// The first piece of the answer came.
+    #[napi]
+    pub fn first_token(&self) {
+        self.0.first_token();
+    }
+
+    /// The call is over.
+    #[napi]
+    pub fn end(&self, record: String) -> Result<()> {
+        self.0.end(CallRecord::read(fields(&record)?).map_err(|error| coded(&error))?);
+        Ok(())
+    }
+}
+
+#[napi]
+impl Client {
+    /// Sends any event as it is; returns its id.
+    #[napi]
+    pub fn capture(&self, scope: Option<&Scope>, event: String, options: String) -> Result<String> {
+        let options = CaptureOptions::read(fields(&options)?).map_err(|error| coded(&error))?;
+        self.0.capture_in(core(scope), &event, options).map(|uuid| uuid.to_string()).map_err(|error| coded(&error))
+    }
+
+    /// Records a generation or an embedding; returns its span id.
+    #[napi]
+    pub fn capture_call(&self, scope: Option<&Scope>, embedding: bool, record: String) -> Result<String> {
+        let record = CallRecord::read(fields(&record)?).map_err(|error| coded(&error))?;
+        Ok(self.0.capture_call_in(core(scope), embedding, record))
+    }
+
+    /// Records a span or a trace; returns its id.
+    #[napi]
+    pub fn capture_step(&self, scope: Option<&Scope>, kind: String, record: String) -> Result<String> {
+        let kind = scope::kind(&kind).ok_or_else(|| usage(format!("{kind}: unknown kind of scope")))?;
+        let record = StepRecord::read(fields(&record)?).map_err(|error| coded(&error))?;
+        Ok(self.0.capture_step_in(core(scope), kind, record))
+    }
+
+    /// What somebody thinks of a trace: an open one, or one by its id.
+    #[napi]
+    pub fn feedback(
+        &self,
+        scope: Option<&Scope>,
+        trace: Option<&Scope>,
+        id: Option<String>,
+        options: String,
+    ) -> Result<()> {
+        let mut given = fields(&options)?;
+        let (score, comment) = (given.take("score"), given.text("comment"));
+        let options = CaptureOptions::read(given).map_err(|error| coded(&error))?;
+        self.0
+            .feedback_in(core(scope), trace_of(trace, id.as_deref()), score, comment.as_deref(), options)
+            .map_err(|error| coded(&error))
+    }
+
+    /// A measurement of a trace.
+    #[napi]
+    pub fn metric(
+        &self,
+        scope: Option<&Scope>,
+        trace: Option<&Scope>,
+        id: Option<String>,
+        name: String,
+        options: String,
+    ) -> Result<()> {
+        let mut given = fields(&options)?;
+        let value = given.take("value").unwrap_or_default();
+        let options = CaptureOptions::read(given).map_err(|error| coded(&error))?;
+        self.0
+            .metric_in(core(scope), trace_of(trace, id.as_deref()), &name, value, options)
+            .map_err(|error| coded(&error))
+    }
+
+    /// Starts the clock of a call.
+    #[napi]
+    pub fn timer(&self, scope: Option<&Scope>, embedding: bool) -> Timer {
+        Timer(self.0.timer_in(core(scope).cloned(), embedding))
+    }
+}
+
+fn trace_of<'a>(trace: Option<&'a Scope>, id: Option<&'a str>) -> Option<TraceRef<'a>> {
+    trace.map(|trace| TraceRef::Scope(&trace.0)).or(id.map(TraceRef::Id))
+}
+
+fn core(scope: Option<&Scope>) -> Option<&llmtrail::Scope> {
+    scope.map(|scope| &scope.0)
+}

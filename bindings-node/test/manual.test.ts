@@ -1,0 +1,214 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Client, LlmtrailError } from '../dist/index.mjs'
+import { type Event, type Ingestion, ingestion } from './servers.ts'
+
+let server: Ingestion
+let client: Client
+
+beforeAll(async () => {
+  server = await ingestion()
+  client = server.client()
+})
+afterAll(async () => {
+  await client.shutdown(2000)
+  server.close()
+})
+
+async function sent(name?: string): Promise<Event[]> {
+  await client.flush(5000)
+  const events = server.events.splice(0)
+  return name === undefined ? events : events.filter((event) => event.event === name)
+}
+
+describe('capture by hand', () => {
+  it('prices and places a generation', async () => {
+    const given = await client.trace(
+      'answer',
+      { distinctId: 'u', sessionId: 's', properties: { plan: 'pro' } },
+      async (trace) => {
+        const spanId = client.captureGeneration({
+          model: 'gpt-4o',
+          provider: 'openai',
+          name: 'draft',
+          input: 'hi',
+          output: 'hello',
+          usage: { inputTokens: 1000, outputTokens: 100 },
+          parameters: { temperature: 0.5, max_tokens: 200 },
+          stopReason: 'stop',
+          latency: 1500,
+          timestamp: new Date('2026-01-02T03:04:05Z'),
+          properties: { step: 1 },
+        })
+        const usage = await trace.usage()
+        expect(usage.usage).toEqual({ input_text: 1000, output_text: 100 })
+        // 1,000 tokens at $2.50 and 100 at $10 a million.
+        expect(usage.costUsd).toBeCloseTo(0.0035, 12)
+        return { spanId, traceId: trace.traceId }
+      },
+    )
+    const [event] = await sent('$ai_generation')
+    expect(event).toMatchObject({ timestamp: '2026-01-02T03:04:05.000Z', distinct_id: 'u' })
+    expect(event?.properties).toMatchObject({
+      $ai_trace_id: given.traceId,
+      $ai_parent_id: given.traceId,
+      $ai_session_id: 's',
+      $ai_span_id: given.spanId,
+      $ai_span_name: 'draft',
+      $ai_provider: 'openai',
+      $ai_model: 'gpt-4o',
+      $ai_input: [{ role: 'user', content: 'hi' }],
+      $ai_output_choices: [{ role: 'assistant', content: 'hello' }],
+      $ai_input_tokens: 1000,
+      $ai_output_tokens: 100,
+      $ai_tokens_source: 'passthrough',
+      $ai_cache_reporting_exclusive: false,
+      $ai_latency: 1.5,
+      $ai_stop_reason: 'stop',
+      $ai_temperature: 0.5,
+      $ai_max_tokens: 200,
+      $ai_stream: false,
+      $ai_total_cost_usd: 0.0035,
+      plan: 'pro',
+      step: 1,
+    })
+  })
+
+  it('hides content in privacy mode', async () => {
+    client.options({ privacy: true }, () => {
+      client.captureGeneration({
+        model: 'm',
+        input: 'secret',
+        output: 'secret',
+        error: new TypeError('secret'),
+      })
+    })
+    const [event] = await sent()
+    expect(JSON.stringify(event)).not.toContain('secret')
+    expect(event?.properties.$ai_error).toBe('TypeError')
+  })
+
+  it('records embeddings, spans and traces that are over', async () => {
+    client.captureEmbedding({
+      model: 'text-embedding-3-small',
+      provider: 'openai',
+      input: ['a', 'b'],
+      usage: { inputTokens: 1000 },
+    })
+    const traceId = client.captureTrace('job', { input: 'in', output: 'out', latency: 2000, distinctId: 'u' })
+    const spanId = client.captureSpan('step', {
+      type: 'tool',
+      traceId,
+      parentId: traceId,
+      input: { q: 1 },
+      latency: 500,
+      error: new RangeError('k'),
+    })
+    const events = await sent()
+    const of = (name: string) => events.find((event) => event.event === name)?.properties
+    expect(of('$ai_embedding')?.$ai_total_cost_usd).toBeCloseTo(0.00002, 12)
+    expect(of('$ai_trace')).toMatchObject({
+      $ai_trace_id: traceId,
+      $ai_trace_latency: 2,
+      $ai_output_state: 'out',
+    })
+    expect(of('$ai_span')).toMatchObject({
+      $ai_trace_id: traceId,
+      $ai_parent_id: traceId,
+      $ai_span_id: spanId,
+      $ai_span_type: 'tool',
+      $ai_latency: 0.5,
+      $ai_error: 'k',
+      $ai_error_type: 'RangeError',
+    })
+  })
+
+  it('takes feedback and metrics', async () => {
+    const trace = client.trace('t', { distinctId: 'u', sessionId: 's' }, (trace) => {
+      client.feedback(undefined, { score: 1, comment: 'good' })
+      return trace
+    })
+    client.feedback(trace, { comment: 'later' })
+    client.metric('elsewhere', 'faithfulness', 0.9, { distinctId: 'judge' })
+    const events = await sent()
+    const feedbacks = events.filter((event) => event.event === '$ai_feedback')
+    const metrics = events.filter((event) => event.event === '$ai_metric')
+    expect(feedbacks.map((event) => event.properties.$ai_feedback_text)).toEqual(['good', 'later'])
+    for (const event of feedbacks) {
+      expect(event.distinct_id).toBe('u')
+      expect(event.properties).toMatchObject({ $ai_trace_id: trace.traceId, $ai_session_id: 's' })
+    }
+    expect(metrics[0]?.properties).toMatchObject({ $ai_metric_name: 'score', $ai_metric_value: 1 })
+    expect(metrics[1]).toMatchObject({ distinct_id: 'judge' })
+    expect(metrics[1]?.properties).toMatchObject({ $ai_trace_id: 'elsewhere', $ai_metric_value: 0.9 })
+  })
+
+  it('says what is wrong', () => {
+    // @ts-expect-error: no such member
+    expect(() => client.captureGeneration({ modle: 'x' })).toThrow(/modle is no name that is known here/)
+    expect(() => client.feedback(undefined, { score: 1 })).toThrow(LlmtrailError)
+    expect(() => client.feedback('t', {})).toThrow(/give a score/)
+    expect(() => client.metric('t', '', 1)).toThrow(/needs a name/)
+    expect(() => client.capture('x', { timestamp: Number.NaN })).toThrow(/no time since 1970/)
+  })
+
+  it('captures events in the surrounding scope', async () => {
+    const options = {
+      distinctId: 'u',
+      sessionId: 's',
+      properties: { plan: 'pro', a: 1 },
+      groups: { co: 'x' },
+    }
+    const trace = client.trace('t', options, (trace) => {
+      client.capture('ordered', { properties: { a: 2 }, groups: { team: 'y' } })
+      return trace
+    })
+    client.capture('outside')
+    const events = await sent()
+    const ordered = events.find((event) => event.event === 'ordered')
+    const outside = events.find((event) => event.event === 'outside')
+    expect(ordered?.distinct_id).toBe('u')
+    expect(ordered?.properties).toMatchObject({
+      plan: 'pro',
+      a: 2,
+      $groups: { co: 'x', team: 'y' },
+      $ai_trace_id: trace.traceId,
+      $ai_session_id: 's',
+    })
+    expect(ordered?.properties).not.toHaveProperty('$process_person_profile')
+    expect(outside?.distinct_id).toBe(outside?.uuid)
+    expect(outside?.properties.$process_person_profile).toBe(false)
+  })
+
+  it('times a call of your own', async () => {
+    const value = await client.trace('t', () =>
+      client.generation({ model: 'm', input: 'hi' }, async (generation) => {
+        generation.firstToken()
+        generation.output = 'hello'
+        generation.usage = { outputTokens: 2 }
+        generation.set({ step: 1 })
+        return 7
+      }),
+    )
+    expect(value).toBe(7)
+    const error = new RangeError('bad')
+    expect(() =>
+      client.generation({ model: 'm' }, () => {
+        throw error
+      }),
+    ).toThrow(error)
+    const started = client.startGeneration({ model: 'm' })
+    started.end()
+    started.end()
+    const [good, bad, third, ...more] = await sent('$ai_generation')
+    expect(more).toEqual([])
+    expect(good?.properties).toMatchObject({
+      $ai_output_choices: [{ role: 'assistant', content: 'hello' }],
+      $ai_output_tokens: 2,
+      $ai_stream: true,
+      step: 1,
+    })
+    expect(good?.properties.$ai_time_to_first_token).toBeLessThanOrEqual(good?.properties.$ai_latency)
+    expect(bad?.properties).toMatchObject({ $ai_error: 'bad', $ai_error_type: 'RangeError' })
+    expect(third?.properties.$ai_span_id).toBe(started.spanId)
+  })
+})
