@@ -124,13 +124,9 @@ export type TraceRef = Scope | string | undefined
 
 /** @internal */
 export function capture(client: Client, event: string, options: CaptureOptions): string {
-  const { uuid, ...others } = options
-  const given = others.timestamp
-  const json = toJson({
-    ...others,
-    uuid: uuid === undefined || uuid === null ? undefined : String(uuid),
-    timestamp: given === undefined || given === null ? undefined : time(given),
-  })
+  const { uuid, timestamp, ...others } = options
+  const id = uuid === undefined || uuid === null ? undefined : String(uuid)
+  const json = toJson({ ...others, uuid: id, timestamp: time(timestamp) })
   return coded(() => client.native.capture(here(), String(event), json))
 }
 
@@ -243,14 +239,12 @@ function which(trace: TraceRef): [NativeScope | undefined, string | undefined] {
 
 /** What was told as JSON, with times as numbers and errors as what they say. */
 function told(record: object): string {
-  const members: Record<string, unknown> = { ...record }
-  if (members['timestamp'] !== undefined && members['timestamp'] !== null) {
-    members['timestamp'] = time(members['timestamp'])
-  }
-  if (members['error'] instanceof Error) {
-    const [type, message] = described(members['error'])
-    members['error'] = message
-    members['errorType'] ??= type
+  const members: { timestamp?: unknown; error?: unknown; errorType?: unknown } = { ...record }
+  members.timestamp = time(members.timestamp)
+  if (members.error instanceof Error) {
+    const [type, message] = described(members.error)
+    members.error = message
+    members.errorType ??= type
   }
   return toJson(members)
 }
