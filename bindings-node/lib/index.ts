@@ -12,8 +12,8 @@ import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import type { Report, Stats } from './native.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
-export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
 export { Client, type MetricOptions, type Options } from './client.js'
+export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
 export {

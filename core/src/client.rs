@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use serde_json::Map;
 
 use crate::config::{Config, Options};
 use crate::context::{Scope, ScopeKind, ScopeOptions, Totals};
@@ -12,6 +13,7 @@ use crate::deliver::{Delivery, Report, Stats, has_heritage};
 use crate::error::{Error, Result};
 use crate::exchange::Exchange;
 use crate::notes::Notes;
+use crate::open::OpenScopes;
 use crate::pipeline::{Input, Pipeline};
 use crate::price::{Cost, CustomPrice, PriceBook, Question};
 
@@ -34,6 +36,7 @@ struct Core {
     pid: u32,
     delivery: Delivery<Pipeline>,
     notes: Notes,
+    open: OpenScopes,
 }
 
 impl Client {
@@ -116,13 +119,20 @@ impl Client {
     /// Opens a scope inside another one, or at the top. Calls belong to the scope that they carry in
     /// [`Exchange::scope`].
     pub fn open(&self, kind: ScopeKind, parent: Option<&Scope>, options: ScopeOptions) -> Scope {
-        Scope::open(kind, parent, options)
+        let scope = Scope::open(kind, parent, options);
+        if self.config().enabled && matches!(scope.kind(), ScopeKind::Trace | ScopeKind::Span) {
+            self.core().open.add(&scope);
+        }
+        scope
     }
 
     /// Ends a scope: a trace or span sends its event. Ending twice does nothing.
     pub fn close(&self, scope: &Scope) {
         if matches!(scope.kind(), ScopeKind::Trace | ScopeKind::Span) && scope.end_once() {
             const ABOUT: usize = 1024;
+            if let Some(core) = self.core_if_started() {
+                core.open.remove(scope);
+            }
             self.offer(Input::Ended(scope.clone(), Some(scope.elapsed())), ABOUT);
         }
     }
@@ -143,8 +153,15 @@ impl Client {
         core.map(|core| core.delivery.flush(timeout)).unwrap_or_default()
     }
 
-    /// Flushes, at most `timeout`, and ends the worker. Later captures are refused and counted.
+    /// Flushes, at most `timeout`, and ends the worker. Traces and spans that are still open are sent as they are, for
+    /// what is inside of them would not be shown without. Later captures are refused and counted.
     pub fn shutdown(&self, timeout: Duration) -> Report {
+        if let Some(core) = self.core_if_started() {
+            for scope in core.open.take_all() {
+                scope.set_properties(Map::from_iter([("$ai_unfinished".to_owned(), true.into())]));
+                self.close(&scope);
+            }
+        }
         self.core_if_started().map(|core| core.delivery.shutdown(timeout)).unwrap_or_default()
     }
 
@@ -187,7 +204,7 @@ impl Client {
             let config = Arc::clone(&self.0.config);
             let notes = Notes::default();
             let pipeline = Pipeline::new(Arc::clone(&config), Arc::clone(&self.0.prices), notes.clone());
-            let fresh = Arc::new(Core { pid, delivery: Delivery::new(config, pipeline), notes });
+            let fresh = Arc::new(Core { pid, delivery: Delivery::new(config, pipeline), notes, open: OpenScopes::default() });
             self.0.core.compare_and_swap(&current, Some(fresh));
             std::mem::forget(current);
         }

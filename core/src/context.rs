@@ -1,8 +1,9 @@
 //! Which session, trace and span a call belongs to.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
@@ -12,6 +13,7 @@ use crate::config::Language;
 use crate::event::usage::Usage;
 use crate::fields::Fields;
 use crate::price::Amount;
+use crate::propagate;
 
 tokio::task_local! {
     /// The scope that this task is in.
@@ -53,6 +55,11 @@ pub struct ScopeOptions {
     pub span_id: Option<String>,
     /// When it began, when that is not now.
     pub started_at: Option<SystemTime>,
+    /// The trace is another process's: a trace that is opened inside becomes a span of it.
+    pub continued: bool,
+    /// The id of the OpenTelemetry trace that is active. It is taken over where a trace begins; a second trace that
+    /// begins in it gets an id of its own.
+    pub otel_trace_id: Option<String>,
     /// Free-form properties for every event inside; the inner scope wins.
     pub properties: Map<String, Value>,
     /// PostHog groups, `{"company": "id"}`; the inner scope wins by key.
@@ -76,6 +83,9 @@ struct Inner {
     span_type: Option<String>,
     trace_id: Option<String>,
     span_id: Option<String>,
+    continued: bool,
+    /// The trace's id is known from elsewhere, and no trace here has begun with it yet.
+    unbegun: AtomicBool,
     /// The parent that was named: this span's own, or that of what is inside of another scope.
     under: Option<String>,
     session_id: Option<String>,
@@ -100,6 +110,20 @@ struct State {
     totals: Totals,
 }
 
+/// A scope that may be gone.
+#[derive(Clone)]
+pub(crate) struct WeakScope(Weak<Inner>);
+
+impl WeakScope {
+    pub(crate) fn get(&self) -> Option<Scope> {
+        self.0.upgrade().map(Scope)
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 /// What the calls inside a scope used and cost so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Totals {
@@ -113,10 +137,48 @@ pub struct Totals {
     pub unpriced: u64,
 }
 
+/// Names and values of headers: a list of pairs. Values that are no text are left out.
+fn header_lines(headers: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = headers.as_array().into_iter().flatten();
+    pairs.filter_map(|pair| Some((pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)))
+}
+
+/// Ids of OpenTelemetry traces in which a trace of ours began, the latest ones.
+static ADOPTED: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+/// Takes an OpenTelemetry trace's id for a trace that begins, if it is the first one there.
+fn adopt(id: String) -> Option<String> {
+    const REMEMBERED: usize = 1024;
+    let mut adopted = ADOPTED.try_lock().ok()?;
+    if adopted.contains(&id) {
+        return None;
+    }
+    if adopted.len() >= REMEMBERED {
+        adopted.pop_front();
+    }
+    adopted.push_back(id.clone());
+    Some(id)
+}
+
 impl ScopeOptions {
     /// Options from an object with the names that they have in a language. A number is an id all the same; what is of
     /// another type than it should be counts as not given.
     pub fn read(fields: &mut Fields) -> Self {
+        let followed = fields.take("headers").map(|headers| propagate::follow(header_lines(&headers)));
+        let base = followed.unwrap_or_default();
+        let given = Self::given(fields);
+        Self {
+            trace_id: given.trace_id.or(base.trace_id),
+            parent_id: given.parent_id.or(base.parent_id),
+            session_id: given.session_id.or(base.session_id),
+            distinct_id: given.distinct_id.or(base.distinct_id),
+            privacy: if base.privacy == Some(true) { base.privacy } else { given.privacy },
+            continued: base.continued,
+            ..given
+        }
+    }
+
+    fn given(fields: &mut Fields) -> Self {
         Self {
             name: fields.text("name"),
             distinct_id: fields.text("distinct_id"),
@@ -128,6 +190,8 @@ impl ScopeOptions {
             properties: fields.object("properties").unwrap_or_default(),
             groups: fields.object("groups").unwrap_or_default(),
             privacy: fields.switch("privacy"),
+            continued: false,
+            otel_trace_id: fields.text("otel_trace_id"),
             span_type: fields.text("type"),
             input: fields.take("input"),
         }
@@ -156,16 +220,25 @@ impl ScopeOptions {
 
 impl Scope {
     /// Opens a scope inside another one, or at the top.
-    pub fn open(kind: ScopeKind, parent: Option<&Self>, mut options: ScopeOptions) -> Self {
+    pub fn open(mut kind: ScopeKind, parent: Option<&Self>, mut options: ScopeOptions) -> Self {
         options.lift_properties();
         let inherited = parent.map(|scope| &*scope.0);
-        let given = options.trace_id.map(|id| clean_id(&id));
+        let mut given = options.trace_id.map(|id| clean_id(&id));
         let outer = || inherited.and_then(|up| up.trace_id.clone());
+        if kind == ScopeKind::Trace && given.is_none() {
+            match parent.and_then(Self::elsewhere) {
+                Some(around) if around.continued => kind = ScopeKind::Span,
+                Some(around) if around.unbegun.swap(false, Ordering::AcqRel) => given = around.trace_id.clone(),
+                _ => {}
+            }
+        }
+        let otel = options.otel_trace_id.filter(|_| given.is_none() && inherited.is_none_or(|up| up.trace_id.is_none()));
         let trace_id = match kind {
-            ScopeKind::Trace => Some(given.unwrap_or_else(new_id)),
-            ScopeKind::Span => Some(given.or_else(outer).unwrap_or_else(new_id)),
-            ScopeKind::Session | ScopeKind::Options => given.or_else(outer),
+            ScopeKind::Trace => Some(given.or_else(|| otel.and_then(adopt)).unwrap_or_else(new_id)),
+            ScopeKind::Span => Some(given.or_else(outer).or(otel).unwrap_or_else(new_id)),
+            ScopeKind::Session | ScopeKind::Options => given.or_else(outer).or(otel),
         };
+        let is_new = inherited.is_none_or(|up| up.trace_id != trace_id);
         let merged = |own: Map<String, Value>, up: Option<&Map<String, Value>>| match up {
             Some(up) if !up.is_empty() => {
                 let mut all = up.clone();
@@ -179,9 +252,13 @@ impl Scope {
             parent: parent.cloned(),
             name: options.name,
             span_type: options.span_type,
-            trace_id,
             span_id: (kind == ScopeKind::Span).then(|| options.span_id.unwrap_or_else(new_id)),
             under: options.parent_id,
+            continued: options.continued,
+            unbegun: AtomicBool::new(
+                is_new && trace_id.is_some() && matches!(kind, ScopeKind::Session | ScopeKind::Options),
+            ),
+            trace_id,
             session_id: match (kind, options.session_id) {
                 (_, Some(id)) => Some(id),
                 (ScopeKind::Session, None) => Some(new_id()),
@@ -196,6 +273,19 @@ impl Scope {
             ended: AtomicBool::new(false),
             state: Mutex::new(State { input: options.input, ..State::default() }),
         }))
+    }
+
+    /// The scope around whatever is opened in here that took a trace over from elsewhere, when no span or trace of ours
+    /// lies between.
+    fn elsewhere(&self) -> Option<&Inner> {
+        let mut scope = self;
+        while matches!(scope.0.kind, ScopeKind::Session | ScopeKind::Options) {
+            if scope.0.continued || scope.0.unbegun.load(Ordering::Acquire) {
+                return Some(&scope.0);
+            }
+            scope = scope.0.parent.as_ref()?;
+        }
+        None
     }
 
     /// What this scope stands for.
@@ -332,6 +422,19 @@ impl Scope {
             here.with(|state| state.totals.add(usage, cost));
             scope = here.0.parent.as_ref();
         }
+    }
+
+    pub(crate) fn weak(&self) -> WeakScope {
+        WeakScope(Arc::downgrade(&self.0))
+    }
+
+    /// What tells it from all other scopes while it lives.
+    pub(crate) fn place(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 
     /// The first caller gets true: an event for this scope is due.

@@ -19,8 +19,10 @@ mod fields;
 pub mod manual;
 mod notes;
 pub mod observation;
+mod open;
 mod pipeline;
 pub mod price;
+pub mod propagate;
 pub mod record;
 pub mod scoped;
 mod sink;
@@ -43,6 +45,7 @@ pub use fields::Fields;
 pub use manual::Timer;
 pub use observation::Observation;
 pub use record::{CallRecord, RecordedError, StepRecord};
+pub use scoped::{Guard, carry};
 #[cfg(feature = "store")]
 pub use sink::store::read as store;
 pub use sink::{MadeSink, Outcome, Sink};

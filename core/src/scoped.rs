@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::ops::Deref;
 
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::context::{self, Scope, ScopeKind, ScopeOptions};
+use crate::propagate;
 
 /// A scope that is about to be opened: [`Client::trace`] and its companions make one.
 #[derive(Debug, Clone)]
@@ -15,6 +17,7 @@ pub struct ScopeBuilder {
     client: Client,
     kind: ScopeKind,
     options: ScopeOptions,
+    parent: Option<Scope>,
 }
 
 impl Client {
@@ -39,7 +42,23 @@ impl Client {
     }
 
     fn builder(&self, kind: ScopeKind, name: Option<String>) -> ScopeBuilder {
-        ScopeBuilder { client: self.clone(), kind, options: ScopeOptions { name, ..ScopeOptions::default() } }
+        let options = ScopeOptions { name, ..ScopeOptions::default() };
+        ScopeBuilder { client: self.clone(), kind, options, parent: None }
+    }
+
+    /// The headers that carry the current scope to another process: `traceparent` and `baggage`.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        propagate::headers(context::current().as_ref())
+    }
+
+    /// The scope that headers from another process speak of. Only from those whose word counts: they name the person.
+    pub fn continue_from<'a>(&self, headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> ScopeBuilder {
+        ScopeBuilder {
+            client: self.clone(),
+            kind: ScopeKind::Options,
+            options: propagate::follow(headers),
+            parent: None,
+        }
     }
 }
 
@@ -92,9 +111,35 @@ impl ScopeBuilder {
         self
     }
 
-    /// Opens the scope inside the current one without entering it. The caller ends it with [`Client::close`].
+    /// The scope that it is to be in, when that is not the current one.
+    pub fn inside(mut self, scope: &Scope) -> Self {
+        self.parent = Some(scope.clone());
+        self
+    }
+
+    /// The span that it belongs below, when it is known from elsewhere.
+    pub fn parent_id(mut self, id: impl Into<String>) -> Self {
+        self.options.parent_id = Some(id.into());
+        self
+    }
+
+    /// The OpenTelemetry trace that is active: its id is taken over where a trace begins here.
+    pub fn otel_trace_id(mut self, id: impl Into<String>) -> Self {
+        self.options.otel_trace_id = Some(id.into());
+        self
+    }
+
+    /// Opens the scope without entering it. The caller ends it with [`Client::close`].
     pub fn open(self) -> Scope {
-        self.client.open(self.kind, context::current().as_ref(), self.options)
+        let parent = self.parent.or_else(context::current);
+        self.client.open(self.kind, parent.as_ref(), self.options)
+    }
+
+    /// Opens the scope without entering it. It ends when the guard is dropped; what is to be inside of it goes through
+    /// the guard.
+    pub fn start(self) -> Guard {
+        let client = self.client.clone();
+        Guard(Ending { scope: self.open(), client })
     }
 
     /// Runs a future in the scope. The scope ends with it, also when it is dropped before its end.
@@ -131,7 +176,57 @@ impl ScopeBuilder {
     }
 }
 
+/// An open scope that ends when this is dropped.
+#[derive(Debug)]
+#[must_use = "the scope ends when its guard is dropped"]
+pub struct Guard(Ending);
+
+impl Guard {
+    /// Runs a future in the scope, which goes on after it.
+    pub async fn scope<F: Future>(&self, future: F) -> F::Output {
+        context::CURRENT.scope(self.0.scope.clone(), future).await
+    }
+
+    /// Runs a closure in the scope, which goes on after it.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        context::CURRENT.sync_scope(self.0.scope.clone(), work)
+    }
+
+    /// A span inside of it.
+    pub fn span(&self, name: impl Into<String>) -> ScopeBuilder {
+        self.0.client.span(name).inside(&self.0.scope)
+    }
+
+    /// Marks it as failed.
+    pub fn fail<E: Display>(&self, error: &E) {
+        self.0.scope.set_error(std::any::type_name::<E>(), error.to_string());
+    }
+
+    /// Ends it now.
+    pub fn end(self) {}
+}
+
+impl Deref for Guard {
+    type Target = Scope;
+
+    fn deref(&self) -> &Scope {
+        &self.0.scope
+    }
+}
+
+/// Binds a future to the current scope: for `tokio::spawn`, whose tasks know nothing of it.
+pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let scope = context::current();
+    async move {
+        match scope {
+            Some(scope) => context::CURRENT.scope(scope, future).await,
+            None => future.await,
+        }
+    }
+}
+
 /// Ends a scope whatever happens to what runs in it.
+#[derive(Debug)]
 struct Ending {
     client: Client,
     scope: Scope,
