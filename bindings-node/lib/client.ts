@@ -153,6 +153,23 @@ export class Client {
     return inScope(new Scope(this, 'options', currentScope(), options), body)
   }
 
+  /**
+   * The headers that carry the current scope to another process: `traceparent` and `baggage`. For requests to services
+   * of your own: they name the person, session and trace. Outside of any scope there are none.
+   */
+  headers(): Record<string, string> {
+    return JSON.parse(this.native.headers(currentScope()?.native)) as Record<string, string>
+  }
+
+  /**
+   * Runs a function in the scope that the headers of a request from another process speak of. A trace that begins inside
+   * is a span of the trace over there. Only for requests from whom you trust, for they say who the person is.
+   */
+  continueFrom<T>(headers: IncomingHeaders, fn: (scope: Scope) => T): T {
+    const [, body] = optionsAndBody([{}, fn])
+    return inScope(new Scope(this, 'options', currentScope(), { headers: known(headers) }), body)
+  }
+
   /** Opens a trace that lasts until its `end`. What is to be inside of it goes through its `run`. */
   startTrace(name: string, options: TraceOptions = {}): Scope {
     return new Scope(this, 'trace', currentScope(), { ...options, name })
@@ -296,6 +313,21 @@ export class Client {
   readonly note = (): void => {
     this.native.note()
   }
+}
+
+/** Headers of a request: a `Headers`, those of `node:http`, or any object or list of names and values. */
+export type IncomingHeaders =
+  | Iterable<readonly [string, string]>
+  | Record<string, string | readonly string[] | undefined>
+
+/** Those of the headers that say where a trace comes from, as pairs. */
+function known(headers: IncomingHeaders): [string, string][] {
+  const entries =
+    Symbol.iterator in headers
+      ? [...(headers as Iterable<readonly [string, string]>)]
+      : Object.entries(headers)
+  const wanted = entries.filter(([name]) => /^(traceparent|baggage)$/i.test(name))
+  return wanted.map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : String(value)])
 }
 
 type Body<T> = (scope: Scope) => T

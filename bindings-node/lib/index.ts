@@ -12,7 +12,7 @@ import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import type { Report, Stats } from './native.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
-export { Client, type MetricOptions, type Options } from './client.js'
+export { Client, type IncomingHeaders, type MetricOptions, type Options } from './client.js'
 export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
@@ -90,6 +90,8 @@ type Method =
   | 'generation'
   | 'embedding'
   | 'startGeneration'
+  | 'headers'
+  | 'continueFrom'
 type Methods = Record<string, (...args: unknown[]) => unknown>
 
 function onDefault<M extends Method>(name: M): Client[M] {
@@ -159,6 +161,12 @@ export const embedding: Client['embedding'] = onDefault('embedding')
 
 /** A generation of your own that lasts until its `end`. */
 export const startGeneration: Client['startGeneration'] = onDefault('startGeneration')
+
+/** The headers that carry the current scope to another process. */
+export const headers: Client['headers'] = onDefault('headers')
+
+/** Runs a function in the scope that the headers of a request from another process speak of. */
+export const continueFrom: Client['continueFrom'] = onDefault('continueFrom')
 
 /** Sends what there is and waits for it, at most `timeoutMs`. The event loop goes on meanwhile. */
 export function flush(timeoutMs?: number): Promise<Report> {

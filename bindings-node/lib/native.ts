@@ -152,6 +152,7 @@ export interface NativeClient {
     name: string,
     options: string,
   ): void
+  headers(scope: NativeScope | undefined): string
   timer(scope: NativeScope | undefined, embedding: boolean): NativeTimer
   totals(scope: NativeScope, timeout: number): Promise<Totals>
   flush(timeout: number): Promise<Report>

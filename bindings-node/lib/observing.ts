@@ -1,7 +1,7 @@
 import type { Client } from './client.js'
 import { type Native, native } from './native.js'
 import { Recorder } from './recorder.js'
-import { currentScope } from './scope.js'
+import { scopeOfCall } from './scope.js'
 
 /** How calls are observed. @internal */
 export interface Observing {
@@ -54,7 +54,7 @@ export function begin(how: Observing, sending: Sending): Recorder | undefined {
     method,
     url,
     provider: how.provider,
-    scope: currentScope()?.native,
+    scope: scopeOfCall(client),
     headers: picked(sending.headers, names().request),
     text,
     // It is read at the end of the call, when the caller may have other uses for its memory.

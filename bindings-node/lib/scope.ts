@@ -29,6 +29,8 @@ export interface TraceOptions extends ScopeOptions {
 export interface SpanOptions extends ScopeOptions {
   /** `tool`, `retrieval`, `agent`, `chain`, `guardrail` or free text. */
   type?: string
+  /** The span that it belongs below, when that is known from elsewhere. */
+  parentId?: string
   /** What went in. */
   input?: unknown
 }
@@ -41,6 +43,38 @@ const storage = new AsyncLocalStorage<Scope>()
 /** The scope that the running code is in. @internal */
 export function currentScope(): Scope | undefined {
   return storage.getStore()
+}
+
+/** The scope of a call that begins now; outside of any trace that of the active OpenTelemetry trace. @internal */
+export function scopeOfCall(client: Client): NativeScope | undefined {
+  const scope = storage.getStore()
+  if (otel() && !scope?.native.traceId) {
+    const traceId = otelTraceId()
+    if (traceId) return client.native.open('options', scope?.native, JSON.stringify({ traceId }))
+  }
+  return scope?.native
+}
+
+/** What OpenTelemetry's API keeps for all its copies in a process. It is never set and only read. */
+const OTEL = Symbol.for('opentelemetry.js.api.1')
+const OTEL_SPAN = Symbol.for('OpenTelemetry Context Key SPAN')
+
+interface OtelContext {
+  getValue(key: symbol): { spanContext(): { traceId: string } } | undefined
+}
+
+function otel(): { context?: { active(): OtelContext } } | undefined {
+  return (globalThis as Record<symbol, object | undefined>)[OTEL]
+}
+
+/** The id of the OpenTelemetry trace that is active, if there is one. */
+function otelTraceId(): string | undefined {
+  try {
+    const traceId = otel()?.context?.active().getValue(OTEL_SPAN)?.spanContext().traceId
+    return traceId && /^[0-9a-f]{32}$/.test(traceId) && !/^0+$/.test(traceId) ? traceId : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** A session, trace, span or set of options that calls are made in. */
@@ -57,7 +91,9 @@ export class Scope {
   constructor(client: Client, kind: ScopeKind, parent: Scope | undefined, options: object) {
     this.#client = client
     this.#input = (options as SpanOptions).input
-    this.native = client.native.open(kind, parent?.native, toJson(options))
+    const active = otel() && (kind === 'trace' || kind === 'span') ? otelTraceId() : undefined
+    const given = active === undefined ? options : { ...options, otelTraceId: active }
+    this.native = client.native.open(kind, parent?.native, toJson(given))
   }
 
   /** The name that it was given last. */

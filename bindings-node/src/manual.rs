@@ -93,6 +93,15 @@ impl Client {
             .map_err(|error| coded(&error))
     }
 
+    /// The headers that carry a scope to another process, as a JSON object.
+    #[napi]
+    pub fn headers(&self, scope: Option<&Scope>) -> String {
+        let headers = llmtrail::propagate::headers(core(scope));
+        let headers: serde_json::Map<_, _> =
+            headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        serde_json::Value::from(headers).to_string()
+    }
+
     /// Starts the clock of a call.
     #[napi]
     pub fn timer(&self, scope: Option<&Scope>, embedding: bool) -> Timer {

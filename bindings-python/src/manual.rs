@@ -100,6 +100,10 @@ impl Client {
             .map_err(|error| raise(py, &error))
     }
 
+    fn headers(&self, scope: Option<&Bound<'_, Scope>>) -> Vec<(&'static str, String)> {
+        llmtrail::propagate::headers(core(scope))
+    }
+
     #[pyo3(signature = (scope, embedding))]
     fn timer(&self, scope: Option<&Bound<'_, Scope>>, embedding: bool) -> Timer {
         Timer(self.0.timer_in(core(scope).cloned(), embedding))

@@ -216,11 +216,10 @@ def test_what_the_client_drops_is_freed_at_once(package: ModuleType, trail: llmt
 def test_our_own_trouble_is_counted_and_the_call_goes_on(
     package: ModuleType, trail: llmtrail.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken:
-        def get(self) -> None:
-            raise RuntimeError("ours")
+    def broken(trail: object) -> None:
+        raise RuntimeError("ours")
 
-    monkeypatch.setattr("llmtrail._notes.current", Broken())
+    monkeypatch.setattr("llmtrail._notes.scope_of_call", broken)
     transport = package.MockTransport(lambda request: package.Response(200, json=BODY))
     with trail.wrap(package.Client(transport=transport)) as client:
         assert client.post(URL, json=ASK).json() == BODY

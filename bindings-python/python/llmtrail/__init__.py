@@ -12,6 +12,7 @@ Events go to PostHog when `POSTHOG_API_KEY` is set, else into a local store that
 here throws, blocks or grows without bound inside the program that it observes.
 """
 
+from ._carry import carry
 from ._client import (
     Client,
     capture,
@@ -19,11 +20,13 @@ from ._client import (
     capture_generation,
     capture_span,
     capture_trace,
+    continue_from,
     cost,
     embedding,
     feedback,
     flush,
     generation,
+    headers,
     init,
     instrument,
     metric,
@@ -59,11 +62,14 @@ __all__ = [
     "capture_generation",
     "capture_span",
     "capture_trace",
+    "carry",
+    "continue_from",
     "cost",
     "embedding",
     "feedback",
     "flush",
     "generation",
+    "headers",
     "init",
     "instrument",
     "metric",

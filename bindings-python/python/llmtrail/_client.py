@@ -5,12 +5,12 @@ from __future__ import annotations
 from . import _core, _lifecycle
 from ._json import hand_over
 from ._manual import Manual
-from ._scopes import Scope
+from ._scopes import Scope, current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date, datetime
     from decimal import Decimal
     from typing import Any, Literal, TypedDict, TypeVar, overload
@@ -300,6 +300,28 @@ class _Surface(Manual):
         words = locals()
         set_price(self._resolve(), {word: words[word] for word in words if word not in ("self", "set_price")})
 
+    def headers(self) -> dict[str, str]:
+        """The headers that carry the current scope to another process: `traceparent` and `baggage`.
+
+        For requests to services of your own: they name the person, session and trace. Outside of any scope there are
+        none.
+        """
+        try:
+            return dict(self._resolve().headers(current.get()))
+        except Exception:
+            return {}
+
+    def continue_from(self, headers: Mapping[str, Any] | Iterable[tuple[Any, Any]]) -> Scope:
+        """The scope that the headers of a request from another process speak of; use it like `options`.
+
+        A trace that begins inside is a span of the trace over there. Headers of others give the id of their trace.
+        Only for requests from whom you trust, for they say who the person is.
+        """
+        pairs = headers.items() if hasattr(headers, "items") else headers
+        named = [[_header(name), _header(value)] for name, value in pairs]
+        wanted = [pair for pair in named if pair[0].lower() in ("traceparent", "baggage")]
+        return Scope(self._resolve, "options", {"headers": wanted})
+
     def flush(self, timeout: float = _FLUSH_TIMEOUT) -> _core.Report:
         """Sends what there is and waits for it, at most `timeout` seconds. Says what became of it."""
         return self._resolve().flush(timeout)
@@ -364,6 +386,10 @@ class _Default(_Surface):
         return client
 
 
+def _header(text: Any) -> str:
+    return text.decode("latin-1") if isinstance(text, bytes) else str(text)
+
+
 def _scope(
     surface: _Surface,
     kind: str,
@@ -374,7 +400,7 @@ def _scope(
     groups: Mapping[str, str] | None,
 ) -> Any:
     options.update(distinct_id=distinct_id, properties=properties, groups=groups)
-    if callable(name):  # a bare decorator
+    if callable(name) or isinstance(name, classmethod):  # a bare decorator
         return Scope(surface._resolve, kind, options)(name)
     options["name"] = name
     return Scope(surface._resolve, kind, options)
@@ -400,6 +426,8 @@ feedback = _default.feedback
 metric = _default.metric
 generation = _default.generation
 embedding = _default.embedding
+headers = _default.headers
+continue_from = _default.continue_from
 flush = _default.flush
 shutdown = _default.shutdown
 stats = _default.stats

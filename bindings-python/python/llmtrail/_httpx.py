@@ -12,7 +12,7 @@ from time import perf_counter_ns
 
 from . import _core as core
 from ._notes import CALL, NONE, Notes, Observer, within
-from ._scopes import current
+from ._scopes import scope_of_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class HttpxObserver(Observer):
                 return None, request
             if kind == CALL or not _may_stream(request):
                 return HttpxNotes(trail, self, request, url), request
-            begun = trail.begin(request, self.provider, current.get())
+            begun = trail.begin(request, self.provider, scope_of_call(trail))
             if begun is not None:
                 observation, outgoing = begun
                 if outgoing is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 
-from ._scopes import current
+from ._scopes import scope_of_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Notes:
         self.trail = trail
         self.observer = observer
         self.url = url
-        self.scope = current.get()
+        self.scope = scope_of_call(trail)
         self.pieces: list[bytes] = []
         self.marks: list[int] = []
         self.decoded = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
 
 from ._json import hand_over
@@ -26,13 +27,33 @@ _SETTLE = 1.0
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200  # as in `inspect`, which is heavy
 
 
+def scope_of_call(trail: _core.Client) -> _core.Scope | None:
+    """The scope of a call that begins now; outside of any trace that of the active OpenTelemetry trace."""
+    scope = current.get()
+    if "opentelemetry.trace" in sys.modules and (scope is None or scope.trace_id is None):
+        trace_id = _otel_trace_id()
+        if trace_id is not None:
+            return trail.open("options", scope, f'{{"trace_id":"{trace_id}"}}')
+    return scope
+
+
+def _otel_trace_id() -> str | None:
+    """The id of the active OpenTelemetry trace. The package is only looked at where the program has imported it."""
+    api: Any = sys.modules.get("opentelemetry.trace")
+    try:
+        context = api.get_current_span().get_span_context()
+        return format(context.trace_id, "032x") if context.is_valid else None
+    except Exception:
+        return None
+
+
 class Scope:
     """A session, trace, span or set of options; use it with `with`, `async with` or as a decorator.
 
     Nothing here raises: an exception of the code inside marks the scope as an error and goes on unchanged.
     """
 
-    __slots__ = ("_client", "_core", "_input", "_kind", "_options", "_output", "_tokens", "_trail")
+    __slots__ = ("_client", "_core", "_ended", "_input", "_kind", "_options", "_output", "_tokens", "_trail")
 
     def __init__(self, client: Callable[[], _core.Client], kind: str, options: dict[str, Any]) -> None:
         self._client = client
@@ -41,6 +62,7 @@ class Scope:
         self._trail: _core.Client | None = None
         self._core: _core.Scope | None = None
         self._tokens: list[Token[_core.Scope | None]] = []
+        self._ended = False
         self._input: Any = options.get("input")
         self._output: Any = None
 
@@ -127,6 +149,19 @@ class Scope:
 
     # Its life.
 
+    def start(self) -> Scope:
+        """Opens it without entering it: it lasts until `end`, and what is to be inside of it goes into `inside()`."""
+        self._begin()
+        return self
+
+    def inside(self) -> _Inside:
+        """Makes a scope that was started the current one: `with scope.inside(): ...`. It goes on after that."""
+        return _Inside(self)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Ends it, with what went wrong, if anything did. Only the first end counts."""
+        self._end(error)
+
     def __enter__(self) -> Scope:
         self._begin()
         self._tokens.append(current.set(self._core))
@@ -202,20 +237,25 @@ class Scope:
         return Scope(self._client, self._kind, options)
 
     def _begin(self) -> None:
-        if self._core is not None and self._tokens:
+        if self._core is not None and (self._tokens or not self._ended):
             return
         try:
             trail = self._trail = self._client()
+            self._ended = False
             outer = current.get()
-            self._core = hand_over(lambda json: trail.open(self._kind, outer, json), self._options)
+            options = self._options
+            if "opentelemetry.trace" in sys.modules and self._kind in ("trace", "span"):
+                options = {**options, "otel_trace_id": _otel_trace_id()}
+            self._core = hand_over(lambda json: trail.open(self._kind, outer, json), options)
         except Exception:
+            self._trouble()
             self._core = current.get()
             self._trail = None
-            self._trouble()
 
     def _end(self, error: BaseException | None) -> None:
         if self._trail is None or self._core is None:
             return
+        self._ended = True
         try:
             if error is not None:
                 self._core.set_error(type(error).__name__, _message(error))
