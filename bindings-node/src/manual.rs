@@ -4,7 +4,7 @@ use llmtrail::manual::{CaptureOptions, TraceRef};
 use llmtrail::{CallRecord, StepRecord};
 use napi_derive::napi;
 
-use crate::client::Client;
+use crate::client::NativeClient;
 use crate::convert::{Result, coded, usage};
 use crate::scope::{self, Scope, fields};
 
@@ -35,7 +35,7 @@ impl Timer {
 }
 
 #[napi]
-impl Client {
+impl NativeClient {
     /// Sends any event as it is; returns its id.
     #[napi]
     pub fn capture(&self, scope: Option<&Scope>, event: String, options: String) -> Result<String> {

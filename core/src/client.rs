@@ -204,7 +204,8 @@ impl Client {
             let config = Arc::clone(&self.0.config);
             let notes = Notes::default();
             let pipeline = Pipeline::new(Arc::clone(&config), Arc::clone(&self.0.prices), notes.clone());
-            let fresh = Arc::new(Core { pid, delivery: Delivery::new(config, pipeline), notes, open: OpenScopes::default() });
+            let fresh =
+                Arc::new(Core { pid, delivery: Delivery::new(config, pipeline), notes, open: OpenScopes::default() });
             self.0.core.compare_and_swap(&current, Some(fresh));
             std::mem::forget(current);
         }

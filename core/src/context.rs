@@ -232,7 +232,8 @@ impl Scope {
                 _ => {}
             }
         }
-        let otel = options.otel_trace_id.filter(|_| given.is_none() && inherited.is_none_or(|up| up.trace_id.is_none()));
+        let otel =
+            options.otel_trace_id.filter(|_| given.is_none() && inherited.is_none_or(|up| up.trace_id.is_none()));
         let trace_id = match kind {
             ScopeKind::Trace => Some(given.or_else(|| otel.and_then(adopt)).unwrap_or_else(new_id)),
             ScopeKind::Span => Some(given.or_else(outer).or(otel).unwrap_or_else(new_id)),
