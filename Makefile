@@ -71,7 +71,7 @@ demo: build examples/node_modules ## a support chat in Python and in Node, and w
 	@$(PY) examples/demo.py
 .PHONY: demo
 
-test: test-rust test-python test-node test-e2e test-prices ## all tests
+test: test-rust test-python test-node test-e2e test-prices test-faults ## all tests
 	@$(PY) tests/count.py
 .PHONY: test
 
@@ -86,6 +86,10 @@ test-python: $(STAMPS)/python-package | .work/results
 
 test-node: $(STAMPS)/node-package | .work/results
 	npm test --prefix bindings-node --silent 2>&1 | tee .work/results/node.txt
+
+# Real processes in each language that are killed, forked, refused and cut off. What takes longer is in `make faults`.
+test-faults: $(STAMPS)/python-package $(STAMPS)/node-package | .work/results
+	cd tests/faults && $(PY) -m pytest -q -p no:cacheprovider . 2>&1 | tee $(ROOT)/.work/results/faults.txt
 
 # The price table is what its sources give, and nobody has left a disagreement between them unread.
 test-prices: $(STAMPS)/python
@@ -105,7 +109,15 @@ test-e2e-node: $(STAMPS)/node-package tests/e2e/node/node_modules | .work/result
 # The same calls through the real SDKs of both languages, then their events side by side.
 test-e2e: test-e2e-python test-e2e-node
 	$(PY) tests/e2e/compare.py .work/e2e-python.json .work/e2e-node.json
-.PHONY: test-rust test-python test-node test-e2e test-e2e-python test-e2e-node test-prices
+.PHONY: test-rust test-python test-node test-e2e test-e2e-python test-e2e-node test-prices test-faults
+
+faults: $(STAMPS)/python-package $(STAMPS)/node-package ## every fault of delivery, the long ones too, and their table
+	cd tests/faults && FAULTS_ALL=1 $(PY) -m pytest -q -p no:cacheprovider -k 'not soak' .
+
+MINUTES ?= 5
+soak: $(STAMPS)/python-package ## 500 calls a second with failures and a restart: make soak MINUTES=5
+	cd tests/faults && FAULTS_ALL=1 MINUTES=$(MINUTES) $(PY) -m pytest -q -p no:cacheprovider -k soak .
+.PHONY: faults soak
 
 lint: build ## formats, lints and types
 	cargo fmt --check

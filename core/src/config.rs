@@ -1,5 +1,6 @@
 //! Every option, its default, its environment variable and what it may be, in one table.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -509,7 +510,17 @@ fn list_address(text: &str) -> std::result::Result<String, String> {
 
 /// The user's data directory for this library.
 fn data_dir() -> PathBuf {
-    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    data_dir_with(|name| std::env::var_os(name))
+}
+
+/// Where only the temporary directory can be written: AWS Lambda, Vercel, Cloud Run.
+const SERVERLESS: [&str; 3] = ["AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "K_SERVICE"];
+
+fn data_dir_with(env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let var = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if SERVERLESS.iter().any(|name| var(name).is_some()) {
+        return std::env::temp_dir().join("llmtrail");
+    }
     let base = if cfg!(target_os = "windows") {
         var("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
@@ -603,6 +614,17 @@ mod tests {
         assert!(!config.enabled);
         assert_eq!(config.warnings, ["LLMTRAIL_SAMPLE_RATE is ignored: \"lots\" is not a number"]);
         assert_eq!(format!("{:?}", config.api_key.unwrap()), "phc_ab...");
+    }
+
+    #[test]
+    fn a_serverless_platform_means_its_temporary_directory() {
+        let temporary = std::env::temp_dir().join("llmtrail");
+        for platform in SERVERLESS {
+            let env = |name: &str| (name == platform || name == "HOME").then(|| OsString::from("/home/one"));
+            assert_eq!(data_dir_with(env), temporary, "{platform}");
+        }
+        let env = |name: &str| (name == "HOME" || name == "LOCALAPPDATA").then(|| OsString::from("/home/one"));
+        assert!(data_dir_with(env).starts_with("/home/one"));
     }
 
     #[test]

@@ -1,0 +1,184 @@
+"""Real processes in each language, the server with its faults, and the table of what became of the events."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bindings-python/tests"))
+
+from support import Loopback  # noqa: E402
+
+HERE = Path(__file__).parent
+KEY = "phc_a_key_that_nobody_may_see"
+PROGRAMS = {
+    "python": [sys.executable, str(HERE / "worker.py")],
+    "node": ["node", str(HERE / "worker.mjs")],
+    "rust": [str(ROOT / "target/debug/capturer")],
+}
+ROWS: list[tuple[str, str, int, int, int, float, int]] = []
+
+
+class Worker:
+    """A process that captures, and our side of the talk with it."""
+
+    def __init__(self, language: str, host: str, folder: Path, **environment: str) -> None:
+        base = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        base |= {"POSTHOG_API_KEY": KEY, "POSTHOG_HOST": host, "LLMTRAIL_DIR": str(folder)}
+        self.errors = open(folder / f"stderr-{time.monotonic_ns()}.txt", "w+")  # noqa: SIM115 - closed by `end`
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            PROGRAMS[language], stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=base | environment
+        )
+        self.peak = 0
+
+    def tell(self, command: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """The answer to a command. Whatever it is, the books are balanced."""
+        assert self.process.stdout is not None
+        self.tell(command)
+        line = self.process.stdout.readline()
+        self.look()
+        assert line, f"{command}: the process ended: {self.said()}"
+        answer: dict[str, Any] = json.loads(line)
+        if "captured" in answer:
+            dropped = sum(answer["dropped"].values())
+            assert answer["captured"] == answer["delivered"] + answer["pending"] + dropped, answer
+        return answer
+
+    def look(self) -> None:
+        """Notes the most memory that the process had at once, in MiB."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return
+        found = [line for line in status.splitlines() if line.startswith("VmHWM")]
+        self.peak = max(self.peak, int(found[0].split()[1]) // 1024) if found else self.peak
+
+    def resident(self) -> int:
+        """The memory that the process has now, in KiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1])
+
+    def said(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def end(self, command: str | None = None) -> str:
+        """Ends it (by a last command, else by the end of its input); what it said names no key."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.look()
+        if command:
+            self.tell(command)
+        self.process.stdin.close()
+        code = self.process.wait(30)
+        self.process.stdout.close()
+        said = self.said()
+        self.errors.close()
+        assert code == 0, said
+        assert KEY not in said, said
+        assert "Traceback" not in said, said
+        assert "panicked" not in said, said
+        return said
+
+    def kill(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.look()
+        self.process.kill()
+        self.process.wait(10)
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+class Scene:
+    """One fault in one language: its server, its folder, its row in the table."""
+
+    def __init__(self, language: str, server: Loopback, folder: Path, fault: str) -> None:
+        self.language, self.server, self.folder, self.fault = language, server, folder, fault
+        self.begun = time.monotonic()
+        self.workers: list[Worker] = []
+
+    def start(self, host: str | None = None, **environment: str) -> Worker:
+        worker = Worker(self.language, host or self.server.url, self.folder, **environment)
+        self.workers.append(worker)
+        return worker
+
+    def set(self, **fault: Any) -> None:
+        self.server.ask("/_control/faults", "POST", fault)
+
+    def heal(self) -> None:
+        self.server.ask("/_control/faults", "DELETE")
+
+    def arrived(self) -> Counter[str]:
+        return Counter(event["uuid"] for event in self.server.events())
+
+    def over(self, captured: int, lost: int = 0, twice: int = 0) -> None:
+        """Writes the row: so many were captured; all but so many arrived, and so many of them twice."""
+        arrived = self.arrived()
+        duplicates = sum(arrived.values()) - len(arrived)
+        took = time.monotonic() - self.begun
+        peak = max(worker.peak for worker in self.workers)
+        ROWS.append((self.fault, self.language, captured, len(arrived), duplicates, took, peak))
+        assert (len(arrived), duplicates) == (captured - lost, twice)
+        left = [path for path in self.folder.rglob("*") if path.suffix in (".seg", ".open")]
+        assert not left, left
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Loopback]:
+    server = Loopback()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=PROGRAMS)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def scene(language: str, server: Loopback, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    server.reset()
+    function: Callable[..., None] = request.function
+    scene = Scene(
+        language, server, tmp_path, (function.__doc__ or function.__name__).splitlines()[0].rstrip(".")
+    )
+    yield scene
+    for worker in scene.workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+    server.reset()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not ROWS:
+        return
+    lines = [
+        "| fault | language | captured | delivered | sent twice | seconds | peak MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {fault} | {language} | {captured} | {delivered} | {twice} | {took:.1f} | {peak} |"
+        for fault, language, captured, delivered, twice, took, peak in sorted(ROWS)
+    ]
+    terminalreporter.write_line("")
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -1,0 +1,27 @@
+// A program that captures what it is told, as capturer.rs does: the one in Node that has to survive the faults.
+import { writeSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { capture, flush, shutdown, stats } from '../../bindings-node/dist/index.mjs'
+
+let captured = 0
+
+function captureAll(count, text) {
+  for (let i = 0; i < count; i++) {
+    const properties = { $ai_model: 'gpt-5-mini', n: captured, text }
+    capture('$ai_generation', { distinctId: 'user', properties })
+    captured++
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [command, number = '0', text = 'hello'] = line.split(' ')
+  const begun = performance.now()
+  let answer = {}
+  if (command === 'capture') captureAll(Number(number), text)
+  else if (command === 'flush') answer = await flush(Number(number))
+  else if (command === 'shutdown') answer = await shutdown(Number(number))
+  else if (command === 'stats') answer = stats()
+  else if (command === 'exit') process.exit(0)
+  else throw new Error(`unknown command: ${line}`)
+  writeSync(1, `${JSON.stringify({ ...answer, took_ms: Math.round(performance.now() - begun) })}\n`)
+}

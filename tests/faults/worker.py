@@ -1,0 +1,58 @@
+"""A program that captures what it is told, as `capturer.rs` does: the one in Python that has to survive the faults."""
+
+import json
+import os
+import sys
+import time
+
+import llmtrail
+
+captured = 0
+
+
+def capture(count: int, text: str) -> None:
+    global captured
+    for _ in range(count):
+        properties = {"$ai_model": "gpt-5-mini", "n": captured, "text": text}
+        llmtrail.capture("$ai_generation", "user", properties)
+        captured += 1
+
+
+def counts(report: object) -> dict:
+    return {name: getattr(report, name) for name in ("captured", "delivered", "pending", "dropped")}
+
+
+def children(count: int) -> None:
+    """Children by a bare fork: each captures, and ends as the finalizers of multiprocessing want it."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    started = [context.Process(target=capture, args=(count, "child"))]
+    for child in started:
+        child.start()
+    for child in started:
+        child.join()
+
+
+for line in sys.stdin:
+    command, *rest = line.split()
+    number = int(rest[0]) if rest else 0
+    begun = time.monotonic()
+    answer: dict = {}
+    if command == "capture":
+        capture(number, rest[1] if len(rest) > 1 else "hello")
+    elif command == "flush":
+        answer = counts(llmtrail.flush(number / 1000))
+    elif command == "shutdown":
+        answer = counts(llmtrail.shutdown(number / 1000))
+    elif command == "stats":
+        stats = llmtrail.stats()
+        answer = counts(stats) | {"spooled": stats.spooled, "queued_bytes": stats.queued_bytes}
+    elif command == "fork":
+        children(number)
+    elif command == "exit":
+        os._exit(0)
+    else:
+        sys.exit(f"unknown command: {line}")
+    answer["took_ms"] = round((time.monotonic() - begun) * 1000)
+    print(json.dumps(answer), flush=True)
