@@ -2,6 +2,7 @@ import { ask, type Cost, type CostQuestion, type Price, setPrice } from './cost.
 import { coded } from './errors.js'
 import { deliverAtExit, forget } from './exit.js'
 import { type Fetch, observe } from './fetch.js'
+import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import { toJson } from './json.js'
 import * as manual from './manual.js'
 import {
@@ -111,6 +112,19 @@ export class Client {
    */
   wrap<T>(client: T, options: WrapOptions = {}): T {
     return wrapClient(client, options, this.#self)
+  }
+
+  /**
+   * Has the calls of the whole process recorded, by this client: see the function of the same name. The process is
+   * observed for one client at a time, the last that asked.
+   */
+  instrument(): void {
+    instrumentProcess(this.#self)
+  }
+
+  /** Ends what `instrument` began. Wrapped clients stay observed. */
+  uninstrument(): void {
+    uninstrumentProcess()
   }
 
   /** The global `fetch`, observed: to hand to anything that takes one. Calls to anything but a provider pass untouched. */

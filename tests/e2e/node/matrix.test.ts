@@ -155,8 +155,15 @@ afterEach(async () => {
   await server.reset()
 })
 
+/** An item, without what the server or the SDK makes anew. */
+const told = (item: unknown): string =>
+  JSON.stringify(item)?.replace(/"date":"[^"]*"|,"usage":null|"(attempts|totalRetryDelay)":\d+/g, '')
+
 /** The calls of an application: what it gets, what the server got, and the events. */
 class Application {
+  /** What the caller got of the last call. */
+  seen: string[] = []
+
   constructor(
     private readonly sdk: Sdk,
     private readonly scenario: Scenario,
@@ -176,6 +183,7 @@ class Application {
     this.observe(client)
     const leaving = new AbortController()
     const path = new URL(test.about.url).pathname
+    this.seen = []
     const streams = test.request.stream === true || /[sS]tream(?!s)/.test(path)
     const call = (streams && scenario.streamed) || scenario.call
     return trace('matrix', SCOPE, async ({ traceId }) => {
@@ -183,17 +191,21 @@ class Application {
         const answer = await sdk.call(client, call, test, leaving.signal)
         let items = 0
         if (answer?.[Symbol.asyncIterator]) {
-          for await (const _ of answer) {
+          for await (const item of answer) {
+            this.seen.push(told(item))
             if (++items !== how.items) continue
             sdk.leave?.(answer)
             break
           }
         }
+        if (items === 0) this.seen.push(told(answer))
         if (how.items) {
           answer.abort?.()
           leaving.abort()
         }
-      } catch {}
+      } catch (error) {
+        this.seen.push(String(error))
+      }
       return traceId
     })
   }
@@ -303,11 +315,20 @@ describe.each(['wrap', 'instrument'])('%s', (way) => {
       expect(events[0]?.properties.$ai_http_status).toBe(200)
     }
 
+    // The server gets the same bytes and the caller the same items, and the same error where it breaks.
     await next()
-    const unobserved = await new Application(sdk, scenario, () => uninstrument()).wire(scenario.plain)
+    const alone = new Application(sdk, scenario, () => uninstrument())
+    const unobserved = await alone.wire(scenario.plain)
     expect(unobserved).toHaveLength(1)
     expect(await application.wire(scenario.plain)).toEqual(unobserved)
+    expect(application.seen).toEqual(alone.seen)
     checks.wire = 'ok'
+    for (const knobs of scenario.stream ? ['chunk=7', 'cut=2'] : []) {
+      await alone.run(scenario.stream as string, { knobs })
+      await application.run(scenario.stream as string, { knobs })
+      expect(application.seen).toEqual(alone.seen)
+    }
+    checks.caller = 'ok'
 
     cover(sdk, way === 'wrap' ? scenario.call : `${scenario.call}, instrument()`, checks)
   })
