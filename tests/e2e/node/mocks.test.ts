@@ -3,7 +3,7 @@ import { flush, init, instrument, shutdown, stats, uninstrument, wrap } from 'll
 import { HttpResponse, http } from 'msw'
 import { setupServer } from 'msw/node'
 import OpenAI from 'openai'
-import { Agent, getGlobalDispatcher, MockAgent, setGlobalDispatcher, fetch as undiciFetch } from 'undici'
+import { Agent, getGlobalDispatcher, MockAgent, setGlobalDispatcher } from 'undici'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { folder, Loopback, readCase } from './loopback.ts'
 
