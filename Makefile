@@ -67,11 +67,11 @@ build: $(STAMPS)/python-package $(STAMPS)/node-package ## build the core and bot
 
 # ---- run ----------------------------------------------------------------------------------------------------------
 
-demo: build examples/node_modules ## a support chat in Python and in Node, and what llmtrail shows of it
-	@$(PY) examples/demo.py
+demo: build examples/node_modules ## a support chat in Python and in Node, and what llmtrail shows of it (VIEW=1: in a browser)
+	@VIEW=$(VIEW) $(PY) examples/demo.py
 .PHONY: demo
 
-test: test-rust test-python test-node test-e2e test-prices test-faults ## all tests
+test: test-rust test-python test-node test-e2e test-viewer test-prices test-faults ## all tests
 	@$(PY) tests/count.py
 .PHONY: test
 
@@ -90,6 +90,25 @@ test-node: $(STAMPS)/node-package | .work/results
 # Real processes in each language that are killed, forked, refused and cut off. What takes longer is in `make faults`.
 test-faults: $(STAMPS)/python-package $(STAMPS)/node-package | .work/results
 	cd tests/faults && $(PY) -m pytest -q -p no:cacheprovider . 2>&1 | tee $(ROOT)/.work/results/faults.txt
+
+# Debian's Chromium looks at the viewer.
+$(STAMPS)/chromium:
+	@mkdir -p $(STAMPS)
+	command -v chromium > /dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null)
+	@touch $@
+
+tests/viewer/node_modules: tests/viewer/package-lock.json
+	npm ci --prefix tests/viewer --silent
+	@touch $@
+
+test-viewer: $(STAMPS)/rust $(STAMPS)/chromium tests/viewer/node_modules | .work/results
+	cargo build -q --locked -p llmtrail-tests --bin store -p llmtrail --bin llmtrail --features llmtrail/viewer
+	cd tests/viewer && npx vitest run 2>&1 | tee $(ROOT)/.work/results/viewer.txt
+
+viewer-shots: $(STAMPS)/rust $(STAMPS)/chromium tests/viewer/node_modules ## pictures of the viewer's pages, into docs/img
+	cargo build -q --locked -p llmtrail-tests --bin store -p llmtrail --bin llmtrail --features llmtrail/viewer
+	node tests/viewer/shots.mjs docs/img
+.PHONY: test-viewer viewer-shots
 
 # The price table is what its sources give, and nobody has left a disagreement between them unread.
 test-prices: $(STAMPS)/python
@@ -157,6 +176,14 @@ bench: $(STAMPS)/bench $(STAMPS)/dist ## what llmtrail costs the caller, beside 
 	.work/venv-bench/bin/python -m pip install -q --force-reinstall --no-deps dist/*.whl
 	@( .work/venv-bench/bin/python tests/bench/caller.py && node tests/bench/caller.mjs ) | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
 .PHONY: bench
+
+GENERATIONS ?= 1000000
+bench-store: ## a million made-up generations: what the store and its viewer take
+	cargo build -q --release --locked -p llmtrail-tests --bin store -p llmtrail --bin llmtrail --features llmtrail/viewer
+	rm -rf .work/bench-store
+	target/release/store bench .work/bench-store $(GENERATIONS) target/release/llmtrail
+	rm -rf .work/bench-store
+.PHONY: bench-store
 
 prices: $(STAMPS)/python ## build the price table from its sources
 	$(PY) core/data/build_catalogue.py

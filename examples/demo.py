@@ -61,7 +61,12 @@ def main() -> int:
     for command in (["ls"], ["cost"]):
         print(f"\n$ llmtrail {' '.join(command)}", flush=True)
         subprocess.run([cli, *command], env=env, check=True)
-    print(f"\nSee a call whole with: LLMTRAIL_DIR={env['LLMTRAIL_DIR']} {cli} show ID")
+    place = f"LLMTRAIL_DIR={env['LLMTRAIL_DIR']} {cli}"
+    print(f"\nSee a call whole with: {place} show ID")
+    if env.get("VIEW"):
+        print(flush=True)
+        return subprocess.run([cli, "view", "--open"], env=env).returncode
+    print(f"See it all in a browser with: {place} view --open   (or: make demo VIEW=1)")
     return 0
 
 
