@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         store_max_size: str | None
         prices: str | os.PathLike[str] | None
         prices_update: bool | None
+        prices_url: str | None
         hosts: Mapping[str, str] | None
         local: bool | None
 

@@ -300,7 +300,8 @@ pub(crate) fn redact(config: &Config, scope: Option<&Scope>, p: &mut Properties)
         let format =
             p.get("$ai_model_parameters").and_then(|parameters| parameters.get("audio")?.get("format")?.as_str());
         let format = format.map(str::to_owned);
-        for name in CONTENT {
+        // An error may quote what was sent, and a parameter may hold anything.
+        for name in CONTENT.into_iter().chain(["$ai_error", "$ai_model_parameters"]) {
             if let Some(content) = p.get_mut(name) {
                 media::redact(content, format.as_deref());
             }
