@@ -74,6 +74,8 @@ export interface Options {
   storeMaxSize?: string
   /** Refreshes prices in the background; default false. */
   pricesUpdate?: boolean
+  /** Where they are refreshed from (`LLMTRAIL_PRICES_URL`). */
+  pricesUrl?: string
   /** Provider of hosts that are not known: `{ 'llm.corp.example:8080': 'openai' }`. */
   hosts?: Record<string, string>
   /** Events go to the local store too, when they go to PostHog; default false (`LLMTRAIL_LOCAL`). */

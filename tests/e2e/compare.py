@@ -36,7 +36,7 @@ def differences(ours: dict, theirs: dict) -> list[str]:
 
 
 def common(ours: dict, theirs: dict) -> tuple[dict, dict]:
-    """Both without the calls that one side cannot make, and those of SDKs that it does not drive at all, which are told."""
+    """Both without the calls that one side cannot make, and those of SDKs that it does not drive, which are told."""
     calls = json.loads((Path(__file__).parent / "calls.json").read_text())
     sdks = {call["name"]: call["sdk"] for call in calls}
     single = {call["name"] for call in calls if "only" in call}
