@@ -2,5 +2,7 @@
 
 pub mod compare;
 pub mod corpus;
+pub mod fuzz;
 #[path = "../loopback/mod.rs"]
 pub mod loopback;
+pub mod memory;

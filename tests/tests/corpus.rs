@@ -1,20 +1,29 @@
 //! Every case of the corpus, from its bytes to its event. A folder is three tests: as it came, in other pieces and
-//! encodings, and with its bytes damaged; and two more where its cost was worked out.
+//! encodings, and with its bytes damaged; one more of a stream, which is cut anywhere; and two more where its cost was
+//! worked out.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use libtest_mimic::{Arguments, Failed, Trial};
 use llmtrail::event::Event;
-use llmtrail::{Chunk, Config, End, Exchange};
+use llmtrail::{Config, Exchange};
 use llmtrail_tests::compare::{Volatile, differences};
-use llmtrail_tests::corpus::{Case, CaseEnd, folder};
+use llmtrail_tests::corpus::{Case, folder};
+use llmtrail_tests::fuzz::{self, Random, exchange};
 use llmtrail_tests::loopback::gzip;
+use llmtrail_tests::memory::Counting;
 use serde_json::{Value, json};
 
 /// Damaged variants of each case; `CORPUS_MUTATIONS` overrides it for a long run.
 const MUTATIONS: usize = 60;
+
+/// A stream of so many bytes is cut at every place; of a larger one so many cuts are tried.
+const SMALL: usize = 2048;
+const CUTS: usize = 400;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::from_args();
@@ -30,6 +39,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let (one, list) = (Arc::clone(&case), Arc::clone(&volatile));
             trials.push(Trial::test(format!("{name}/pieces"), move || in_other_pieces(&one, &list)));
         }
+        if case.is_stream() && case.response.len() > 1 {
+            let (one, list) = (Arc::clone(&case), Arc::clone(&volatile));
+            trials.push(Trial::test(format!("{name}/cuts"), move || cut_anywhere(&one, &list)));
+        }
         let one = Arc::clone(&case);
         trials.push(Trial::test(format!("{name}/damaged"), move || damaged(&one, mutations)));
         if case.cost.is_some() {
@@ -43,6 +56,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn as_it_came(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
     compare(case, volatile, exchange(case, case.pieces()), "as it came")
+}
+
+/// A stream that is cut in two gives the same event wherever the cut is: all cuts of a small one, some of a large one.
+fn cut_anywhere(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
+    let length = case.response.len();
+    let mut random = Random::new(&case.name);
+    let every = length <= SMALL;
+    for round in 1..if every { length } else { CUTS } {
+        let at = if every { round } else { 1 + random.below(length - 1) };
+        let pieces = vec![case.response.slice(..at), case.response.slice(at..)];
+        compare(case, volatile, exchange(case, pieces), &format!("cut at {at}"))?;
+    }
+    Ok(())
 }
 
 /// The event must not depend on how the network cut the bytes, nor on compression.
@@ -77,43 +103,11 @@ fn in_other_pieces(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
     compare(case, volatile, decoded, "decoded below the observer")
 }
 
-/// Whatever the bytes, there is an event of the right form and no panic.
+/// Whatever the bytes, there is an event of the right form, no panic, and memory in proportion.
 fn damaged(case: &Case, mutations: usize) -> Result<(), Failed> {
     let mut random = Random::new(&format!("{}/{}", case.format, case.name));
     for round in 0..mutations {
-        let mut response = case.response.to_vec();
-        let mut request = case.request.to_vec();
-        for _ in 0..=random.below(3) {
-            let bytes = if random.below(4) == 0 { &mut request } else { &mut response };
-            random.damage(bytes);
-        }
-        let mut pieces = Vec::new();
-        let mut rest = Bytes::from(response);
-        while !rest.is_empty() {
-            let size = rest.len().min(1 + random.below(400));
-            pieces.push(rest.split_to(size));
-        }
-        let mut exchange = exchange(case, pieces);
-        exchange.request_body = request.into();
-        if random.below(8) == 0 {
-            let coding = ["gzip", "br", "deflate", "zstd", "nonsense"][random.below(5)];
-            exchange.response_headers.push(("content-encoding".to_owned(), coding.to_owned()));
-        }
-        if random.below(8) == 0 {
-            exchange.status = [None, Some(200), Some(204), Some(500)][random.below(4)];
-        }
-        let event = std::panic::catch_unwind(|| event_of(exchange)).map_err(|_| format!("round {round} panics"))??;
-        let properties = &event.properties;
-        if let Some((name, _)) = properties.iter().find(|(_, value)| value.is_null()) {
-            return Err(format!("round {round}: {name} is null").into());
-        }
-        for name in ["$ai_provider", "$ai_request_url", "$ai_tokens_source", "$ai_trace_id"] {
-            let counts = name != "$ai_tokens_source" || event.event != "$ai_span";
-            if counts && !properties.contains_key(name) {
-                return Err(format!("round {round}: {name} is missing").into());
-            }
-        }
-        serde_json::from_slice::<Value>(&event.encode().json).map_err(|error| format!("round {round}: {error}"))?;
+        fuzz::read(fuzz::damaged(case, &[case], &mut random)).map_err(|why| format!("round {round}: {why}"))?;
     }
     Ok(())
 }
@@ -163,99 +157,4 @@ fn report(how: &str, differences: &[String]) -> Result<(), Failed> {
 
 fn event_of(exchange: Exchange) -> Result<Event, Failed> {
     llmtrail::decode::event_of(&Config::default(), exchange).ok_or_else(|| "its address is not recognised".into())
-}
-
-fn exchange(case: &Case, pieces: Vec<Bytes>) -> Exchange {
-    let mut at = Duration::from_millis(200);
-    let chunks = pieces.into_iter().filter(|_| case.status.is_some()).map(|bytes| {
-        at += Duration::from_millis(1);
-        Chunk { bytes, at }
-    });
-    let chunks: Vec<Chunk> = chunks.collect();
-    Exchange {
-        method: case.method.clone(),
-        url: case.url.clone(),
-        request_headers: case.request_headers.clone(),
-        request_body: case.request.clone(),
-        status: case.status,
-        response_headers: case.response_headers.clone(),
-        chunks,
-        started_at: Some(SystemTime::now()),
-        headers_at: Duration::from_millis(200),
-        ended_at: at,
-        end: match case.end {
-            CaseEnd::Complete => End::Complete,
-            CaseEnd::Abandoned => End::Abandoned,
-            CaseEnd::Error => End::Failed(case.error.clone()),
-            CaseEnd::Timeout => End::TimedOut(case.error.clone()),
-        },
-        provider: case.provider.clone(),
-        asked_usage: case.asked_usage,
-        ..Exchange::default()
-    }
-}
-
-/// A small generator with a seed, so that a failure comes again.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: &str) -> Self {
-        Self(
-            seed.bytes()
-                .fold(0x9e37_79b9_7f4a_7c15, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
-        )
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap_or_default() % bound.max(1)
-    }
-
-    /// One change: bytes lost, doubled, flipped or put in, the end cut off, or a number or a type replaced.
-    fn damage(&mut self, bytes: &mut Vec<u8>) {
-        const TOKENS: [&[u8]; 12] = [
-            b"null",
-            b"-1",
-            b"1e999",
-            b"18446744073709551616",
-            b"0.5",
-            b"[]",
-            b"{}",
-            b"\"\"",
-            b"true",
-            b"\n\n",
-            b"data: ",
-            b"\xff\xfe",
-        ];
-        if bytes.is_empty() {
-            bytes.push(b'{');
-            return;
-        }
-        let at = self.below(bytes.len());
-        let end = bytes.len().min(at + 1 + self.below(40));
-        match self.below(7) {
-            0 => drop(bytes.drain(at..end)),
-            1 => {
-                let copy = bytes[at..end].to_vec();
-                drop(bytes.splice(at..at, copy));
-            }
-            2 => bytes[at] ^= 1 << self.below(8),
-            3 => bytes.truncate(at),
-            4 => drop(bytes.splice(at..at, TOKENS[self.below(TOKENS.len())].iter().copied())),
-            _ => {
-                // The value of some member becomes another one.
-                let colons: Vec<usize> =
-                    bytes.windows(2).enumerate().filter(|(_, two)| *two == b"\":").map(|(at, _)| at + 2).collect();
-                if let Some(from) = colons.get(self.below(colons.len())) {
-                    let to = bytes[*from..]
-                        .iter()
-                        .position(|byte| b",}]\n".contains(byte))
-                        .map_or(bytes.len(), |n| from + n);
-                    drop(bytes.splice(*from..to, TOKENS[self.below(TOKENS.len())].iter().copied()));
-                }
-            }
-        }
-    }
 }

@@ -189,6 +189,8 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
 pub(super) struct ResponsesFold {
     response: Value,
     items: Slots,
+    /// Parts of the items, by the item and the list that they are in.
+    parts: Vec<(u64, &'static str, Slots)>,
     finished: bool,
     error: Option<CallError>,
     first_content_at: Option<Duration>,
@@ -199,28 +201,25 @@ impl ResponsesFold {
         slot(&mut self.items, count(data.get("output_index")).unwrap_or(0))
     }
 
-    /// The part of an item that an event is about: `content` and `content_index`, or `summary` and `summary_index`.
-    fn part(&mut self, data: &Value, list: &str, kind: &str) -> Option<&mut Map<String, Value>> {
-        /// No answer has more parts in one item; an index beyond is a damaged stream.
-        const MOST: usize = 10_000;
+    /// The part of an item that an event is about: of its `content` or its `summary`, by the index of that.
+    fn part(&mut self, data: &Value, list: &'static str, kind: &str) -> &mut Map<String, Value> {
+        let item = count(data.get("output_index")).unwrap_or(0);
         let index = count(data.get("content_index")).or_else(|| count(data.get("summary_index"))).unwrap_or(0);
-        let index = usize::try_from(index).ok().filter(|index| *index < MOST)?;
-        let parts = self.item(data).entry(list.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
-        if !parts.is_array() {
-            *parts = Value::Array(Vec::new());
-        }
-        let parts = parts.as_array_mut()?;
-        while parts.len() <= index {
-            parts.push(json!({"type": kind}));
-        }
-        parts[index].as_object_mut()
+        let at = self.parts.iter().position(|(of, name, _)| (*of, *name) == (item, list)).unwrap_or_else(|| {
+            // What the item began with.
+            let begun = self.item(data).get(list).and_then(Value::as_array).into_iter().flatten();
+            let begun = (0..).zip(begun.filter_map(Value::as_object).cloned()).collect();
+            self.parts.push((item, list, begun));
+            self.parts.len() - 1
+        });
+        let part = slot(&mut self.parts[at].2, index);
+        part.entry("type").or_insert_with(|| kind.into());
+        part
     }
 
-    fn add(&mut self, data: &Value, list: &str, kind: &str, member: &str) {
+    fn add(&mut self, data: &Value, list: &'static str, kind: &str, member: &str) {
         let piece = data.get("delta").and_then(Value::as_str).unwrap_or_default();
-        if let Some(part) = self.part(data, list, kind) {
-            append(part, member, piece);
-        }
+        append(self.part(data, list, kind), member, piece);
     }
 }
 
@@ -241,22 +240,19 @@ impl Fold for ResponsesFold {
             "error" => self.error = Some(response_error(data.get("error").unwrap_or(data))),
             "response.output_item.added" | "response.output_item.done" => {
                 if let Some(Value::Object(item)) = data.get("item") {
+                    let index = count(data.get("output_index")).unwrap_or(0);
+                    self.parts.retain(|(of, ..)| *of != index);
                     *self.item(data) = item.clone();
                 }
             }
             "response.content_part.added" | "response.content_part.done" => {
                 if let Some(Value::Object(new)) = data.get("part") {
-                    let kind = new.get("type").and_then(Value::as_str).unwrap_or("output_text").to_owned();
-                    if let Some(part) = self.part(data, "content", &kind) {
-                        *part = new.clone();
-                    }
+                    *self.part(data, "content", "output_text") = new.clone();
                 }
             }
             "response.reasoning_summary_part.added" | "response.reasoning_summary_part.done" => {
-                if let Some(Value::Object(new)) = data.get("part")
-                    && let Some(part) = self.part(data, "summary", "summary_text")
-                {
-                    *part = new.clone();
+                if let Some(Value::Object(new)) = data.get("part") {
+                    *self.part(data, "summary", "summary_text") = new.clone();
                 }
             }
             "response.output_text.delta" => self.add(data, "content", "output_text", "text"),
@@ -264,9 +260,8 @@ impl Fold for ResponsesFold {
             "response.reasoning_text.delta" => self.add(data, "content", "reasoning_text", "text"),
             "response.reasoning_summary_text.delta" => self.add(data, "summary", "summary_text", "text"),
             "response.output_text.annotation.added" => {
-                if let Some(annotation) = data.get("annotation").cloned()
-                    && let Some(part) = self.part(data, "content", "output_text")
-                {
+                if let Some(annotation) = data.get("annotation").cloned() {
+                    let part = self.part(data, "content", "output_text");
                     match part.get_mut("annotations") {
                         Some(Value::Array(all)) => all.push(annotation),
                         _ => {
@@ -294,7 +289,12 @@ impl Fold for ResponsesFold {
     fn done(&mut self) {}
 
     fn finish(self: Box<Self>) -> Folded {
-        let Self { mut response, mut items, .. } = *self;
+        let Self { mut response, mut items, parts, .. } = *self;
+        for (of, list, mut parts) in parts {
+            parts.sort_by_key(|(index, _)| *index);
+            let parts = parts.into_iter().map(|(_, part)| Value::Object(part)).collect();
+            slot(&mut items, of).insert(list.to_owned(), parts);
+        }
         items.sort_by_key(|(index, _)| *index);
         if !response.is_object() {
             response = json!({});
@@ -315,4 +315,20 @@ fn response_error(error: &Value) -> CallError {
 /// An item whose first sign is content in itself; messages and reasoning begin empty.
 fn is_tool_item(kind: &Value) -> bool {
     kind.as_str().is_some_and(|kind| kind.ends_with("_call"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_costs_no_more_than_its_event() {
+        let mut fold = ResponsesFold::default();
+        for item in 0..100 {
+            let event = json!({"type": "response.output_text.delta", "output_index": item, "content_index": 9_999, "delta": "x"});
+            fold.event("", &event, Duration::ZERO);
+        }
+        let body = Box::new(fold).finish().body;
+        assert_eq!(body["output"][99]["content"], json!([{"type": "output_text", "text": "x"}]));
+    }
 }

@@ -10,7 +10,7 @@ use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use crate::exchange::Chunk;
 
 /// A body is inflated up to this many bytes; a small body must not be able to fill the memory.
-const INFLATED_LIMIT: usize = 256 << 20;
+const INFLATED_LIMIT: usize = 64 << 20;
 
 /// Undoes a content encoding piece by piece, so that each piece keeps its time. A body that ends early or is damaged
 /// gives what could be read. `None`: an encoding that is not known here.
