@@ -138,6 +138,12 @@ soak: $(STAMPS)/python-package ## 500 calls a second with failures and a restart
 	cd tests/faults && FAULTS_ALL=1 MINUTES=$(MINUTES) $(PY) -m pytest -q -p no:cacheprovider -k soak .
 .PHONY: faults soak
 
+# Millions of damaged inputs, more slowly than tests may be: make fuzz N=10000000
+N ?= 1000000
+fuzz: ## read N damaged cases of the corpus: no panic, memory in proportion
+	cargo run -q --profile fuzz --locked -p llmtrail-tests --bin fuzz -- $(N)
+.PHONY: fuzz
+
 lint: build ## formats, lints and types
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
