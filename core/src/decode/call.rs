@@ -118,7 +118,7 @@ impl CallError {
     /// A connection that failed: the kind of trouble, from the text of whatever HTTP stack saw it. Texts differ between
     /// stacks and languages, so the message is ours.
     pub(crate) fn connection(text: &str, answered: bool) -> Self {
-        let text = text.to_ascii_lowercase();
+        let text = without_addresses(&text.to_ascii_lowercase());
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let (kind, message) = if has(&["refused"]) {
             ("connection_refused", "Connection refused")
@@ -169,5 +169,35 @@ impl CallError {
 
     pub(crate) fn cancelled() -> Self {
         Self::connection("cancel", true)
+    }
+}
+
+/// A text without the addresses in it, whose words say nothing: URLs, paths, and aiohttp's `ssl:default` of every host.
+fn without_addresses(text: &str) -> String {
+    let says = |word: &&str| {
+        let bare = word.trim_start_matches(['"', '\'', '(', '[']);
+        !(word.contains("://") || bare.starts_with('/') || bare.starts_with("ssl:"))
+    };
+    text.split_whitespace().filter(says).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_an_error_says_nothing_of_its_kind() {
+        for (text, kind) in [
+            ("ConnectionClosedError: closed: \"http://refused.example/tls/converse\".", "connection_cut"),
+            ("Max retries exceeded with url: /refused (Caused by ReadError: reset)", "connection_cut"),
+            ("Cannot connect to host x:1 ssl:default [Network is unreachable]", "connection_error"),
+            (
+                "Cannot connect to host x:1 ssl:default [Connect call failed]; ConnectionRefusedError: x",
+                "connection_refused",
+            ),
+            ("SSL: CERTIFICATE_VERIFY_FAILED", "tls"),
+        ] {
+            assert_eq!(CallError::connection(text, false).kind.as_deref(), Some(kind), "{text}");
+        }
     }
 }

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext, suppress
+from functools import cache
 from typing import Any
 
 import anthropic
 import openai
+from drivers import DRIVERS, has, play, reach
 
 from support import ROOT, Loopback, read_case
-
-# Their time limits are the test's: these cases go silent.
-TIMEOUT = 0.5
 
 
 def client(sdk: str, base_url: str, asynchronous: bool = False, **options: Any) -> Any:
@@ -30,66 +28,31 @@ def method(client: Any, path: str) -> Any:
     return client
 
 
-def _knows(call: dict[str, Any]) -> bool:
-    unused = client(call["sdk"], "http://127.0.0.1:9")
-    try:
-        return callable(method(unused, call["call"]))
-    except AttributeError:  # an older generation
+@cache
+def _knows(sdk: str, method: str, case: str) -> bool:
+    driver = DRIVERS[sdk]
+    if not has(driver.package):
         return False
-    finally:
-        unused.close()
+    unused = driver.client("http://127.0.0.1:9", 1, False, read_case(case))
+    return callable(reach(driver, unused, method))
 
 
-DRIVEN = ("openai", "anthropic")
-CALLS: list[dict[str, Any]] = [
+def _any_case(sdk: str, method: str) -> str:
+    return next(call["case"] for call in LISTED if (call["sdk"], call["call"]) == (sdk, method))
+
+
+LISTED: list[dict[str, Any]] = [
     call
     for call in json.loads((ROOT / "tests/e2e/calls.json").read_text())
-    if call["sdk"] in DRIVEN and _knows(call)
+    if call.get("only", "python") == "python"
 ]
 
 
-def arguments(call: dict[str, Any], function: Any) -> dict[str, Any]:
-    """The case's request as keyword arguments; what this SDK does not know is extra body."""
-    import inspect
-
-    kwargs = json.loads(read_case(call["case"])["request"])
-    known = inspect.signature(function).parameters
-    extra = {key: kwargs.pop(key) for key in list(kwargs) if key not in known}
-    return {**kwargs, **({"extra_body": extra} if extra else {})}
+CALLS: list[dict[str, Any]] = [
+    call for call in LISTED if _knows(call["sdk"], call["call"], _any_case(call["sdk"], call["call"]))
+]
 
 
 def make(loopback: Loopback, call: dict[str, Any], trail: Any = None) -> list[str]:
     """Makes one call as `tests/e2e/README.md` says, observed if there is a trail; what the caller saw."""
-    case = read_case(call["case"])
-    seen: list[str] = []
-    recorded = (case["response"] or b"").count(b"data:") if case.get("end") == "abandoned" else None
-    limit = TIMEOUT if case.get("end") == "timeout" else 20
-    provider = case.get("provider") or call["sdk"]
-    sdk = client(call["sdk"], loopback.case(call["case"]), timeout=limit)
-    scope: Any = nullcontext()
-    if trail is not None:
-        assert trail.wrap(sdk, provider=provider) is sdk
-        scope = trail.trace("e2e", properties={"case": call["name"]}, distinct_id="e2e")
-    function = method(sdk, call["call"])
-    with scope:
-        try:
-            answer = function(**arguments(call, function))
-            if not hasattr(answer, "response"):
-                seen.append(show(answer))
-            else:
-                for item in answer:
-                    seen.append(show(item))
-                    if len(seen) == recorded:
-                        break
-                answer.close()
-        except Exception as error:
-            seen.append(f"{type(error).__qualname__}: {error}")
-            # Errors hold their response; a stream that broke is closed by whoever reads it.
-            with suppress(Exception):
-                error.response.close()  # type: ignore[attr-defined]
-    sdk.close()
-    return seen
-
-
-def show(item: Any) -> str:
-    return item if isinstance(item, str) else str(item.model_dump_json(warnings=False))
+    return play(DRIVERS[call["sdk"]], loopback.case(call["case"]), call, trail)
