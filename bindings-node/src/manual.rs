@@ -96,7 +96,8 @@ impl NativeClient {
     /// The headers that carry a scope to another process, as a JSON object.
     #[napi]
     pub fn headers(&self, scope: Option<&Scope>) -> String {
-        let headers = llmtrail::propagate::headers(core(scope));
+        let scope = core(scope).filter(|_| self.0.config().enabled);
+        let headers = llmtrail::propagate::headers(scope);
         let headers: serde_json::Map<_, _> =
             headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         serde_json::Value::from(headers).to_string()

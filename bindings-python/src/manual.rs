@@ -101,7 +101,7 @@ impl Client {
     }
 
     fn headers(&self, scope: Option<&Bound<'_, Scope>>) -> Vec<(&'static str, String)> {
-        llmtrail::propagate::headers(core(scope))
+        llmtrail::propagate::headers(core(scope).filter(|_| self.0.config().enabled))
     }
 
     #[pyo3(signature = (scope, embedding))]
