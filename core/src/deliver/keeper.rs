@@ -91,14 +91,20 @@ impl Keeper {
     pub(crate) fn keep(&mut self, number: usize, lane: &mut Lane, now: Duration) {
         let kept = self.write(number, lane.unkept(), now);
         lane.kept(kept);
+        self.bound(now);
     }
 
-    /// The end: everything of a lane that can be put on disk is there now, and what is not says so.
+    /// The end: everything of a lane that can be put on disk is there now.
     pub(crate) fn keep_all(&mut self, number: usize, lane: &mut Lane, now: Duration) {
-        lane.recheck(|kept| self.shelf.holds(kept));
+        self.recheck(lane);
         // Whoever ends has no other minute to try again in.
         self.broken_until = None;
         self.keep(number, lane, now);
+    }
+
+    /// What of a lane is no longer on disk says so: its segment was given up for want of room.
+    pub(crate) fn recheck(&self, lane: &mut Lane) {
+        lane.recheck(|kept| self.shelf.holds(kept));
     }
 
     /// Makes room: the oldest events of a lane, so many bytes, are on disk alone from now on. Says what memory that

@@ -549,6 +549,12 @@ impl<S: Stage> Worker<S> {
                 if let Some(keeper) = &mut outlet.keeper {
                     keeper.keep_all(number, lane, now);
                 }
+            }
+            for lane in &mut outlet.lanes {
+                // The other lane's events may have taken the room.
+                if let Some(keeper) = &outlet.keeper {
+                    keeper.recheck(lane);
+                }
                 let mut state = self.shared.state();
                 for (item, rejected) in lane.drain() {
                     if item.kept.is_some() {
