@@ -4,15 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use bytes::Bytes;
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
-use llmtrail::{Chunk, End, Exchange, Language, Options, ScopeOptions};
+use llmtrail::{Chunk, End, Exchange, Language, Options, ScopeOptions, stream_usage};
 
 use crate::delivery::{Report, Stats};
 use crate::error::{raise, usage};
-use crate::observation::{self, Headers, Observation};
+use crate::filter::Filter;
+use crate::observation::{self, Headers};
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events.
@@ -34,25 +35,6 @@ impl Client {
         self.0.config().enabled
     }
 
-    /// Begins to observe an httpx request; `None` when it is none of ours. With the observation comes what to send in
-    /// place of the body, if anything.
-    #[pyo3(signature = (request, provider, scope))]
-    fn begin<'py>(
-        &self,
-        request: &Bound<'py, PyAny>,
-        provider: Option<&str>,
-        scope: Option<&Bound<'py, Scope>>,
-    ) -> PyResult<Option<(Observation, Option<Bound<'py, PyBytes>>)>> {
-        let method = request.getattr(intern!(request.py(), "method"))?;
-        let method = method.cast::<PyString>()?.to_str()?;
-        let url = observation::url(&request.getattr(intern!(request.py(), "url"))?)?;
-        let scope = scope.map(|scope| scope.get().0.clone());
-        let Some(core) = llmtrail::Observation::begin(&self.0, method, &url, provider, scope) else { return Ok(None) };
-        let observation = Observation::new(core, self.0.clone());
-        let outgoing = observation.request(request)?;
-        Ok(Some((observation, outgoing)))
-    }
-
     /// What a request to this address is: 0 none of ours, 1 a call, 2 a call in whose stream usage may be asked for.
     /// `certain`: only what the address alone shows to be a call, for whoever observes a whole process.
     fn recognise(&self, method: &str, url: &str, provider: Option<&str>, certain: bool) -> u8 {
@@ -64,9 +46,22 @@ impl Client {
         }
     }
 
+    /// The body to send in place of this one, so that the stream reports its usage; `None`: send it as it is, as one that
+    /// is not in memory.
+    fn ask<'py>(&self, py: Python<'py>, url: &str, provider: Option<&str>, body: &[u8]) -> Option<Bound<'py, PyBytes>> {
+        let found = self.0.recognise("POST", url, provider)?;
+        Some(PyBytes::new(py, &stream_usage::ask(&found, body)?))
+    }
+
+    /// What takes out of an httpx response what only came because usage was asked for; `None`: nothing has to be.
+    fn filter(&self, response: &Bound<'_, PyAny>, decoded: bool) -> PyResult<Option<Filter>> {
+        Filter::of(&self.0, response, decoded)
+    }
+
     /// Hands over what was noted of one attempt: an httpx request, its response if one came, the pieces of the body
     /// with the provider's clock at each (nanoseconds), and how it ended.
-    #[pyo3(signature = (request, url, response, provider, scope, wall, marks, pieces, waited, paused, how, error, decoded))]
+    #[pyo3(signature = (request, url, response, provider, scope, wall, marks, pieces, waited, paused, how, error, decoded,
+        asked_usage))]
     #[expect(clippy::too_many_arguments, reason = "one step into the core for the whole call")]
     fn record(
         &self,
@@ -83,12 +78,14 @@ impl Client {
         how: &str,
         error: Option<&Bound<'_, PyAny>>,
         decoded: bool,
+        asked_usage: bool,
     ) -> PyResult<()> {
         let method = request.getattr(intern!(request.py(), "method"))?.extract()?;
         let request = observation::request_of(request)?;
         let response = response.map(observation::head_of).transpose()?;
         let noted = Noted { scope, wall, marks, pieces, waited, paused, how, error };
-        self.0.observe(noted.exchange(method, url, provider, request, response, decoded));
+        let exchange = noted.exchange(method, url, provider, request, response, decoded);
+        self.0.observe(Exchange { asked_usage, ..exchange });
         Ok(())
     }
 
@@ -252,15 +249,7 @@ impl Noted<'_, '_> {
     ) -> Exchange {
         let (status, response_headers) =
             response.map_or_else(Default::default, |(status, headers)| (Some(status), headers));
-        let chunks: Vec<Chunk> = self
-            .pieces
-            .iter()
-            .zip(self.marks)
-            .filter_map(|(piece, at)| {
-                let piece = piece.cast_into::<PyBytes>().ok()?;
-                Some(Chunk { bytes: observation::share(&piece), at: Duration::from_nanos(at) })
-            })
-            .collect();
+        let chunks = observation::chunks(self.pieces, self.marks);
         let end = match (self.how, self.error) {
             ("error", Some(error)) => observation::end_of(error),
             ("complete", _) => End::Complete,

@@ -8,6 +8,7 @@ mod client;
 mod cost;
 mod delivery;
 mod error;
+mod filter;
 mod manual;
 mod observation;
 mod scope;
@@ -18,12 +19,6 @@ fn cli(py: Python<'_>, argv: Vec<OsString>) -> u8 {
     py.detach(|| llmtrail::cli::run(argv))
 }
 
-/// Whether a body speaks of a stream. Only a hint.
-#[pyfunction]
-fn mentions_stream(body: &[u8]) -> bool {
-    llmtrail::stream_usage::mentions_stream(body)
-}
-
 // Every class here is frozen and holds only what is `Send + Sync`: nothing leans on the GIL.
 #[pymodule(gil_used = false)]
 #[pyo3(name = "_core")]
@@ -31,13 +26,12 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<client::Client>()?;
     module.add_class::<scope::Scope>()?;
-    module.add_class::<observation::Observation>()?;
+    module.add_class::<filter::Filter>()?;
     module.add_class::<manual::Timer>()?;
     module.add_class::<delivery::Report>()?;
     module.add_class::<delivery::Stats>()?;
     module.add_class::<delivery::SinkStats>()?;
     module.add_function(wrap_pyfunction!(cost::cost, module)?)?;
     module.add_function(wrap_pyfunction!(cost::set_price, module)?)?;
-    module.add_function(wrap_pyfunction!(mentions_stream, module)?)?;
     module.add_function(wrap_pyfunction!(cli, module)?)
 }

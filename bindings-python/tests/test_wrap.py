@@ -213,6 +213,24 @@ def test_what_the_client_drops_is_freed_at_once(package: ModuleType, trail: llmt
         gc.enable()
 
 
+def test_what_was_handed_over_is_let_go(package: ModuleType, trail: llmtrail.Client) -> None:
+    handle = lambda _: package.Response(200, stream=stream_of(package, [b"{}"]))  # noqa: E731
+
+    def is_freed(client: Any) -> bool:
+        with client:
+            response = client.post(URL, json=ASK)
+            alive = weakref.ref(response)
+            gc.disable()
+            try:
+                del response
+                return alive() is None
+            finally:
+                gc.enable()
+
+    bare = is_freed(package.Client(transport=package.MockTransport(handle)))
+    assert is_freed(trail.wrap(package.Client(transport=package.MockTransport(handle)))) == bare
+
+
 def test_our_own_trouble_is_counted_and_the_call_goes_on(
     package: ModuleType, trail: llmtrail.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,11 @@
 //! and `"usage":null` in all others. The caller sees the stream that it asked for, to the byte.
 
 use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 
 use crate::decode::{Recognised, Wire};
 
@@ -41,9 +43,16 @@ pub fn ask(found: &Recognised, body: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Whether a body speaks of a stream at all: a hint that costs next to nothing, for observers that can save work.
+/// Whether a body speaks of a stream at all: a hint that costs next to nothing.
 pub fn mentions_stream(body: &[u8]) -> bool {
-    memmem::find(body, b"\"stream\"").is_some()
+    static STREAM: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"stream\""));
+    STREAM.find(body).is_some()
+}
+
+/// Whether a piece speaks of usage at all.
+fn mentions_usage(piece: &[u8]) -> bool {
+    static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    USAGE.find(piece).is_some()
 }
 
 /// Whether [`ask`] may have something to put in. Where not, no body has to be looked at.
@@ -62,6 +71,17 @@ pub struct Filter {
     coding: Option<Coding>,
     begun: bool,
     off: bool,
+}
+
+/// What of a piece is to be passed on, as far as that can be said at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Glance {
+    /// All of it.
+    Whole,
+    /// All but this range of it.
+    Without(Range<usize>),
+    /// That takes more than a glance: [`Filter::push`] it.
+    Unsure,
 }
 
 /// What gzip begins with.
@@ -105,6 +125,21 @@ impl Filter {
         self.off
     }
 
+    /// Looks at a piece without taking it in. The usual one is one event, or nothing in it is to be hidden: then what to
+    /// pass on is a part of it, and no copy has to be made here.
+    pub fn glance(&self, piece: &[u8]) -> Glance {
+        if self.off {
+            return Glance::Whole;
+        }
+        if self.coding.is_some() || !self.partial.is_empty() || !piece.ends_with(b"\n\n") {
+            return Glance::Unsure;
+        }
+        if !mentions_usage(piece) {
+            return Glance::Whole;
+        }
+        last_member(piece).map_or(Glance::Unsure, Glance::Without)
+    }
+
     /// One piece of the body; says what of it to pass on (possibly nothing yet).
     pub fn push(&mut self, piece: &Bytes) -> Bytes {
         use std::io::Write;
@@ -144,8 +179,12 @@ impl Filter {
     }
 
     fn push_plain(&mut self, piece: &Bytes) -> Bytes {
-        // The usual piece is one or more whole events with nothing to hide: it is passed on as it is.
-        if self.partial.is_empty() && events_end(piece) == piece.len() && memmem::find(piece, b"\"usage\"").is_none() {
+        match self.glance(piece) {
+            Glance::Whole => return piece.clone(),
+            Glance::Without(cut) => return Bytes::from([&piece[..cut.start], &piece[cut.end..]].concat()),
+            Glance::Unsure => {}
+        }
+        if self.partial.is_empty() && events_end(piece) == piece.len() && !mentions_usage(piece) {
             return piece.clone();
         }
         self.partial.extend_from_slice(piece);
@@ -178,9 +217,31 @@ fn first_event_end(bytes: &[u8]) -> Option<usize> {
     lf.into_iter().chain(crlf).min()
 }
 
+/// Where `,"usage":null` is in an event of one line of JSON that ends with that member, or with it and one that pads the
+/// event to hide its length, as OpenAI writes them. The rest of the event need not be read for that: in JSON a quote
+/// right after a comma begins a text or ends one, and no name can follow the end of a text, so what is found here is no
+/// part of a text; and what comes before the last brace is a member of the outermost object.
+fn last_member(event: &[u8]) -> Option<Range<usize>> {
+    const MEMBER: &[u8] = b",\"usage\":null";
+    const PADDING: &[u8] = b",\"obfuscation\":\"";
+    let line = event.strip_prefix(b"data: {")?.strip_suffix(b"}\n\n")?;
+    if memchr::memchr(b'\n', line).is_some() {
+        return None;
+    }
+    let before = match line.strip_suffix(b"\"") {
+        None => line,
+        Some(padded) => {
+            let text = memchr::memrchr2(b'"', b'\\', padded)? + 1;
+            padded[..text].strip_suffix(PADDING)?
+        }
+    };
+    let from = before.strip_suffix(MEMBER)?.len() + b"data: {".len();
+    Some(from..from + MEMBER.len())
+}
+
 /// An event without what was not asked for; `None`: the whole event was not.
 fn without_usage(event: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if memmem::find(event, b"\"usage\"").is_none() {
+    if !mentions_usage(event) {
         return Some(Cow::Borrowed(event));
     }
     // The JSON of the one data line that such events have.
@@ -412,6 +473,34 @@ mod tests {
         for size in 1..=WITH.len() {
             let pieces: Vec<&[u8]> = WITH.as_bytes().chunks(size).collect();
             assert_eq!(String::from_utf8(filtered(&pieces, "")).unwrap(), WITHOUT, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_glance_says_what_a_closer_look_does() {
+        let event = |tail: &str| format!("data: {{\"id\":\"1\",\"choices\":[{{\"delta\":{{}}}}]{tail}}}\n\n");
+        let filter = Filter::new(200, &headers(""), false);
+        let at = event("").len() - 3;
+        for (tail, expected) in [
+            (r#","usage":null"#, Glance::Without(at..at + 13)),
+            (r#","usage":null,"obfuscation":"x}y""#, Glance::Without(at..at + 13)),
+            (r#","n":{"usage":1},"usage":null"#, Glance::Without(at + 16..at + 29)),
+            (r#","use":null"#, Glance::Whole),
+            (r#","usage":null,"obfuscation":"x\"y""#, Glance::Unsure),
+            (r#","usage":null,"other":"x""#, Glance::Unsure),
+            (r#","usage": null"#, Glance::Unsure),
+            (r#","usage":{"prompt_tokens":1}"#, Glance::Unsure),
+            (r#","text":"\",\"usage\":null""#, Glance::Whole),
+            (r#","inner":{"a":1,"usage":null}"#, Glance::Unsure),
+        ] {
+            let event = event(tail);
+            assert_eq!(filter.glance(event.as_bytes()), expected, "{event}");
+            if let Glance::Without(cut) = &expected {
+                let kept = [&event.as_bytes()[..cut.start], &event.as_bytes()[cut.end..]].concat();
+                assert_eq!(without_usage(event.as_bytes()).unwrap(), kept, "{event}");
+            }
+            assert_eq!(filter.glance((event.clone() + &event).as_bytes()) == Glance::Whole, expected == Glance::Whole);
+            assert_eq!(filter.glance(&event.as_bytes()[..event.len() - 1]), Glance::Unsure);
         }
     }
 

@@ -1,123 +1,106 @@
-"""Extra time per call on the caller's thread, in Python: llmtrail and posthog.ai against the bare SDK.
+"""Extra time per call on the caller's thread: llmtrail, a hook that only copies, and PostHog's own wrappers.
 
-The provider is a transport inside the process that answers at once, so that what is left is the SDK, the observer and
-nothing else. The three take turns within each round (A/B/C, the order rotated); a figure is the median over rounds of
-(observed call - bare call of the same round). Both observers deliver to the loopback server. Prints JSON lines.
+Each observer has a process of its own with a bare client beside the observed one (`subject.py`, `subject.mjs`), as an
+application has one observer and not three that share its caches, its garbage collector and its GIL. The processes take
+turns in blocks of a few rounds, so that what else the machine does meets them all; each call is compared with the bare
+one of the same round. All observers deliver to one loopback server. Prints JSON lines.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = int(os.environ.get("ROUNDS", "300"))
-WARM_UP = 40
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+ROUNDS = int(os.environ.get("ROUNDS", "500"))
+BLOCK = 25
+COPY = "copying hook"
 
-USAGE = {"prompt_tokens": 20, "completion_tokens": 200, "total_tokens": 220}
-HEAD = {"id": "chatcmpl-1", "created": 1, "model": "gpt-5-mini-2025-08-07", "system_fingerprint": "fp_1"}
-
-
-def plain_body() -> bytes:
-    message = {"role": "assistant", "content": "word " * 200, "refusal": None, "annotations": []}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    return json.dumps({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE}).encode()
-
-
-def stream_body(asked: bool) -> list[bytes]:
-    head = {**HEAD, "object": "chat.completion.chunk"}
-    null = {"usage": None} if asked else {}
-    deltas: list[tuple[dict, str | None]] = [({"content": "word "}, None)] * 199 + [({}, "stop")]
-    chunks = [{**head, "choices": [{"index": 0, "delta": d, "finish_reason": f}], **null} for d, f in deltas]
-    if asked:
-        chunks.append({**head, "choices": [], "usage": USAGE})
-    return [f"data: {json.dumps(c)}\n\n".encode() for c in chunks] + [b"data: [DONE]\n\n"]
-
-
-PLAIN = [plain_body()]
-STREAM = {asked: stream_body(asked) for asked in (False, True)}
-
-
-def client_of(httpx):
-    class Chunks(httpx.SyncByteStream):
-        def __init__(self, chunks: list[bytes]) -> None:
-            self.chunks = chunks
-
-        def __iter__(self) -> Iterator[bytes]:
-            yield from self.chunks
-
-    class Provider(httpx.BaseTransport):
-        def handle_request(self, request):
-            body = request.content
-            if b'"stream":true' in body[-200:]:
-                chunks = STREAM[b"include_usage" in body[-200:]]
-                return httpx.Response(
-                    200, headers={"content-type": "text/event-stream"}, stream=Chunks(chunks)
-                )
-            return httpx.Response(200, headers={"content-type": "application/json"}, stream=Chunks(PLAIN))
-
-    return httpx.Client(transport=Provider())
+LANGUAGES = {
+    "python": {
+        "command": [sys.executable, str(HERE / "subject.py")],
+        "observers": [COPY, "llmtrail", "posthog.ai"],
+        "cases": ["1 KB", "100 KB", "200 chunks", "async, 1 KB", "async, 100 KB", "async, 200 chunks"],
+        "imports": {
+            "llmtrail": "import llmtrail",
+            "posthog": "import posthog",
+            "posthog.ai.openai": "import posthog.ai.openai",
+        },
+        "run": [sys.executable, "-c"],
+        "nothing": "pass",
+    },
+    "node": {
+        "command": ["node", str(HERE / "subject.mjs")],
+        "observers": [COPY, "llmtrail", "@posthog/ai"],
+        "cases": ["1 KB", "100 KB", "200 chunks"],
+        "imports": {"llmtrail": 'require("llmtrail")', "@posthog/ai": 'require("@posthog/ai/openai")'},
+        "run": ["node", "-e"],
+        "nothing": "0",
+    },
+}
 
 
-def measure(calls: dict[str, Callable[[], None]]) -> dict[str, dict[str, float]]:
-    wall: dict[str, list[int]] = {name: [] for name in calls}
-    cpu: dict[str, list[int]] = {name: [] for name in calls}
-    names = list(calls)
-    for turn in range(WARM_UP + ROUNDS):
-        for at in range(len(names)):
-            name = names[(at + turn) % len(names)]
-            cpu_before, before = time.thread_time_ns(), time.perf_counter_ns()
-            calls[name]()
-            after, cpu_after = time.perf_counter_ns(), time.thread_time_ns()
-            if turn >= WARM_UP:
-                wall[name].append(after - before)
-                cpu[name].append(cpu_after - cpu_before)
-    out = {}
-    for name in names[1:]:
-        extra = sorted((a - b) / 1e3 for a, b in zip(wall[name], wall[names[0]], strict=True))
-        cpus = [(a - b) / 1e3 for a, b in zip(cpu[name], cpu[names[0]], strict=True)]
+class Subject:
+    """One observer's process."""
+
+    def __init__(self, command: list[str], observer: str, host: str) -> None:
+        self.process = subprocess.Popen(
+            [*command, observer, host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE
+        )
+
+    def rounds(self, case: str, count: int) -> list[list[int]]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"case": case, "rounds": count}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a subject ended: {self.process.args}")
+        return json.loads(line)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def measured(subjects: dict[str, Subject], case: str) -> dict[str, dict[str, float]]:
+    took: dict[str, list[list[int]]] = {name: [] for name in subjects}
+    for _ in range(max(1, ROUNDS // BLOCK)):
+        for name in random.sample(list(subjects), len(subjects)):
+            took[name] += subjects[name].rounds(case, BLOCK)
+    out = {"bare": {"median_us": statistics.median(r[0] / 1e3 for rounds in took.values() for r in rounds)}}
+    for name, rounds in took.items():
+        extra = sorted((r[1] - r[0]) / 1e3 for r in rounds)
         out[name] = {
             "median_us": statistics.median(extra),
             "p99_us": extra[int(len(extra) * 0.99)],
-            "cpu_us": statistics.median(cpus),
+            "cpu_us": statistics.median((r[3] - r[2]) / 1e3 for r in rounds),
         }
-    out["bare"] = {"median_us": statistics.median(wall["bare"]) / 1e3}
+        if len(rounds[0]) > 4:
+            out[name]["call_us"] = statistics.median((r[5] - r[4]) / 1e3 for r in rounds)
     return out
 
 
-def import_times() -> dict[str, float]:
-    statements = {
-        "bare": "pass",
-        "llmtrail": "import llmtrail",
-        "posthog": "import posthog",
-        "posthog.ai.openai": "import posthog.ai.openai",
-    }
-    times: dict[str, list[float]] = {name: [] for name in statements}
+def import_times(run: list[str], nothing: str, statements: dict[str, str]) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in ("bare", *statements)}
     for _ in range(15):
-        for name, statement in statements.items():
+        for name, statement in {"bare": nothing, **statements}.items():
             before = time.perf_counter()
-            subprocess.run([sys.executable, "-c", statement], check=True)
+            subprocess.run([*run, statement], check=True, cwd=HERE)
             times[name].append(time.perf_counter() - before)
     bare = statistics.median(times.pop("bare"))
     return {name: (statistics.median(all_) - bare) * 1e3 for name, all_ in times.items()}
 
 
 def main() -> None:
-    import httpx2
-    import openai
-    from posthog import Posthog
-    from posthog.ai.openai import OpenAI as PostHogOpenAI
-
-    import llmtrail
-
     loopback = os.environ.get("LOOPBACK", str(ROOT / "target/release/loopback"))
     server = subprocess.Popen(
         [loopback, "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -125,37 +108,23 @@ def main() -> None:
     assert server.stdout is not None
     host = server.stdout.readline().strip().removeprefix("listening on ")
     threading.Thread(target=server.stdout.read, daemon=True).start()
-
-    llmtrail.init(api_key="phc_bench", host=host, dir=tempfile.mkdtemp())
-    peer = Posthog("phc_bench", host=host)
-    clients = {
-        "bare": openai.OpenAI(api_key="sk-bench", http_client=client_of(httpx2)),
-        "llmtrail": llmtrail.wrap(openai.OpenAI(api_key="sk-bench", http_client=client_of(httpx2))),
-        "posthog.ai": PostHogOpenAI(posthog_client=peer, api_key="sk-bench", http_client=client_of(httpx2)),
-    }
-
-    def plain(client, prompt: str) -> Callable[[], None]:
-        def call() -> None:
-            client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": prompt}])
-
-        return call
-
-    def stream(client, prompt: str) -> Callable[[], None]:
-        def call() -> None:
-            messages = [{"role": "user", "content": prompt}]
-            for _ in client.chat.completions.create(model="gpt-5-mini", messages=messages, stream=True):
-                pass
-
-        return call
-
-    for name, make, size in [("1 KB", plain, 1), ("100 KB", plain, 100), ("200 chunks", stream, 1)]:
-        prompt = "lorem ip" * (128 * size)
-        result = measure({who: make(client, prompt) for who, client in clients.items()})
-        print(json.dumps({"language": "python", "case": name, "result": result}), flush=True)
-    llmtrail.shutdown(10)
-    print(json.dumps({"language": "python", "imports_ms": import_times()}), flush=True)
-    server.kill()
-    os._exit(0)  # The peer's threads need not be waited for.
+    try:
+        for language, about in LANGUAGES.items():
+            if language not in os.environ.get("LANGUAGES", "python,node"):
+                continue
+            subjects = {name: Subject(about["command"], name, host) for name in about["observers"]}
+            try:
+                for case in about["cases"]:
+                    result = measured(subjects, case)
+                    print(json.dumps({"language": language, "case": case, "result": result}), flush=True)
+            finally:
+                for subject in subjects.values():
+                    subject.end()
+            times = import_times(about["run"], about["nothing"], about["imports"])
+            print(json.dumps({"language": language, "imports_ms": times}), flush=True)
+    finally:
+        server.kill()
+        server.wait()
 
 
 if __name__ == "__main__":

@@ -21,19 +21,20 @@ def main() -> None:
         else:
             rows.append(found)
     out = [
-        "| caller's thread, extra µs a call (median, p99; CPU) | bare call | llmtrail | peer | ratio |",
-        "|---|---|---|---|---|",
+        "| caller's thread, extra µs a call (median, p99; CPU) | bare call | copying hook | llmtrail | peer | ratio |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        ours, peer = row["result"]["llmtrail"], row["result"][PEER[row["language"]]]
+        result = row["result"]
+        ours, peer = result["llmtrail"], result[PEER[row["language"]]]
 
         def cell(r: dict) -> str:
             return f"{r['median_us']:.1f} ({r['p99_us']:.0f}; {r['cpu_us']:.0f})"
 
         ratio = peer["median_us"] / max(ours["median_us"], 0.1)
-        bare = row["result"]["bare"]["median_us"]
         out.append(
-            f"| {row['language']}, {row['case']} | {bare:.0f} | {cell(ours)} | {cell(peer)} | {ratio:.1f} × |"
+            f"| {row['language']}, {row['case']} | {result['bare']['median_us']:.0f} | {cell(result['copying hook'])} "
+            f"| {cell(ours)} | {cell(peer)} | {ratio:.1f} × |"
         )
     out += ["", "| import, ms over the bare interpreter | |", "|---|---|"]
     for language, times in imports.items():

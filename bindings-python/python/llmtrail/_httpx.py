@@ -10,9 +10,7 @@ from __future__ import annotations
 from _weakref import ref
 from time import perf_counter_ns
 
-from . import _core as core
 from ._notes import CALL, NONE, Notes, Observer, within
-from ._scopes import scope_of_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,103 +20,96 @@ if TYPE_CHECKING:
 
     from . import _core
 
-_streams: dict[str, tuple[type, type]] = {}
 _noted: dict[str, tuple[type, type]] = {}
 
-_SMALL = 4096
+_Function = type(lambda: None)
 
 
 class HttpxObserver(Observer):
     """What all hooks of one HTTP client share."""
 
-    __slots__ = ("noted", "package", "streams")
+    __slots__ = ("noted", "package")
 
     def __init__(
         self, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client], own: bool = False
     ) -> None:
         super().__init__(provider, trail, own)
         self.package = package
-        self.streams = _stream_classes(package)
         self.noted = _noted_classes(package)
 
-    def begin(self, request: Any) -> tuple[_core.Observation | HttpxNotes | None, Any]:
-        """Begins to observe; says what to send. None: the request is none of ours and goes on untouched.
-
-        Only a stream in which usage may be asked for is taken through the core as it passes.
-        """
-        observation: Any = None
+    def begin(self, request: Any) -> tuple[HttpxNotes | None, Any]:
+        """Begins to observe; says what to send. None: the request is none of ours and goes on untouched."""
+        notes = None
         try:
             if within.get():
                 return None, request
             trail = self.trail()
-            url = str(request.url)
-            kind = self.kind(trail, url, request.method)
+            url = request.url
+            parts = getattr(url, "_uri_reference", url)
+            kind, text = self.address(trail, parts, url, request.method)
             if kind == NONE:
                 return None, request
-            if kind == CALL or not _may_stream(request):
-                return HttpxNotes(trail, self, request, url), request
-            begun = trail.begin(request, self.provider, scope_of_call(trail))
-            if begun is not None:
-                observation, outgoing = begun
-                if outgoing is not None:
-                    request = _with_body(self.package, request, outgoing)
+            notes = HttpxNotes(trail, self, text)
+            notes.request = request
+            notes.response = notes.filter = None
+            if kind != CALL:
+                body = trail.ask(text, self.provider, request.__dict__.get("_content"))
+                if body is not None:
+                    request = _with_body(self.package, request, body)
+                    notes.asked = True
         except Exception:
             self.trouble()
-        return observation, request
-
-    def answered(self, observation: Any, response: Any, asynchronous: bool) -> None:
-        """Records the response's head and observes its body."""
-        try:
-            if type(observation) is HttpxNotes:
-                observation.answered(response, asynchronous)
-                return
-            content = observation.response(response)
-            if content is not None:
-                # A mock or a cache: everything is here already.
-                instead = observation.chunk(content)
-                rest = observation.rest()
-                if instead is not None or rest is not None:
-                    response._content = (content if instead is None else instead) + (rest or b"")
-                observation.complete()
-            else:
-                response.stream = self.streams[asynchronous](response.stream, observation)
-        except Exception:
-            self.trouble()
+        return notes, request
 
 
 class HttpxNotes(Notes):
     """Notes of a request and a response of httpx's."""
 
-    __slots__ = ("request", "response")
+    __slots__ = ("filter", "request", "response")
 
     observer: HttpxObserver
-
-    def __init__(self, trail: _core.Client, observer: HttpxObserver, request: Any, url: str) -> None:
-        self.request = request
-        self.response: Any = None
-        super().__init__(trail, observer, url)
+    request: Any
+    response: Any
+    # Takes out of the body what only came because usage was asked for.
+    filter: _core.Filter | None
 
     def answered(self, response: Any, asynchronous: bool) -> None:
         """The response's head came: its body will be noted as it is read."""
-        self.head()
-        self.response = response
-        content = response.__dict__.get("_content")
-        if content is not None:
+        try:
+            self.head()
+            self.response = response
+            content = response.__dict__.get("_content")
+            if self.asked:
+                self.filter = self.trail.filter(response, content is not None)
+            if content is None:
+                response.stream = self.observer.noted[asynchronous](response.stream, self)
+                return
+            # A mock or a cache: everything is here already.
+            if self.filter is not None:
+                response._content = self.filter.push(content) + self.filter.finish()
             self.whole(content)
-        else:
-            response.stream = self.observer.noted[asynchronous](response.stream, self)
+        except Exception:
+            self.observer.trouble()
+
+    def rest(self) -> bytes | None:
+        """What is still to be seen of the body before its end or an error; mostly nothing."""
+        return None if self.filter is None else self.filter.finish()
 
     def fail(self, error: BaseException) -> None:
         """The attempt ended with an exception."""
         if self.response is None:
-            self.waited = perf_counter_ns() - self.start
+            self.head()
         self.end("error", error)
 
     def hand_over(self, how: str, error: BaseException | None) -> None:
         self.trail.record(
             self.request, self.url, self.response, self.observer.provider, self.scope, self.wall, self.marks,
-            self.pieces, self.waited, self.paused, how, error, self.decoded,
+            self.pieces, self.waited, self.paused, how, error, self.decoded, self.asked,
         )  # fmt: skip
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.request = self.response = None
 
 
 def observe(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
@@ -197,7 +188,7 @@ def _shared(transport: Any, package: ModuleType) -> Any:
 
 
 def _hook(transport: Any, name: str, asynchronous: bool, observer: HttpxObserver) -> Any:
-    begin, answered = observer.begin, observer.answered
+    begin = observer.begin
     # Set on the instance by somebody else, or made up by a `__getattr__`.
     replaced = (
         None if _of_class(transport, name) and name not in transport.__dict__ else getattr(transport, name)
@@ -211,36 +202,36 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: HttpxObserver
     if asynchronous:
 
         async def handle_async_request(request: Any) -> Any:
-            observation, request = begin(request)
-            if observation is None:
+            notes, request = begin(request)
+            if notes is None:
                 return await original()(request)
             within.set(True)
             try:
                 response = await original()(request)
             except BaseException as error:
-                observation.fail(error)
+                notes.fail(error)
                 raise
             finally:
                 within.set(False)
-            answered(observation, response, True)
+            notes.answered(response, True)
             return response
 
         hook: Any = handle_async_request
     else:
 
         def handle_request(request: Any) -> Any:
-            observation, request = begin(request)
-            if observation is None:
+            notes, request = begin(request)
+            if notes is None:
                 return original()(request)
             within.set(True)
             try:
                 response = original()(request)
             except BaseException as error:
-                observation.fail(error)
+                notes.fail(error)
                 raise
             finally:
                 within.set(False)
-            answered(observation, response, False)
+            notes.answered(response, False)
             return response
 
         hook = handle_request
@@ -251,20 +242,15 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: HttpxObserver
 def _of_class(owner: Any, name: str) -> Callable[[Any], Any] | None:
     """A method as its class has it, whatever the instance says."""
     kind = type(owner)
+    found = kind.__dict__.get(name)
+    if type(found) is _Function:
+        return found.__get__(owner, kind)  # type: ignore[no-any-return]
     for base in kind.__mro__:
         found = base.__dict__.get(name)
         if found is not None:
             bind = getattr(type(found), "__get__", None)
             return found if bind is None else bind(found, owner, kind)  # type: ignore[no-any-return]
     return None
-
-
-def _may_stream(request: Any) -> bool:
-    """Whether the request's body speaks of a stream. Only a hint: the core reads it properly."""
-    body = request.__dict__.get("_content")
-    if type(body) is not bytes:
-        return False
-    return b'"stream"' in body if len(body) < _SMALL else core.mentions_stream(body)
 
 
 def _with_body(package: ModuleType, request: Any, body: bytes) -> Any:
@@ -276,67 +262,6 @@ def _with_body(package: ModuleType, request: Any, body: bytes) -> Any:
     changed.stream = package.ByteStream(body)
     changed._content = body
     return changed
-
-
-def _stream_classes(package: ModuleType) -> tuple[type, type]:
-    """The observing streams, sync and async, as subclasses of that very package's."""
-    known = _streams.get(package.__name__)
-    if known is not None:
-        return known
-
-    class Observed:
-        def __init__(self, stream: Any, observation: _core.Observation) -> None:
-            self._stream = stream
-            self._observation = observation
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._stream, name)
-
-    class ObservedStream(Observed, package.SyncByteStream):  # type: ignore[name-defined,misc]
-        def __iter__(self) -> Iterator[bytes]:
-            return self._observation.iterate(iter(self._stream))
-
-        def close(self) -> None:
-            try:
-                self._stream.close()
-            finally:
-                self._observation.abandon()
-
-    class ObservedAsyncStream(Observed, package.AsyncByteStream):  # type: ignore[name-defined,misc]
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            observation = self._observation
-            reading, chunk = observation.reading, observation.chunk
-            pieces = self._stream.__aiter__()
-            try:
-                reading()
-                async for piece in pieces:
-                    instead = chunk(piece)
-                    if instead is None:
-                        yield piece
-                    elif instead:
-                        yield instead
-                    reading()
-            except BaseException as error:
-                rest = observation.rest()
-                observation.fail(error)
-                close = getattr(pieces, "aclose", None)
-                if close is not None:
-                    await close()
-                if rest is not None and isinstance(error, Exception):
-                    yield rest
-                raise
-            rest = observation.rest()
-            observation.complete()
-            if rest is not None:
-                yield rest
-
-        async def aclose(self) -> None:
-            try:
-                await self._stream.aclose()
-            finally:
-                self._observation.abandon()
-
-    return _streams.setdefault(package.__name__, (ObservedStream, ObservedAsyncStream))
 
 
 def _noted_classes(package: ModuleType) -> tuple[type, type]:
@@ -362,23 +287,24 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
         def __iter__(self) -> Iterator[bytes]:
             notes = self._notes
             piece_came, mark, now = notes.pieces.append, notes.marks.append, perf_counter_ns
+            seen = None if notes.filter is None else notes.filter.push
             pieces = iter(self._stream)
+            waited = notes.waited
+            asked = now()
             try:
-                while True:
-                    asked = now()
-                    notes.paused += asked - notes.idle
-                    notes.idle = asked
-                    try:
-                        piece = next(pieces)
-                    except StopIteration:
-                        break
-                    finally:
-                        came = notes.idle = now()
-                        notes.waited += came - asked
+                for piece in pieces:
+                    notes.idle = came = now()
+                    notes.waited = waited = waited + came - asked
                     if type(piece) is bytes:
                         piece_came(piece)
-                        mark(notes.waited)
+                        mark(waited)
+                        if seen is not None and piece:
+                            piece = seen(piece)
+                            if not piece:
+                                asked = now()
+                                continue
                     yield piece
+                    asked = now()
             except GeneratorExit:
                 notes.end("abandoned")
                 close = getattr(pieces, "close", None)
@@ -386,9 +312,17 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
                     close()
                 raise
             except BaseException as error:
+                notes.came(asked)
                 notes.fail(error)
+                rest = notes.rest()
+                if rest and isinstance(error, Exception):
+                    yield rest
                 raise
+            notes.came(asked)
             notes.end("complete")
+            rest = notes.rest()
+            if rest:
+                yield rest
 
         def close(self) -> None:
             try:
@@ -400,33 +334,42 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             notes = self._notes
             piece_came, mark, now = notes.pieces.append, notes.marks.append, perf_counter_ns
+            seen = None if notes.filter is None else notes.filter.push
             pieces = self._stream.__aiter__()
+            waited = notes.waited
+            asked = now()
             try:
-                while True:
-                    asked = now()
-                    notes.paused += asked - notes.idle
-                    notes.idle = asked
-                    try:
-                        piece = await pieces.__anext__()
-                    except StopAsyncIteration:
-                        break
-                    finally:
-                        came = notes.idle = now()
-                        notes.waited += came - asked
+                async for piece in pieces:
+                    notes.idle = came = now()
+                    notes.waited = waited = waited + came - asked
                     if type(piece) is bytes:
                         piece_came(piece)
-                        mark(notes.waited)
+                        mark(waited)
+                        if seen is not None and piece:
+                            piece = seen(piece)
+                            if not piece:
+                                asked = now()
+                                continue
                     yield piece
+                    asked = now()
             except BaseException as error:
                 if isinstance(error, GeneratorExit):
                     notes.end("abandoned")
                 else:
+                    notes.came(asked)
                     notes.fail(error)
                 close = getattr(pieces, "aclose", None)
                 if close is not None:
                     await close()
+                rest = notes.rest()
+                if rest and isinstance(error, Exception):
+                    yield rest
                 raise
+            notes.came(asked)
             notes.end("complete")
+            rest = notes.rest()
+            if rest:
+                yield rest
 
         async def aclose(self) -> None:
             try:

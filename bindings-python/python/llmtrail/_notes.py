@@ -38,24 +38,32 @@ class Observer:
         self.own = own
         self.provider = provider
         self.trail = trail
-        self.known: dict[str, int] = {}
-        self.known_to: tuple[Any, str | None] | None = None
+        self.known: dict[Any, tuple[int, str]] = {}
+        self.known_to: tuple[Any, str | None] = (None, None)
 
     def kind(self, trail: _core.Client, url: str, method: str = "POST") -> int:
         """What a request to this address is."""
+        return self.address(trail, url, url, method)[0]
+
+    def address(self, trail: _core.Client, key: Any, url: object, method: str = "POST") -> tuple[int, str]:
+        """What a request to this address is, and the address as text. It is only printed when its key is not known."""
         if method != "POST":
             # What began in the background is asked for again, each time at an address of its own; nothing else that
             # is read is of a call.
-            return trail.recognise(method, url, self.provider, not self.own) if _POLL in url else NONE
-        if self.known_to is None or self.known_to[0] is not trail or self.known_to[1] is not self.provider:
+            text = str(url)
+            polls = _POLL in text
+            return trail.recognise(method, text, self.provider, not self.own) if polls else NONE, text
+        to = self.known_to
+        if to[0] is not trail or to[1] is not self.provider:
             self.known, self.known_to = {}, (trail, self.provider)
-        kind = self.known.get(url)
-        if kind is None:
-            kind = trail.recognise("POST", url, self.provider, not self.own)
+        found = self.known.get(key)
+        if found is None:
+            text = str(url)
+            found = trail.recognise("POST", text, self.provider, not self.own), text
             if len(self.known) >= _MOST_ADDRESSES:
                 self.known.clear()
-            self.known[url] = kind
-        return kind
+            self.known[key] = found
+        return found
 
     def trouble(self) -> None:
         """Counts something of ours that went wrong."""
@@ -69,10 +77,11 @@ class Notes:
     """What was seen of one HTTP attempt; handed over to the core at its end, once.
 
     Times are in nanoseconds. `waited` is the provider's clock: time inside the request and inside reads of the body.
+    Until `idle`, when the last of these ended, what was not waited for the provider was the consumer's pause.
     """
 
     __slots__ = (
-        "decoded", "idle", "marks", "observer", "over", "paused", "pieces", "scope", "start", "trail", "url",
+        "asked", "decoded", "idle", "marks", "observer", "over", "pieces", "scope", "start", "trail", "url",
         "waited", "wall",
     )  # fmt: skip
 
@@ -83,24 +92,26 @@ class Notes:
         self.scope = scope_of_call(trail)
         self.pieces: list[bytes] = []
         self.marks: list[int] = []
+        self.asked = False
         self.decoded = False
-        self.paused = 0
-        self.waited = 0
         self.over = False
+        self.waited = 0
         self.wall = time_ns()
         self.start = self.idle = perf_counter_ns()
 
     def head(self) -> None:
-        """The response's head came."""
+        """The response's head came, or an error in its place."""
         self.idle = perf_counter_ns()
         self.waited = self.idle - self.start
 
+    @property
+    def paused(self) -> int:
+        """Time between reads, spent by the consumer."""
+        return self.idle - self.start - self.waited
+
     def asks(self) -> int:
         """The consumer asks for more; says when."""
-        now = perf_counter_ns()
-        self.paused += now - self.idle
-        self.idle = now
-        return now
+        return perf_counter_ns()
 
     def came(self, asked: int) -> None:
         """What was asked for came, or an end."""
@@ -132,6 +143,12 @@ class Notes:
             self.hand_over(how, error)
         except Exception:
             self.observer.trouble()
+        # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Forgets what was handed over."""
+        self.pieces, self.marks = [], []
 
     def hand_over(self, how: str, error: BaseException | None) -> None:
         raise NotImplementedError
@@ -166,7 +183,7 @@ class Parts(Notes):
 
     def fail(self, error: BaseException) -> None:
         if self.status is None:
-            self.waited = perf_counter_ns() - self.start
+            self.head()
         self.end("error", error)
 
     def hand_over(self, how: str, error: BaseException | None) -> None:

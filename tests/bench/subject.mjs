@@ -1,0 +1,141 @@
+// One observer of calls in a process of its own, in Node: `subject.mjs llmtrail`. `caller.py` drives it.
+//
+// The provider is a `fetch` inside the process that answers at once, so that what is left is the SDK, the observer and
+// nothing else. A bare client and an observed one take turns, in an order that is drawn anew each time. Reads a case and
+// a number of rounds a line; prints what each round took.
+
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import OpenAI from 'openai'
+
+const WARM_UP = 60
+const CHUNKS = 200
+
+const USAGE = { prompt_tokens: 20, completion_tokens: 200, total_tokens: 220 }
+const HEAD = { id: 'chatcmpl-1', created: 1, model: 'gpt-5-mini-2025-08-07', system_fingerprint: 'fp_1' }
+const encoder = new TextEncoder()
+
+const plainBody = (() => {
+  const message = { role: 'assistant', content: 'word '.repeat(200), refusal: null, annotations: [] }
+  const choice = { index: 0, message, logprobs: null, finish_reason: 'stop' }
+  return encoder.encode(JSON.stringify({ ...HEAD, object: 'chat.completion', choices: [choice], usage: USAGE }))
+})()
+
+function streamBody(asked) {
+  const head = { ...HEAD, object: 'chat.completion.chunk' }
+  const chunks = Array.from({ length: CHUNKS }, (_, n) => ({
+    ...head,
+    choices: [
+      { index: 0, delta: n < CHUNKS - 1 ? { content: 'word ' } : {}, finish_reason: n < CHUNKS - 1 ? null : 'stop' },
+    ],
+    ...(asked ? { usage: null } : {}),
+  }))
+  if (asked) chunks.push({ ...head, choices: [], usage: USAGE })
+  return [...chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`), 'data: [DONE]\n\n'].map((t) => encoder.encode(t))
+}
+const STREAM = { true: streamBody(true), false: streamBody(false) }
+
+async function provider(_url, init) {
+  // Where in the body the SDK puts these, it changes now and then.
+  const ends = init.body.slice(0, 200) + init.body.slice(-200)
+  const streamed = ends.includes('"stream":true')
+  const chunks = streamed ? STREAM[ends.includes('include_usage')] : [plainBody]
+  let at = 0
+  const body = new ReadableStream(
+    { pull: (c) => (at < chunks.length ? c.enqueue(chunks[at++]) : c.close()) },
+    { highWaterMark: 0 },
+  )
+  const headers = { 'content-type': streamed ? 'text/event-stream' : 'application/json' }
+  return new Response(body, { status: 200, headers })
+}
+
+// The least that an observer of fetch can do, and the physical limit: keeps what passes, and does nothing with it.
+async function copying(url, init) {
+  const kept = [init.body]
+  const response = await provider(url, init)
+  const reader = response.body.getReader()
+  const body = new ReadableStream(
+    {
+      async pull(controller) {
+        const { done, value } = await reader.read()
+        if (done) return controller.close()
+        kept.push(value.slice())
+        controller.enqueue(value)
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  )
+  const { status, statusText, headers } = response
+  return new Response(body, { status, statusText, headers })
+}
+
+const [, , observer, host] = process.argv
+const options = { apiKey: 'sk-bench', fetch: provider, maxRetries: 0 }
+
+// The observed client, made and used as its documentation says.
+async function observed() {
+  if (observer === '@posthog/ai') {
+    const { PostHog } = await import('posthog-node')
+    const { OpenAI: PostHogOpenAI } = await import('@posthog/ai/openai')
+    return new PostHogOpenAI({ ...options, posthog: new PostHog('phc_bench', { host }) })
+  }
+  if (observer === 'llmtrail') {
+    const { init, wrap } = await import('llmtrail')
+    init({ apiKey: 'phc_bench', host, dir: mkdtempSync(join(tmpdir(), 'llmtrail-')) })
+    return wrap(new OpenAI(options))
+  }
+  return new OpenAI({ ...options, fetch: copying })
+}
+
+const plain = (client, prompt) => () =>
+  client.chat.completions.create({ model: 'gpt-5-mini', messages: [{ role: 'user', content: prompt }] })
+const stream = (client, prompt) => async () => {
+  const messages = [{ role: 'user', content: prompt }]
+  let count = 0
+  for await (const _ of await client.chat.completions.create({ model: 'gpt-5-mini', messages, stream: true })) count++
+  if (count < CHUNKS) throw new Error(`only ${count} chunks came`)
+}
+
+// By name: how a call is made, and the size of its prompt in KB.
+const CASES = { '1 KB': [plain, 1], '100 KB': [plain, 100], '200 chunks': [stream, 1] }
+
+const ns = () => Number(process.hrtime.bigint())
+
+// For each round the times of both and the CPU times of both, in ns. The clock stops one turn of the loop after the
+// call's end: what an observer leaves to that turn is done on the caller's thread all the same. CPU is the process's.
+async function measure(calls, rounds) {
+  const out = []
+  for (let round = 0; round < rounds; round++) {
+    const took = [0, 0, 0, 0, 0, 0]
+    const first = Math.random() < 0.5 ? 0 : 1
+    for (const who of [first, 1 - first]) {
+      const usage = process.cpuUsage()
+      const before = ns()
+      await calls[who]()
+      const after = ns()
+      await new Promise((resolve) => setImmediate(resolve))
+      took[who] = ns() - before
+      const spent = process.cpuUsage(usage)
+      took[2 + who] = (spent.user + spent.system) * 1e3
+      took[4 + who] = after - before
+    }
+    out.push(took)
+  }
+  return out
+}
+
+const clients = [new OpenAI(options), await observed()]
+const warm = new Set()
+for await (const line of createInterface(process.stdin)) {
+  const wanted = JSON.parse(line)
+  const [make, size] = CASES[wanted.case]
+  const prompt = 'lorem ip'.repeat(128 * size)
+  const calls = clients.map((client) => make(client, prompt))
+  if (!warm.has(wanted.case)) await measure(calls, WARM_UP)
+  warm.add(wanted.case)
+  console.log(JSON.stringify(await measure(calls, wanted.rounds)))
+}
+process.exit(0)
