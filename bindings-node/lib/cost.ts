@@ -98,6 +98,7 @@ export interface Cost {
   request: string | null
   /** Searches that the provider ran. */
   webSearch: string | null
+  /** Where it is from; of a question without counts, where `prices` are from. */
   source: 'reported' | 'custom' | 'local' | 'correction' | 'openrouter' | 'manual' | 'unknown'
   /** The model as the price list names it. */
   model: string | null

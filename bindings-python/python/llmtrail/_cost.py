@@ -43,7 +43,8 @@ class Cost:
         output: all output tokens.
         request: the price per request.
         web_search: searches that the provider ran.
-        source: `reported`, `custom`, `local`, `correction`, `openrouter`, `manual` or `unknown`.
+        source: `reported`, `custom`, `local`, `correction`, `openrouter`, `manual` or `unknown`; of a question
+            without counts, where `prices` are from.
         model: the model as the price list names it.
         provider: the price list's row.
         match: `exact`, `shortened` (a date or the like was dropped), `pattern` or `given`.
