@@ -145,6 +145,7 @@ test-e2e-node: $(STAMPS)/node-package tests/e2e/node/node_modules | .work/result
 # The same calls through the real SDKs of both languages, then their events side by side.
 test-e2e: test-e2e-python test-e2e-node
 	$(PY) tests/e2e/compare.py .work/e2e-python.json .work/e2e-node.json
+	$(PY) tests/e2e/coverage.py .work/coverage-python.jsonl .work/coverage-node.jsonl --check
 .PHONY: test-rust test-python test-node test-e2e test-e2e-python test-e2e-node test-prices test-faults
 
 faults: $(STAMPS)/python-package $(STAMPS)/node-package ## every fault of delivery, the long ones too, and their table

@@ -14,7 +14,7 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs/coverage.md"
 COLUMNS = (
     "recorded", "scope", "tokens", "cost", "errors", "tool_calls", "stream", "stream_left", "stream_cut", "retries",
-    "wire",
+    "wire", "caller",
 )  # fmt: skip
 HEAD = """# What is covered
 
@@ -33,6 +33,7 @@ the client was not wrapped.
 | stream, stream_left, stream_cut | a stream read to its end, left early, or cut by the connection is recorded as such |
 | retries | attempts of the SDK's own are one event that says how many |
 | wire | the server gets the same bytes and headers as without llmtrail |
+| caller | the caller gets the same items as without llmtrail |
 
 A letter stands for the reason why there is nothing to prove; the reasons are below the tables. `–`: the tests of that
 language do not look at it in this row.
