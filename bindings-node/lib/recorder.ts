@@ -11,6 +11,18 @@ import { Cutter } from './usage.js'
 /** Collected pieces are handed to the core when they reach this size, so that no single hand-over is long. */
 const SPILL = 256 << 10
 const FIRST = 8 << 10
+/** Memory of a stream that ended, for the next one: to make it anew each time takes longer than to fill it. */
+let spare: Uint8Array | undefined
+/** Where marks are put for the core to read, which it does at once. */
+let marking: Float64Array | undefined
+const MOST_MARKS = 4 << 10
+
+function handed(marks: number[]): Float64Array {
+  if (marks.length > MOST_MARKS) return new Float64Array(marks)
+  marking ??= new Float64Array(MOST_MARKS)
+  marking.set(marks)
+  return marking.subarray(0, marks.length)
+}
 
 /** What is sent, as it was when the call began. @internal */
 export interface Sent {
@@ -183,8 +195,9 @@ export class Recorder {
     underWay.delete(this)
     this.stopWaiting(end === 'abandoned')
     try {
-      const bytes = this.bytes?.subarray(0, this.length)
-      const marks = bytes && new Float64Array(this.marks)
+      const memory = this.bytes
+      const bytes = memory?.subarray(0, this.length)
+      const marks = bytes && handed(this.marks)
       this.bytes = undefined
       const at = end === 'abandoned' ? this.lastAt : this.waited
       const { method, url, provider, scope, headers, text, bytes: body } = this.sent
@@ -210,6 +223,7 @@ export class Recorder {
         marks,
         this.decoded,
       )
+      if (memory && memory.length >= FIRST && memory.length <= SPILL) spare = memory
     } catch {
       this.trouble()
     }
@@ -235,9 +249,15 @@ export class Recorder {
     if (this.length + size > SPILL) this.spill()
     const needed = this.length + size
     if (this.bytes && this.bytes.length >= needed) return this.bytes
-    // Most answers come in one piece. The small ones share memory, where it costs next to nothing.
-    const room = this.length === 0 ? needed : Math.max(FIRST, needed, Math.min(SPILL, 2 * this.length))
-    const larger = Buffer.allocUnsafe(room)
+    let larger: Uint8Array
+    if (this.length > 0 && spare && spare.length >= needed) {
+      larger = spare
+      spare = undefined
+    } else {
+      // Most answers come in one piece. The small ones share memory, where it costs next to nothing.
+      const room = this.length === 0 ? needed : Math.max(FIRST, needed, Math.min(SPILL, 2 * this.length))
+      larger = Buffer.allocUnsafe(room)
+    }
     if (this.bytes && this.length > 0) larger.set(this.bytes.subarray(0, this.length))
     this.bytes = larger
     return larger
@@ -246,7 +266,7 @@ export class Recorder {
   private spill(): void {
     if (!this.bytes || this.marks.length === 0) return
     this.earlier ??= new (native().NativePieces)()
-    this.earlier.add(this.bytes.subarray(0, this.length), new Float64Array(this.marks))
+    this.earlier.add(this.bytes.subarray(0, this.length), handed(this.marks))
     this.length = 0
     this.marks = []
   }

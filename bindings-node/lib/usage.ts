@@ -21,6 +21,10 @@ const DONE = ascii('[DONE]\n\n')
 const USAGE = ascii('"usage"')
 const CHOICES = ascii('"choices"')
 const NULL = ascii('null')
+const MEMBER = ascii(',"usage":null')
+const PADDING = ascii(',"obfuscation":"')
+const START = ascii('data: {')
+const END = ascii('}\n\n')
 
 const MOST_CUTS = 64
 /** Where the cuts of the piece at hand are: from, to, from, to. */
@@ -28,18 +32,21 @@ const cuts = new Int32Array(2 * MOST_CUTS)
 
 /** Memory for what is left of pieces that are not ours: one at a time is the dearest part of a cut. */
 class Room {
-  #memory = new ArrayBuffer(0)
+  #memory = new Uint8Array(0)
   #taken = 0
 
-  take(size: number): Uint8Array {
+  /** What is left of a piece, in memory of its own. */
+  without(piece: Uint8Array, count: number): Uint8Array {
     // It may have been transferred away with a piece; then its length is 0.
-    if (this.#taken + size > this.#memory.byteLength) {
-      this.#memory = new ArrayBuffer(Math.max(ROOM, size))
+    if (this.#taken + piece.length > this.#memory.length) {
+      this.#memory = new Uint8Array(Math.max(ROOM, piece.length))
       this.#taken = 0
     }
-    const place = new Uint8Array(this.#memory, this.#taken, size)
+    const start = this.#taken
+    this.#memory.set(piece, start)
+    const size = close(this.#memory, start, piece.length, count)
     this.#taken += size
-    return place
+    return new Uint8Array(this.#memory.buffer, start, size)
   }
 }
 const ROOM = 16 << 10
@@ -53,27 +60,49 @@ export class Cutter {
    * nothing to cut; undefined where the core has to look. `owned`: the piece may be overwritten.
    */
   cut(piece: Uint8Array, owned: boolean): Uint8Array | undefined {
-    const count = find(piece)
+    const count = lastMember(piece) ? 1 : find(piece)
     if (count < 0) return undefined
     if (count === 0) return piece
-    let place = piece
-    if (!owned) {
-      // A Buffer stays one; and its own `slice` copies nothing.
-      if (piece.constructor !== Uint8Array) place = Uint8Array.prototype.slice.call(piece)
-      else {
-        place = this.#room.take(piece.length)
-        place.set(piece)
-      }
-    }
-    let to = cuts[0] as number
-    let from = cuts[1] as number
-    for (let n = 1; n <= count; n++) {
-      const end = n < count ? (cuts[2 * n] as number) : piece.length
-      while (from < end) place[to++] = place[from++] as number
-      from = cuts[2 * n + 1] as number
-    }
-    return place.subarray(0, to)
+    if (!owned && piece.constructor === Uint8Array) return this.#room.without(piece, count)
+    // A Buffer stays one; and its own `slice` copies nothing.
+    const place = owned ? piece : Uint8Array.prototype.slice.call(piece)
+    return place.subarray(0, close(place, 0, piece.length, count))
   }
+}
+
+/** Closes the cuts of a piece that is so many bytes from `start` on; says how many are left. */
+function close(bytes: Uint8Array, start: number, length: number, count: number): number {
+  let to = start + (cuts[0] as number)
+  let from = start + (cuts[1] as number)
+  for (let n = 1; n <= count; n++) {
+    const end = start + (n < count ? (cuts[2 * n] as number) : length)
+    while (from < end) bytes[to++] = bytes[from++] as number
+    from = start + (cuts[2 * n + 1] as number)
+  }
+  return to - start
+}
+
+/**
+ * Finds the one cut of the most usual piece: an event that ends with `"usage":null`, or with it and the member that pads
+ * the event. The rest of it need not be read for that: see `last_member` of the core, which does the same.
+ */
+function lastMember(piece: Uint8Array): boolean {
+  const brace = piece.length - END.length
+  if (!has(piece, 0, START) || !has(piece, brace, END)) return false
+  let at = brace
+  if (piece[at - 1] === QUOTE) {
+    at--
+    do at--
+    while (at > START.length && piece[at] !== QUOTE && piece[at] !== BACKSLASH)
+    at -= PADDING.length - 1
+    if (!has(piece, at, PADDING)) return false
+  }
+  const from = at - MEMBER.length
+  if (from < START.length || !has(piece, from, MEMBER)) return false
+  if (piece.indexOf(LINE_FEED) !== brace + 1) return false
+  cuts[0] = from
+  cuts[1] = at
+  return true
 }
 
 /** Finds the cuts and says how many there are; -1: the piece is not of the usual shape. */
@@ -133,7 +162,7 @@ function find(piece: Uint8Array): number {
 }
 
 function has(piece: Uint8Array, at: number, what: Uint8Array): boolean {
-  if (at + what.length > piece.length) return false
+  if (at < 0 || at + what.length > piece.length) return false
   for (let n = 0; n < what.length; n++) if (piece[at + n] !== what[n]) return false
   return true
 }
