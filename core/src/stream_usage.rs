@@ -134,10 +134,12 @@ impl Filter {
         if self.coding.is_some() || !self.partial.is_empty() || !piece.ends_with(b"\n\n") {
             return Glance::Unsure;
         }
-        if !mentions_usage(piece) {
-            return Glance::Whole;
+        // The usual piece is told by its end; only what is not so is searched.
+        match last_member(piece) {
+            Some(cut) => Glance::Without(cut),
+            None if mentions_usage(piece) => Glance::Unsure,
+            None => Glance::Whole,
         }
-        last_member(piece).map_or(Glance::Unsure, Glance::Without)
     }
 
     /// One piece of the body; says what of it to pass on (possibly nothing yet).
@@ -225,9 +227,6 @@ fn last_member(event: &[u8]) -> Option<Range<usize>> {
     const MEMBER: &[u8] = b",\"usage\":null";
     const PADDING: &[u8] = b",\"obfuscation\":\"";
     let line = event.strip_prefix(b"data: {")?.strip_suffix(b"}\n\n")?;
-    if memchr::memchr(b'\n', line).is_some() {
-        return None;
-    }
     let before = match line.strip_suffix(b"\"") {
         None => line,
         Some(padded) => {
@@ -236,7 +235,7 @@ fn last_member(event: &[u8]) -> Option<Range<usize>> {
         }
     };
     let from = before.strip_suffix(MEMBER)?.len() + b"data: {".len();
-    Some(from..from + MEMBER.len())
+    memchr::memchr(b'\n', line).is_none().then(|| from..from + MEMBER.len())
 }
 
 /// An event without what was not asked for; `None`: the whole event was not.
