@@ -8,11 +8,12 @@ from pathlib import Path
 RULES = json.loads((Path(__file__).parent.parent / "corpus/normalise.json").read_text())
 # Costs count here: both languages have the same price table.
 LEAVE_OUT = set(RULES["volatile"]) - {"$process_person_profile", "$geoip_disable", "$lib", "$ai_lib"}
-SERVER = re.compile(r"http://(127\.0\.0\.1|localhost):\d+")
+# The knobs too: one language may ask the server for a pause that its SDK needs and the other's does not.
+SERVER = re.compile(r"http://(127\.0\.0\.1|localhost):\d+(/knobs/[^/\"]+)?")
 
 
 def normal(event: dict) -> dict:
-    """An event without its ids and times and without the port of the server it was made against."""
+    """An event without its ids and times and without the port and the knobs of the server it was made against."""
     kept = {key: value for key, value in event["properties"].items() if key not in LEAVE_OUT}
     flat = {"event": event["event"], "distinct_id": event["distinct_id"], **kept}
     return json.loads(SERVER.sub("http://loopback", json.dumps(flat)))
