@@ -176,6 +176,7 @@ lint: build ## formats, lints and types
 	cd bindings-python && $(PY) -m mypy --strict python/llmtrail && MYPYPATH=python $(PY) -m mypy.stubtest llmtrail._core
 	npm run lint --prefix bindings-node --silent
 	$(PY) tests/corpus/check.py
+	$(PY) tests/e2e/coverage.py --agree
 .PHONY: lint
 
 # ---- release ------------------------------------------------------------------------------------------------------

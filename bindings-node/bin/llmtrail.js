@@ -1,2 +1,5 @@
 #!/usr/bin/env node
-process.exitCode = require('../dist/native.js').native().runCli(process.argv.slice(2))
+const args = process.argv.slice(2)
+// Only that command asks what is installed here.
+const host = args[0] === 'doctor' ? require('../dist/doctor.js').host() : undefined
+process.exitCode = require('../dist/native.js').native().runCli(args, host)

@@ -1,4 +1,5 @@
 import { ask, type Cost, type CostQuestion, type Price, setPrice } from './cost.js'
+import { type Checkup, examine } from './doctor.js'
 import { coded } from './errors.js'
 import { deliverAtExit, forget } from './exit.js'
 import { type Fetch, observe } from './fetch.js'
@@ -80,6 +81,14 @@ export interface Options {
   hosts?: Record<string, string>
   /** Events go to the local store too, when they go to PostHog; default false (`LLMTRAIL_LOCAL`). */
   local?: boolean
+}
+
+/** How `doctor` is to look. */
+export interface DoctorOptions {
+  /** Prints what was found; default true. */
+  show?: boolean
+  /** How long the server may take to answer; default 5000. */
+  timeoutMs?: number
 }
 
 /** What can be given to `metric` beside name and value. */
@@ -299,6 +308,15 @@ export class Client {
   /** How things stand. */
   stats(): Stats {
     return this.native.stats()
+  }
+
+  /**
+   * Looks at everything that decides whether calls become events: the SDKs that are installed, what is observed, where
+   * events go, whether the server takes the key (it is asked, for at most `timeoutMs`), what was dropped and why. Nothing
+   * is captured or sent as an event. Prints it to standard output unless `show` is false.
+   */
+  doctor({ show = true, timeoutMs = 5000 }: DoctorOptions = {}): Promise<Checkup> {
+    return examine(this.native, show, timeoutMs)
   }
 
   /**

@@ -15,6 +15,7 @@ export const {
   carry,
   continueFrom,
   cost,
+  doctor,
   embedding,
   feedback,
   fetch,

@@ -5,15 +5,31 @@
  * environment alone.
  */
 
-import { Client, type Options } from './client.js'
+import { Client, type DoctorOptions, type Options } from './client.js'
 import type { Cost, CostQuestion, Price } from './cost.js'
+import type { Checkup } from './doctor.js'
 import { type Fetch, observe } from './fetch.js'
 import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import type { Report, Stats } from './native.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
-export { Client, type IncomingHeaders, type MetricOptions, type Options } from './client.js'
+export {
+  Client,
+  type DoctorOptions,
+  type IncomingHeaders,
+  type MetricOptions,
+  type Options,
+} from './client.js'
 export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
+export type {
+  Checkup,
+  DeliveryState,
+  InstalledSdk,
+  Leftovers,
+  ObservedCalls,
+  Place,
+  SpoolState,
+} from './doctor.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
 export {
@@ -181,4 +197,9 @@ export function shutdown(timeoutMs?: number): Promise<Report> {
 /** How things stand. */
 export function stats(): Stats {
   return client().stats()
+}
+
+/** Looks at everything that decides whether calls become events, prints it and gives it: see `Client`. */
+export function doctor(options: DoctorOptions = {}): Promise<Checkup> {
+  return client().doctor(options)
 }

@@ -5,7 +5,7 @@ import { hookHttp } from './instrument/http.js'
 import { hookHttp2 } from './instrument/http2.js'
 import { hookUndici } from './instrument/undici.js'
 import { native } from './native.js'
-import type { Observing } from './observing.js'
+import type { Observing, Seen } from './observing.js'
 
 let current: (() => Client) | undefined
 let unhook: (() => void)[] = []
@@ -21,7 +21,17 @@ const how: Observing = {
  * The layers that are observed, the upper ones first; a call that passes through several is recorded by the first. What
  * was made before is seen as well, below the `fetch` that it has kept.
  */
-const LAYERS = [hookFetch, hookUndici, hookHttp, hookHttp2]
+const LAYERS: [name: string, hook: (how: Observing) => () => void][] = [
+  ['fetch', hookFetch],
+  ['undici', hookUndici],
+  ['node:http', hookHttp],
+  ['node:http2', hookHttp2],
+]
+
+let seen: Seen[] = []
+
+/** The layers that are observed at present. @internal */
+export const instrumented = (): Seen[] => seen
 
 /** Has the calls of the whole process recorded. @internal */
 export function instrumentProcess(client: () => Client): void {
@@ -30,13 +40,15 @@ export function instrumentProcess(client: () => Client): void {
   current = client
   if (unhook.length > 0) return
   layered(true)
-  unhook = LAYERS.map((hook) => hook(how))
+  seen = LAYERS.map(([what]) => ({ what, calls: 0 }))
+  unhook = LAYERS.map(([, hook], at) => hook({ ...how, seen: seen[at] }))
 }
 
 /** Ends that. @internal */
 export function uninstrumentProcess(): void {
   for (const undo of unhook.splice(0).reverse()) undo()
   current = undefined
+  seen = []
   layered(false)
 }
 

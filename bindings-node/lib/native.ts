@@ -159,6 +159,7 @@ export interface NativeClient {
   shutdown(timeout: number): Promise<Report>
   shutdownNow(timeout: number): Report
   stats(): Stats
+  doctor(host: string, timeout: number): Promise<{ text: string; json: string }>
   note(): void
 }
 
@@ -169,7 +170,8 @@ export interface Native {
   NativeFilter: new (status: number, headers: string) => NativeFilter
   filters(status: number, headers: string): boolean
   headerNames(): { request: string[]; response: string[] }
-  runCli(args: string[]): number
+  runCli(args: string[], host: string | undefined): number
+  knownSdks(): string[]
   cost(client: NativeClient, question: string): string
   setPrice(client: NativeClient, price: string): void
 }

@@ -13,6 +13,14 @@ export interface Observing {
   limit?: (() => unknown) | undefined
   /** Nobody pointed out these calls: only those are recorded whose address alone shows what they are. */
   certain?: boolean
+  /** Where its calls are counted. */
+  seen?: Seen | undefined
+}
+
+/** What is observed under one name, for `doctor`: silent zero capture is the worst failure. @internal */
+export interface Seen {
+  what: string
+  calls: number
 }
 
 /** What a call sends. @internal */
@@ -50,6 +58,7 @@ export function begin(how: Observing, sending: Sending): Recorder | undefined {
   const client = how.client()
   const known = client.recognises(method, url, how.provider, how.certain)
   if (known === 0) return undefined
+  if (how.seen) how.seen.calls++
   const sent = {
     method,
     url,

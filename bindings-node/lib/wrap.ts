@@ -1,6 +1,7 @@
 import type { Client } from './client.js'
 import { ConfigError } from './errors.js'
 import { native } from './native.js'
+import type { Seen } from './observing.js'
 import { wrapAws } from './wrap/aws.js'
 import { wrapCohere } from './wrap/cohere.js'
 import { wrapGoogle } from './wrap/google.js'
@@ -36,8 +37,11 @@ const KINDS: [names: string, Kind][] = [
 
 const SUPPORTED = `${KINDS.map(([names]) => names).join('; ')}; and newer ones. For anything that takes a fetch option, hand it the fetch of this package; for all else there is instrument()`
 
-/** @internal */
-export function wrapClient<T>(client: T, options: WrapOptions, trail: () => Client): T {
+/** What is wrapped, by the name of the client's class: clients themselves may come and go by the thousand. @internal */
+export const wrapped = new Map<string, Seen>()
+
+/** `by`: what holds this client, under whose name its calls are counted. @internal */
+export function wrapClient<T>(client: T, options: WrapOptions, trail: () => Client, by?: Seen): T {
   const { provider, copy = false, ...others } = checked(options)
   if (provider !== undefined && (typeof provider !== 'string' || provider === '')) {
     throw new ConfigError(`provider: expected a name such as 'openai', got ${shown(provider)}`)
@@ -51,21 +55,31 @@ export function wrapClient<T>(client: T, options: WrapOptions, trail: () => Clie
     throw new TypeError(`llmtrail cannot observe ${shown(client)}${because}. Supported: ${SUPPORTED}`)
   }
   if (typeof client !== 'object' || client === null) return fail()
+  const seen = by ?? seenAs(client)
   const how: How = {
     client: trail,
+    seen,
     provider,
     copy,
     fail,
-    wrap: (inner) => wrapClient(inner, { ...(provider !== undefined && { provider }) }, trail),
+    wrap: (inner) => wrapClient(inner, { ...(provider !== undefined && { provider }) }, trail, seen),
   }
   for (const kind of new Set(KINDS.map(([, kind]) => kind))) {
     const hook = kind(client, how)
     if (!hook) continue
     // Without its core nothing would be recorded, which must be said here and not be found out later.
     native()
-    return hook() as T
+    const hooked = hook() as T
+    wrapped.set(seen.what, seen)
+    return hooked
   }
   return fail()
+}
+
+function seenAs(client: object): Seen {
+  const { name } = client.constructor ?? {}
+  const what = name || 'a client without a class'
+  return wrapped.get(what) ?? { what, calls: 0 }
 }
 
 function checked(options: unknown): Record<string, unknown> & WrapOptions {

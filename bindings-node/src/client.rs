@@ -5,7 +5,7 @@ use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 
 use crate::convert::{Result, coded, millis, usage};
-use crate::delivery::{Flush, Report, Settle, Stats};
+use crate::delivery::{Doctor, Flush, Report, Settle, Stats};
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events. Its name here is that in JavaScript: an `impl` in another file is known to
@@ -76,6 +76,13 @@ impl NativeClient {
     #[napi]
     pub fn stats(&self) -> Stats {
         self.0.stats().into()
+    }
+
+    /// Looks at everything that decides whether calls become events; `host` is what Node knows of it, as JSON.
+    #[napi]
+    pub fn doctor(&self, host: String, timeout: f64) -> Result<AsyncTask<Doctor>> {
+        let host = serde_json::from_str(&host).map_err(|error| usage(format!("host: {error}")))?;
+        Ok(AsyncTask::new(Doctor { client: self.0.clone(), host: Some(host), timeout: millis(timeout) }))
     }
 
     /// Counts something of ours that went wrong while a call was observed.

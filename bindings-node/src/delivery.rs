@@ -180,3 +180,33 @@ impl Task for Settle {
         })
     }
 }
+
+/// A checkup, on a thread of Node's pool: it asks the server.
+pub struct Doctor {
+    pub(crate) client: Client,
+    pub(crate) host: Option<llmtrail::doctor::Host>,
+    pub(crate) timeout: Duration,
+}
+
+/// What was found.
+#[napi(object)]
+pub struct Checkup {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub json: String,
+}
+
+impl Task for Doctor {
+    type Output = Checkup;
+    type JsValue = Checkup;
+
+    fn compute(&mut self) -> Result<Checkup> {
+        let found = self.client.doctor(self.host.take().unwrap_or_default(), self.timeout);
+        Ok(Checkup { text: found.to_string(), json: found.to_json().to_string() })
+    }
+
+    fn resolve(&mut self, _env: Env, found: Checkup) -> Result<Checkup> {
+        Ok(found)
+    }
+}

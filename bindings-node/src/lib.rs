@@ -16,12 +16,22 @@ mod scope;
 
 use std::ffi::OsString;
 
+use llmtrail::Language;
+use llmtrail::cli::Caller;
 use napi_derive::napi;
 
-/// Runs the command line with these arguments (the program's name not among them) and says the exit code.
+/// Runs the command line with these arguments (the program's name not among them) and says the exit code. `host`: what
+/// `doctor` is to know of Node, as JSON.
 #[napi]
-pub fn run_cli(args: Vec<String>) -> u8 {
-    llmtrail::cli::run(args.into_iter().map(OsString::from))
+pub fn run_cli(args: Vec<String>, host: Option<String>) -> u8 {
+    let host = host.and_then(|host| serde_json::from_str(&host).ok()).unwrap_or_default();
+    llmtrail::cli::run_from(Caller { language: Language::Node, host }, args.into_iter().map(OsString::from))
+}
+
+/// The names of the SDKs that `doctor` looks for.
+#[napi]
+pub fn known_sdks() -> Vec<String> {
+    llmtrail::doctor::known(Language::Node)
 }
 
 /// The names of the headers that are read; observers pass these and no other.

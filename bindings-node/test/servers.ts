@@ -34,6 +34,12 @@ export async function ingestion() {
   const server = createServer(async (request, response) => {
     const body = await read(request)
     const plain = request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body
+    if (request.url?.startsWith('/flags/')) {
+      const known = !JSON.parse(plain.toString()).api_key.includes('no-such')
+      response.statusCode = known ? 200 : 401
+      response.end(known ? '{"flags":{}}' : '{"code":"invalid_api_key","detail":"Project API key invalid."}')
+      return
+    }
     events.push(...JSON.parse(plain.toString()).batch)
     response.setHeader('content-type', 'application/json').end('{"status":1}')
   })

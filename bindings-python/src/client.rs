@@ -162,6 +162,13 @@ impl Client {
         py.detach(|| self.0.stats()).into()
     }
 
+    /// What `doctor` found, as text and as JSON; `host` is JSON too.
+    fn doctor(&self, py: Python<'_>, host: &str, timeout: f64) -> PyResult<(String, String)> {
+        let host = serde_json::from_str(host).map_err(|error| usage(py, format!("host: {error}")))?;
+        let found = py.detach(|| self.0.doctor(host, seconds(timeout)));
+        Ok((found.to_string(), found.to_json().to_string()))
+    }
+
     /// Counts something of ours that went wrong while a call was observed.
     fn note(&self) {
         self.0.note("observer");

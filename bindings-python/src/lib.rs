@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use llmtrail::Language;
+use llmtrail::cli::Caller;
 use pyo3::prelude::*;
 
 mod client;
@@ -13,10 +15,19 @@ mod manual;
 mod observation;
 mod scope;
 
-/// Runs the command line with these arguments (the program's name not among them) and says the exit code.
+/// Runs the command line with these arguments (the program's name not among them) and says the exit code. `host`: what
+/// `doctor` is to know of Python, as JSON.
 #[pyfunction]
-fn cli(py: Python<'_>, argv: Vec<OsString>) -> u8 {
-    py.detach(|| llmtrail::cli::run(argv))
+#[pyo3(signature = (argv, host = None))]
+fn cli(py: Python<'_>, argv: Vec<OsString>, host: Option<&str>) -> u8 {
+    let host = host.and_then(|host| serde_json::from_str(host).ok()).unwrap_or_default();
+    py.detach(|| llmtrail::cli::run_from(Caller { language: Language::Python, host }, argv))
+}
+
+/// The names of the SDKs that `doctor` looks for.
+#[pyfunction]
+fn known_sdks() -> Vec<String> {
+    llmtrail::doctor::known(Language::Python)
 }
 
 // Every class here is frozen and holds only what is `Send + Sync`: nothing leans on the GIL.
@@ -33,5 +44,6 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<delivery::SinkStats>()?;
     module.add_function(wrap_pyfunction!(cost::cost, module)?)?;
     module.add_function(wrap_pyfunction!(cost::set_price, module)?)?;
+    module.add_function(wrap_pyfunction!(known_sdks, module)?)?;
     module.add_function(wrap_pyfunction!(cli, module)?)
 }

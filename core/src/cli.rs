@@ -1,6 +1,7 @@
 //! The command line, reached from all three languages: one module per command.
 
 mod cost;
+mod doctor;
 mod export;
 mod import;
 mod json;
@@ -33,6 +34,7 @@ use crate::config::Options;
 use crate::error::{Error, ErrorKind};
 use crate::price::{PriceBook, Update};
 use crate::store::Reader;
+pub use doctor::Caller;
 use terminal::Terminal;
 
 #[derive(Parser)]
@@ -68,6 +70,7 @@ enum Command {
     Import(import::Args),
     Push(push::Args),
     Purge(purge::Args),
+    Doctor(doctor::Args),
     #[cfg(feature = "viewer")]
     View(view::Args),
 }
@@ -125,6 +128,8 @@ impl Common {
 enum Failure {
     /// Whoever read the output has enough.
     Closed,
+    /// It worked, and found something that is wrong.
+    Found,
     /// It did not work.
     Trouble(Error),
     /// It makes no sense.
@@ -150,14 +155,21 @@ impl From<io::Error> for Failure {
 ///
 /// Prints to the process's standard output and error, and never ends the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let (mut out, mut err) = (io::BufWriter::new(io::stdout().lock()), io::stderr().lock());
-    run_on(args, &mut Terminal::of_process(&mut out, &mut err))
+    run_from(Caller::default(), args)
 }
 
-fn run_on(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> u8 {
-    let done = dispatch(args, terminal).and_then(|()| Ok(terminal.out.flush()?));
+/// The same, for a caller that knows something of its own process.
+pub fn run_from(caller: Caller, args: impl IntoIterator<Item = OsString>) -> u8 {
+    let (mut out, mut err) = (io::BufWriter::new(io::stdout().lock()), io::stderr().lock());
+    run_on(caller, args, &mut Terminal::of_process(&mut out, &mut err))
+}
+
+fn run_on(caller: Caller, args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> u8 {
+    let done = dispatch(caller, args, terminal);
+    let done = terminal.out.flush().map_err(Failure::from).and(done);
     let (code, message) = match done {
         Ok(()) | Err(Failure::Closed) => return 0,
+        Err(Failure::Found) => return 1,
         Err(Failure::Trouble(error)) => (1, error.to_string()),
         Err(Failure::Usage(message)) => (2, message),
     };
@@ -165,7 +177,11 @@ fn run_on(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>)
     code
 }
 
-fn dispatch(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+fn dispatch(
+    caller: Caller,
+    args: impl IntoIterator<Item = OsString>,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), Failure> {
     let args = std::iter::once(OsString::from("llmtrail")).chain(args);
     let matches = Args::command().try_get_matches_from(args);
     let args = match matches.and_then(|matches| Args::from_arg_matches(&matches)) {
@@ -193,6 +209,7 @@ fn dispatch(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_
         Command::Import(args) => import::run(&args, terminal),
         Command::Push(args) => push::run(&args, terminal),
         Command::Purge(args) => purge::run(&args, terminal),
+        Command::Doctor(args) => doctor::run(&args, caller, terminal),
         #[cfg(feature = "viewer")]
         Command::View(args) => view::run(&args, terminal),
     }

@@ -12,7 +12,7 @@ mod queue;
 mod retry;
 mod shelf;
 mod shorten;
-mod spool;
+pub(crate) mod spool;
 mod tally;
 mod worker;
 

@@ -12,6 +12,7 @@ pub mod config;
 pub mod context;
 pub mod decode;
 mod deliver;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod exchange;

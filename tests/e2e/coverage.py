@@ -2,16 +2,21 @@
 
     coverage.py ROWS.jsonl... --write    writes the page
     coverage.py ROWS.jsonl... --check    fails where the committed page says something else
+    coverage.py --tested                 writes what `doctor` knows of it from the committed page; --agree checks that
 
 A row is `{"language", "sdk", "version", "call", "checks": {"recorded": "ok", ...}}`; a check that is not `ok` is the
 reason why there is nothing to prove. Tests write them to the file that `LLMTRAIL_COVERAGE` names.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/coverage.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/coverage.md"
+# What `doctor` knows of it: SDK to its oldest and newest version.
+TESTED = ROOT / "core/src/doctor/tested.json"
 COLUMNS = (
     "recorded", "scope", "tokens", "cost", "errors", "tool_calls", "stream", "stream_left", "stream_cut", "retries",
     "wire", "caller",
@@ -82,17 +87,57 @@ def page(rows: list[dict]) -> str:
     return "\n".join(out) + "\n"
 
 
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def tested(text: str) -> str:
+    """The first and the last version of each SDK in a page's tables; a sibling in brackets is the same SDK."""
+    found: dict[str, dict[str, set[str]]] = {}
+    language = ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            language = line[3:].lower()
+        row = re.match(r"\| ([@\w/.-]+)(?: \([^)]*\))? \| (\d\S*) \| `([^`]*)` \|", line)
+        if row:
+            sdks = [row.groups()[:2], *re.findall(r"through ([@\w/-]+) (\d[\w.-]*)", row[3])]
+            for name, version in sdks:
+                found.setdefault(language, {}).setdefault(name, set()).add(version)
+    ranges = {
+        language: {
+            name: {"oldest": min(versions, key=numbers), "newest": max(versions, key=numbers)}
+            for name, versions in sorted(sdks.items())
+        }
+        for language, sdks in sorted(found.items())
+    }
+    return json.dumps(ranges, indent=2) + "\n"
+
+
+def agree() -> int:
+    """Whether what `doctor` knows is what the page says."""
+    if TESTED.read_text() == tested(PAGE.read_text()):
+        return 0
+    print(f"{TESTED} is not what docs/coverage.md says: make coverage", file=sys.stderr)
+    return 1
+
+
 def main() -> int:
+    if sys.argv[1:] == ["--tested"]:
+        TESTED.write_text(tested(PAGE.read_text()))
+        return 0
+    if sys.argv[1:] == ["--agree"]:
+        return agree()
     *paths, mode = sys.argv[1:]
     rows = rows_of(paths)
     made = page(rows)
     if mode == "--write":
         PAGE.write_text(made)
+        TESTED.write_text(tested(made))
         print(f"{len(rows)} rows: {PAGE.name}")
         return 0
     if PAGE.read_text() == made:
         print(f"{len(rows)} rows, as docs/coverage.md has them")
-        return 0
+        return agree()
     print("docs/coverage.md is not what these runs gave: make coverage", file=sys.stderr)
     committed = set(PAGE.read_text().splitlines())
     print("\n".join(line for line in made.splitlines() if line not in committed), file=sys.stderr)

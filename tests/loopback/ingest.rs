@@ -29,6 +29,25 @@ pub(crate) fn route(path: &str) -> Option<Route> {
     }
 }
 
+/// Answers whoever asks for feature flags: none, or that the key is not known (it has `no-such` in it).
+pub(crate) fn flags(body: &Bytes) -> Reply {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    match asked["api_key"].as_str() {
+        Some(key) if !key.contains("no-such") => {
+            Reply::json(200, &json!({"flags": {}, "errorsWhileComputingFlags": false}))
+        }
+        _ => Reply::json(
+            401,
+            &json!({
+                "type": "authentication_error",
+                "code": "invalid_api_key",
+                "detail": "Project API key invalid. You can find your project API key in your PostHog project settings.",
+                "attr": null,
+            }),
+        ),
+    }
+}
+
 /// Takes one batch.
 pub(crate) async fn take(log: &Log, number: u64, route: Route, headers: &HeaderMap, body: &Bytes) -> Reply {
     let read = read(headers, body);

@@ -6,6 +6,7 @@
 //! | `.../chat/completions`, `.../responses`, `.../embeddings`, `.../messages` | a plausible answer, made up from the request |
 //! | `.../responses/{id}`, `.../responses/{id}/cancel` | a response in the background, asked for again |
 //! | `/i/v0/ai/batch/`, `/batch/` | PostHog's ingestion |
+//! | `/flags/` | PostHog's feature flags, which say whether a key is known |
 //! | `/prices/<variant>/api/v1/models` | OpenRouter's list of models |
 //! | `GET /_control/events`, `requests`, `providers`; `DELETE /_control` | what came in; forget it |
 //! | `POST`, `DELETE /_control/faults` | faults of the ingestion |
@@ -252,6 +253,9 @@ async fn respond(
     let reply = if let Some(route) = ingest::route(path) {
         log.lock().amend(number, &json!({"route": route.name()}));
         ingest::take(log, number, route, &head.headers, &body).await
+    } else if path.trim_end_matches('/') == "/flags" {
+        log.lock().amend(number, &json!({"route": "flags"}));
+        ingest::flags(&body)
     } else {
         log.lock().provider(
             number,

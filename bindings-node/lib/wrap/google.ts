@@ -33,6 +33,7 @@ export const wrapGoogle: Kind = (google, how) => {
     const observing = {
       client: how.client,
       provider: how.provider,
+      seen: how.seen,
       limit: () => clientOptions?.httpOptions?.timeout,
     }
     // The older ones take no fetch: their call is all that one does, so it is observed as one.

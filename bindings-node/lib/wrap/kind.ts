@@ -1,11 +1,13 @@
 import type { Client } from '../client.js'
 import { type Fetch, observe, observingOf } from '../fetch.js'
+import type { Seen } from '../observing.js'
 
 /** How a client is to be observed. @internal */
 export interface How {
   client: () => Client
   provider: string | undefined
   copy: boolean
+  seen: Seen
   /** Throws, for a client of this kind that cannot be observed. */
   fail(why: string): never
   /** Observes a client that is held by this one. */
@@ -19,8 +21,8 @@ export type Kind = (client: object, how: How) => (() => object) | undefined
 export function observed(fetch: Fetch | undefined, how: How, limit?: () => unknown): Fetch {
   const already = fetch && observingOf(fetch)
   if (fetch && already?.client === how.client && already.provider === how.provider && !how.copy) return fetch
-  const { client, provider } = how
-  return observe({ client, provider, limit, inner: already ? already.inner : fetch })
+  const { client, provider, seen } = how
+  return observe({ client, provider, limit, seen, inner: already ? already.inner : fetch })
 }
 
 /** @internal */

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from _weakref import ref
 
-from ._notes import NONE, Observer, Parts, within
+from ._notes import NONE, Observer, Parts, Seen, within
 from ._urllib3 import as_bytes
 
 TYPE_CHECKING = False
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _readers: dict[type, type] = {}
 
 
-def observe_session(session: Any, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+def observe_session(
+    session: Any, provider: str | None, trail: Callable[[], _core.Client], seen: Seen
+) -> None:
     """Observes the requests of a session. Once: a second time only a new provider or client counts."""
     members = session.__dict__
     known = getattr(members.get("_request"), "llmtrail", None)
@@ -31,7 +33,7 @@ def observe_session(session: Any, provider: str | None, trail: Callable[[], _cor
         known.trail = trail
         return
     kind, replaced, alive = type(session), members.get("_request"), ref(session)
-    observer = Observer(provider, trail, own=True)
+    observer = Observer(provider, trail, seen, own=True)
 
     async def _request(method: str, str_or_url: Any, **kwargs: Any) -> Any:
         # The class's method is looked up at each call: mocks replace it for a while.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _weakref import ref
 
-from ._notes import Observer, within
+from ._notes import Observer, Seen, within
 from ._urllib3 import begin, observe_send
 
 TYPE_CHECKING = False
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from . import _core
 
 
-def observe_endpoint(client: Any, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+def observe_endpoint(
+    client: Any, provider: str | None, trail: Callable[[], _core.Client], seen: Seen
+) -> None:
     """Observes the attempts of a client of boto3, botocore, aioboto3 or aiobotocore.
 
     Raises:
@@ -25,23 +27,25 @@ def observe_endpoint(client: Any, provider: str | None, trail: Callable[[], _cor
     if http is None or not callable(getattr(http, "send", None)):
         raise TypeError(f"wrap: {type(client).__qualname__} keeps its HTTP session in an unknown place")
     if not _is_async(http):
-        observe_send(http, provider, trail)
+        observe_send(http, provider, trail, seen)
     else:
-        _observe_async_send(http, provider, trail)
+        _observe_async_send(http, provider, trail, seen)
 
 
 def _is_async(http: Any) -> bool:
     return bool(type(http).send.__code__.co_flags & 0x80)  # as in `inspect`, which is heavy
 
 
-def _observe_async_send(http: Any, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+def _observe_async_send(
+    http: Any, provider: str | None, trail: Callable[[], _core.Client], seen: Seen
+) -> None:
     known = getattr(http.__dict__.get("send"), "llmtrail", None)
     if known is not None:
         known.provider = provider or known.provider
         known.trail = trail
         return
     replaced, alive, kind = http.__dict__.get("send"), ref(http), type(http)
-    observer = Observer(provider, trail, own=True)
+    observer = Observer(provider, trail, seen, own=True)
 
     async def send(request: Any) -> Any:
         original = replaced or kind.send.__get__(alive(), kind)

@@ -335,6 +335,26 @@ class _Surface(Manual):
         """How things stand: counts, bytes queued, where events go, the last trouble, notes."""
         return self._resolve().stats()
 
+    def doctor(self, show: bool = True, timeout: float = 5.0) -> dict[str, Any]:
+        """Looks at everything that decides whether calls become events, prints it, and returns it.
+
+        With a key set the server is asked whether it knows that key, waiting at most `timeout` seconds. Nothing is
+        captured or sent as an event.
+
+        Args:
+            show: prints it to standard output.
+
+        Returns:
+            `ok`; `problems` and `hints`, a sentence each; `version`, `language`, `runtime`, `enabled`; `sdks`, a list
+            of `name`, `version`, `tested` (`yes`, `newer`, `older`, `no`), `tested_versions` (None, or `oldest` and
+            `newest`) and `observed` (`wrapped`, `instrumented`, `nothing`); `observed`, a list of `what`, `how` and
+            `calls`; `places`, a list of `kind` (`server`, `store`, `sink`) and what is known of it; `spool` or None;
+            `delivery`.
+        """
+        from ._doctor import doctor
+
+        return doctor(self._resolve(), show, timeout)
+
 
 class Client(_Surface):
     """Captures calls and delivers their events. Nothing starts until the first capture.
@@ -431,4 +451,5 @@ headers = _default.headers
 continue_from = _default.continue_from
 flush = _default.flush
 shutdown = _default.shutdown
+doctor = _default.doctor
 stats = _default.stats

@@ -15,6 +15,7 @@ __all__ = [
     "__version__",
     "cli",
     "cost",
+    "known_sdks",
     "set_price",
 ]
 
@@ -22,8 +23,14 @@ __version__: str
 
 def cost(client: Client, question: str) -> str: ...
 def set_price(client: Client, price: str) -> None: ...
-def cli(argv: list[str] | list[PathLike[str]]) -> int:
-    """Runs the command line with these arguments, without the program's name; says the exit code."""
+def cli(argv: list[str] | list[PathLike[str]], host: str | None = None) -> int:
+    """Runs the command line with these arguments, without the program's name; says the exit code.
+
+    `host`: what `doctor` is to know of Python, as JSON.
+    """
+
+def known_sdks() -> list[str]:
+    """The names of the SDKs that `doctor` looks for."""
 
 @final
 class Report:
@@ -180,6 +187,7 @@ class Client:
     def flush(self, timeout: float) -> Report: ...
     def shutdown(self, timeout: float) -> Report: ...
     def stats(self) -> Stats: ...
+    def doctor(self, host: str, timeout: float) -> tuple[str, str]: ...
     def note(self) -> None: ...
     def observe(
         self,

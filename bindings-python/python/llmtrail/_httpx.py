@@ -10,7 +10,7 @@ from __future__ import annotations
 from _weakref import ref
 from time import perf_counter_ns
 
-from ._notes import CALL, NONE, Notes, Observer, within
+from ._notes import CALL, NONE, Notes, Observer, Seen, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +31,14 @@ class HttpxObserver(Observer):
     __slots__ = ("noted", "package")
 
     def __init__(
-        self, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client], own: bool = False
+        self,
+        package: ModuleType,
+        provider: str | None,
+        trail: Callable[[], _core.Client],
+        seen: Seen,
+        own: bool = False,
     ) -> None:
-        super().__init__(provider, trail, own)
+        super().__init__(provider, trail, seen, own)
         self.package = package
         self.noted = _noted_classes(package)
 
@@ -112,7 +117,9 @@ class HttpxNotes(Notes):
         self.request = self.response = None
 
 
-def observe(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+def observe(
+    http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client], seen: Seen
+) -> None:
     """Observes the requests of an HTTP client. Once: a second time only a new provider or client counts."""
     transports = _transports(http)
     asynchronous = isinstance(http, package.AsyncClient)
@@ -134,7 +141,7 @@ def observe(http: Any, package: ModuleType, provider: str | None, trail: Callabl
                 f"wrap: the transport {type(transport).__qualname__} has no {name}: its shape is unknown"
             )
         try:
-            observe_transport(transport, name, HttpxObserver(package, provider, trail, own=True))
+            observe_transport(transport, name, HttpxObserver(package, provider, trail, seen, own=True))
         except AttributeError:
             raise TypeError(
                 f"wrap: the transport {type(transport).__qualname__} cannot be observed"
@@ -152,7 +159,9 @@ def observe_transport(transport: Any, name: str, observer: HttpxObserver) -> Non
     setattr(transport, name, _hook(transport, name, name == "handle_async_request", observer))
 
 
-def twin(http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client]) -> Any:
+def twin(
+    http: Any, package: ModuleType, provider: str | None, trail: Callable[[], _core.Client], seen: Seen
+) -> Any:
     """An observed HTTP client that shares the connections of another one, which is left alone."""
     transports = {id(transport): _shared(transport, package) for transport in _transports(http)}
     # SDKs close their own kind of HTTP client when it is dropped; these connections are not the twin's.
@@ -161,7 +170,7 @@ def twin(http: Any, package: ModuleType, provider: str | None, trail: Callable[[
     copy.__dict__.update(http.__dict__)
     copy._transport = transports[id(http._transport)]
     copy._mounts = {key: value and transports[id(value)] for key, value in http._mounts.items()}
-    observe(copy, package, provider, trail)
+    observe(copy, package, provider, trail, seen)
     return copy
 
 

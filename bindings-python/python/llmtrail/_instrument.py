@@ -11,7 +11,7 @@ import sys
 from threading import Lock
 from weakref import WeakSet
 
-from ._notes import Observer
+from ._notes import Observer, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +95,16 @@ def uninstrument() -> None:
         _process.owners = WeakSet()
 
 
+def begun() -> bool:
+    """Whether the process is observed."""
+    return _process.trail is not None
+
+
+def hooked() -> list[Seen]:
+    """What is hooked at present, by library."""
+    return [observer.seen for observer in _process.observers]
+
+
 def _resolve() -> _core.Client:
     trail = _process.trail
     if trail is None:
@@ -117,7 +127,7 @@ def _httpx(module: ModuleType) -> None:
     from ._httpx import HttpxObserver, observe_transport
 
     root = sys.modules[module.Client.__module__.partition(".")[0]]
-    observer = _process.observer(HttpxObserver(root, None, _resolve))
+    observer = _process.observer(HttpxObserver(root, None, _resolve, Seen(root.__name__)))
     for kind, name in ((root.Client, "handle_request"), (root.AsyncClient, "handle_async_request")):
 
         def make(original: Any, name: str = name) -> Any:
@@ -140,7 +150,7 @@ def _httpx(module: ModuleType) -> None:
 def _requests(module: ModuleType) -> None:
     from ._urllib3 import hook
 
-    observer = _process.observer(Observer(None, _resolve))
+    observer = _process.observer(Observer(None, _resolve, Seen("requests")))
 
     def make(original: Any) -> Any:
         def get_adapter(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -162,7 +172,7 @@ def _requests(module: ModuleType) -> None:
 def _aiohttp(module: ModuleType) -> None:
     from ._aiohttp import send
 
-    observer = _process.observer(Observer(None, _resolve))
+    observer = _process.observer(Observer(None, _resolve, Seen("aiohttp")))
 
     def make(original: Any) -> Any:
         async def _request(self: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
@@ -179,7 +189,7 @@ def _aiohttp(module: ModuleType) -> None:
 def _botocore(module: ModuleType) -> None:
     from ._urllib3 import sending
 
-    observer = _process.observer(Observer(None, _resolve))
+    observer = _process.observer(Observer(None, _resolve, Seen("botocore")))
 
     def make(original: Any) -> Any:
         def send(self: Any, request: Any) -> Any:

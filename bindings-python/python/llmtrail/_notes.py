@@ -29,13 +29,30 @@ _MOST_ADDRESSES = 256
 _POLL = "/responses/"
 
 
+class Seen:
+    """What is observed under one name, for `doctor`: silent zero capture is the worst failure."""
+
+    __slots__ = ("calls", "what")
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.calls = 0
+
+
+# By the name of the client's class. Of classes and not of clients: these may come and go by the thousand.
+wrapped: dict[str, Seen] = {}
+
+
 class Observer:
     """What all hooks of one HTTP client share. `own`: it is that of a wrapped client, and not of the whole process."""
 
-    __slots__ = ("known", "known_to", "own", "provider", "trail")
+    __slots__ = ("known", "known_to", "own", "provider", "seen", "trail")
 
-    def __init__(self, provider: str | None, trail: Callable[[], _core.Client], own: bool = False) -> None:
+    def __init__(
+        self, provider: str | None, trail: Callable[[], _core.Client], seen: Seen, own: bool = False
+    ) -> None:
         self.own = own
+        self.seen = seen
         self.provider = provider
         self.trail = trail
         self.known: dict[Any, tuple[int, str]] = {}
@@ -88,6 +105,7 @@ class Notes:
     def __init__(self, trail: _core.Client, observer: Observer, url: str) -> None:
         self.trail = trail
         self.observer = observer
+        observer.seen.calls += 1
         self.url = url
         self.scope = scope_of_call(trail)
         self.pieces: list[bytes] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _weakref import ref
 
-from ._notes import NONE, Observer, Parts, within
+from ._notes import NONE, Observer, Parts, Seen, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def as_bytes(body: Any) -> bytes | None:
     return whole if isinstance(whole, bytes) else None
 
 
-def observe_session(session: Any, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+def observe_session(
+    session: Any, provider: str | None, trail: Callable[[], _core.Client], seen: Seen
+) -> None:
     """Observes what a session of requests' sends.
 
     Raises:
@@ -58,7 +60,7 @@ def observe_session(session: Any, provider: str | None, trail: Callable[[], _cor
     if not isinstance(adapters, dict) or not adapters:
         raise TypeError(f"wrap: {type(session).__qualname__} keeps its adapters in an unknown place")
     for adapter in adapters.values():
-        observe_send(adapter, provider, trail)
+        observe_send(adapter, provider, trail, seen)
     # Silent zero capture is the worst failure: would the session really go through a hook?
     if not hasattr(session.get_adapter("https://api.openai.com/v1").send, "llmtrail"):
         raise TypeError(
@@ -66,7 +68,7 @@ def observe_session(session: Any, provider: str | None, trail: Callable[[], _cor
         )
 
 
-def observe_send(owner: Any, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+def observe_send(owner: Any, provider: str | None, trail: Callable[[], _core.Client], seen: Seen) -> None:
     """Observes what an adapter or session of this kind sends. Once: a second time only a new provider counts."""
     known = getattr(owner.__dict__.get("send"), "llmtrail", None)
     if known is not None and known.own:
@@ -75,7 +77,7 @@ def observe_send(owner: Any, provider: str | None, trail: Callable[[], _core.Cli
         return
     if known is not None:  # seen by `instrument` so far
         del owner.__dict__["send"]
-    owner.send = hook(owner, Observer(provider, trail, own=True))
+    owner.send = hook(owner, Observer(provider, trail, seen, own=True))
 
 
 def hook(owner: Any, observer: Observer) -> Callable[..., Any]:

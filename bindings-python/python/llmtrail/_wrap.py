@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy as copying
 import sys
 
+from ._notes import Seen, wrapped
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
     Trail = Callable[[], _core.Client]
-    Observe = Callable[[str | None, Trail], None]
+    Observe = Callable[[str | None, Trail, Seen], None]
 
 SUPPORTED = (
     "openai: OpenAI, AsyncOpenAI, AzureOpenAI, AsyncAzureOpenAI",
@@ -65,10 +67,14 @@ def wrap(client: T, provider: str | None, copy: bool, trail: Trail) -> T:
     if not observers:
         what = f"{_name(client)} ({client!r:.80})"
         raise TypeError(f"wrap: cannot observe {what}. Supported: {'; '.join(SUPPORTED)}")
+    seen = wrapped.get(_name(client)) or Seen(_name(client))
     if copy:
-        return _twin(client, provider, trail)  # type: ignore[no-any-return]
-    for observe in observers:
-        observe(provider, trail)
+        client = _twin(client, provider, trail, seen)
+    else:
+        for observe in observers:
+            observe(provider, trail, seen)
+    # Atomic: of two threads that are first at once one counts for itself.
+    wrapped.setdefault(seen.what, seen)
     return client
 
 
@@ -88,23 +94,23 @@ def _leaf(client: Any) -> Observe | None:
     if package is not None:
         from ._httpx import observe
 
-        return lambda provider, trail: observe(client, package, provider, trail)
+        return lambda provider, trail, seen: observe(client, package, provider, trail, seen)
     if _is(client, "google.genai", ("Client", "AsyncClient")):
         from ._google import observe_genai
 
-        return lambda provider, trail: observe_genai(client, provider, trail)
+        return lambda provider, trail, seen: observe_genai(client, provider, trail, seen)
     if _is(client, "botocore", ("BaseClient",)):
         from ._botocore import observe_endpoint
 
-        return lambda provider, trail: observe_endpoint(client, provider, trail)
+        return lambda provider, trail, seen: observe_endpoint(client, provider, trail, seen)
     if _is(client, "requests", ("Session",)):
         from ._urllib3 import observe_session
 
-        return lambda provider, trail: observe_session(client, provider, trail)
+        return lambda provider, trail, seen: observe_session(client, provider, trail, seen)
     if _is(client, "aiohttp", ("ClientSession",)):
         from ._aiohttp import observe_session as observe_aiohttp
 
-        return lambda provider, trail: observe_aiohttp(client, provider, trail)
+        return lambda provider, trail, seen: observe_aiohttp(client, provider, trail, seen)
     return None
 
 
@@ -122,22 +128,22 @@ def _at(client: Any, path: str) -> Any:
     return client
 
 
-def _twin(client: Any, provider: str | None, trail: Trail) -> Any:
+def _twin(client: Any, provider: str | None, trail: Trail, seen: Seen) -> Any:
     """An observed client that shares the connections of another one, which is left alone."""
     from ._httpx import twin
 
     package = _package(client)
     if package is not None:
-        return twin(client, package, provider, trail)
+        return twin(client, package, provider, trail, seen)
     http = getattr(client, "_client", None)
     package = _package(http)
     if package is not None:
         with_options = getattr(client, "with_options", None)
         if with_options is not None:
-            return with_options(http_client=twin(http, package, provider, trail))
+            return with_options(http_client=twin(http, package, provider, trail, seen))
         if _is(client, "ollama", ("BaseClient",)):
             other = copying.copy(client)
-            other._client = twin(http, package, provider, trail)
+            other._client = twin(http, package, provider, trail, seen)
             return other
     raise TypeError(
         f"wrap: copy=True cannot be served for {_name(client)}: give it an HTTP client of its own and wrap that"

@@ -36,7 +36,7 @@ fn run_in(dir: &Path, width: Option<usize>, colour: bool, args: &[&str]) -> Ran 
         now: "2026-07-04T15:00:00Z".parse().unwrap(),
     };
     let args = args.iter().map(OsString::from).chain(["--dir".into(), dir.into()]);
-    let code = run_on(args, &mut terminal);
+    let code = run_on(Caller::default(), args, &mut terminal);
     Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
@@ -243,7 +243,7 @@ fn help_and_version_are_no_errors() {
     let mut say = |args: &[&str]| {
         out.clear();
         let mut terminal = Terminal::of_process(&mut out, &mut err);
-        assert_eq!(run_on(args.iter().map(OsString::from), &mut terminal), 0);
+        assert_eq!(run_on(Caller::default(), args.iter().map(OsString::from), &mut terminal), 0);
         String::from_utf8_lossy(&out).into_owned()
     };
     assert_eq!(say(&["--version"]), format!("llmtrail {}\n", env!("CARGO_PKG_VERSION")));
@@ -268,6 +268,23 @@ fn a_closed_pipe_is_no_error() {
     let (mut out, mut err) = (Closed, Vec::new());
     let mut terminal = Terminal::of_process(&mut out, &mut err);
     let args = ["ls".into(), "--dir".into(), folder.0.clone().into_os_string()];
-    assert_eq!(run_on(args, &mut terminal), 0);
+    assert_eq!(run_on(Caller::default(), args, &mut terminal), 0);
     assert!(err.is_empty());
+}
+
+#[test]
+fn doctor_says_what_it_found_by_its_exit_code() {
+    let folder = Folder::new();
+    let ran = run_in(&folder.0, None, false, &["doctor", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (ran.code, &found["ok"], found["places"][0]["kind"].as_str()),
+        (0, &true.into(), Some("store")),
+        "{}",
+        ran.out
+    );
+    std::fs::write(folder.0.join("llmtrail.db"), "no database at all, and longer than a page's head").unwrap();
+    let ran = run_in(&folder.0, None, false, &["doctor"]);
+    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
+    assert!(ran.out.contains("\nProblems\n  - the local store"), "{}", ran.out);
 }

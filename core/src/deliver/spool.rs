@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 
 use super::shelf::SegmentId;
+use crate::doctor::Leftovers;
 use crate::event::Lane;
 use claim::Claim;
 
@@ -217,6 +218,45 @@ impl Spool {
         let place = self.files.get(&id)?;
         let claim = if place.claim == 0 { self.own.as_ref() } else { self.adopted.get(&place.claim) };
         Some(claim?.dir().join(&place.name))
+    }
+}
+
+/// What is in the spool of a destination, looked at from outside: nothing is opened or changed.
+pub(crate) struct Survey {
+    /// The folder.
+    pub(crate) path: PathBuf,
+    /// Segments, of owners that live and of owners that are gone.
+    pub(crate) waiting: Leftovers,
+    /// Dead letters.
+    pub(crate) rejected: Leftovers,
+    /// What was put aside.
+    pub(crate) damaged: Leftovers,
+}
+
+impl Survey {
+    pub(crate) fn of(dir: &Path, destination: &str) -> Self {
+        let path = root(dir, destination);
+        let mut survey = Self {
+            waiting: Leftovers::default(),
+            rejected: Leftovers::default(),
+            damaged: Leftovers::default(),
+            path: path.clone(),
+        };
+        let inside = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+        for folder in inside(path) {
+            let name = folder.file_name();
+            for file in inside(folder.path()) {
+                let Ok(data) = file.metadata() else { continue };
+                let to = match name.to_str() {
+                    Some("dead-letters") => &mut survey.rejected,
+                    Some("quarantine") => &mut survey.damaged,
+                    _ if file.file_name() == "lock" => continue,
+                    _ => &mut survey.waiting,
+                };
+                to.add(data.len());
+            }
+        }
+        survey
     }
 }
 
