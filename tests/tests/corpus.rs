@@ -2,6 +2,7 @@
 //! encodings, and with its bytes damaged; one more of a stream, which is cut anywhere; and two more where its cost was
 //! worked out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,8 +30,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::from_args();
     let volatile = Arc::new(Volatile::read(&folder())?);
     let mutations = std::env::var("CORPUS_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(MUTATIONS);
-    let mut trials = Vec::new();
-    for case in Case::all(&folder())? {
+    let cases = Case::all(&folder())?;
+    let (formats, hosts) = (few(&cases), silent(&cases));
+    let mut trials = vec![
+        Trial::test("every_format_has_enough_cases", move || none(formats)),
+        Trial::test("every_host_of_openai_chat_has_a_plain_and_a_stream_case", move || none(hosts)),
+    ];
+    for case in cases {
         let name = format!("{}/{}", case.format, case.name);
         let case = Arc::new(case);
         let (one, list) = (Arc::clone(&case), Arc::clone(&volatile));
@@ -52,6 +58,51 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     libtest_mimic::run(&arguments, trials).exit()
+}
+
+/// Cases that a wire format has at least.
+const ENOUGH: usize = 12;
+
+/// What the names of the cases of a host of OpenAI's chat format begin with.
+const HOSTS: [&str; 14] = [
+    "azure",
+    "openrouter",
+    "groq",
+    "deepseek",
+    "mistral",
+    "xai",
+    "together",
+    "fireworks",
+    "perplexity",
+    "vllm",
+    "llamacpp",
+    "lmstudio",
+    "ollama_v1",
+    "litellm",
+];
+
+/// Formats with too few cases.
+fn few(cases: &[Case]) -> Vec<String> {
+    let mut counts = BTreeMap::new();
+    for case in cases {
+        *counts.entry(case.format.as_str()).or_insert(0) += 1;
+    }
+    let few = counts.iter().filter(|(_, count)| **count < ENOUGH);
+    few.map(|(format, count)| format!("{format} has {count} cases of {ENOUGH}")).collect()
+}
+
+/// Hosts without an answer in one piece, or without one as a stream.
+fn silent(cases: &[Case]) -> Vec<String> {
+    let has = |host: &str, stream: bool| {
+        let of_host = |case: &&Case| case.format == "openai_chat" && case.name.starts_with(host);
+        cases.iter().filter(of_host).any(|case| case.status == Some(200) && case.is_stream() == stream)
+    };
+    let missing = HOSTS.iter().filter(|host| !has(host, false) || !has(host, true));
+    missing.map(|host| format!("{host} has no plain, or no stream case")).collect()
+}
+
+fn none(complaints: Vec<String>) -> Result<(), Failed> {
+    if complaints.is_empty() { Ok(()) } else { Err(complaints.join("; ").into()) }
 }
 
 fn as_it_came(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
