@@ -52,7 +52,7 @@ use book::Answer;
 use catalogue::{CATALOGUE, Found, Origin, Table};
 use choose::{Choice, Provider, choose};
 use cost::{Name, Priced, ReportedAmounts};
-use name::{Folded, ModelName};
+use name::{ModelName, Space, fold};
 
 /// A call whose cost is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -160,26 +160,17 @@ impl Overrides {
 }
 
 /// The cost of a call, or none and the reason. Pure, never panics, does not allocate for listed models.
+#[inline]
 pub fn price(book: &PriceBook, query: &Query<'_>) -> Cost {
-    let parse = |text: Option<&str>| text.and_then(Amount::parse).filter(|a| *a >= Amount::ZERO);
-    let parts = query.reported_parts.copied().unwrap_or_default();
-    let reported = ReportedAmounts {
-        input: parse(parts.input_usd),
-        output: parse(parts.output_usd),
-        request: parse(parts.request_usd),
-        web_search: parse(parts.web_search_usd),
-        total: parse(query.reported_usd),
-        nothing_else: parts.nothing_else,
-    };
-    let mut cost = Cost { priced: Priced::default(), reason: None, reported };
-    cost.reason = fill(book, query, &mut cost.priced).err();
+    let mut cost = Cost::NONE;
+    cost.fill(book, query);
     cost
 }
 
 /// The canonical name of a provider (`gemini` and `google` are `google-ai-studio`); an unknown one is lower-cased.
 pub fn canonical_provider(name: &str) -> Cow<'_, str> {
-    let folded = Folded::new(name);
-    if let Some(provider) = folded.as_ref().and_then(|f| Provider::read(&*CATALOGUE, f.as_str())) {
+    let mut space = Space::new();
+    if let Some(provider) = fold(name, &mut space).and_then(|folded| Provider::read(&*CATALOGUE, folded)) {
         return Cow::Borrowed(CATALOGUE.provider_name(provider.number));
     }
     if name.bytes().any(|b| b.is_ascii_uppercase()) || name.trim() != name {
@@ -234,8 +225,9 @@ impl Description {
 
 /// The prices that a call would go by; its usage counts only for tiers.
 pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reason> {
-    let (mut terms, mut rates) = (Priced::default(), Rates::default());
-    find_rates(book, query, &mut terms, &mut rates)?;
+    let (mut terms, mut found) = (Priced::NONE, Found::NONE);
+    find_rates(book, query, &mut terms, &mut found)?;
+    let rates = found.rates;
     let mut tiers = Vec::new();
     if let Some(row) = terms.row_number {
         let mut input = u64::MAX;
@@ -277,7 +269,26 @@ pub fn catalogue_sources() -> &'static str {
     CATALOGUE.about()
 }
 
-/// Fills in place: a bill is large, and would be copied at each return.
+impl Cost {
+    /// Fills in place: it is large, and would be copied at each return.
+    #[inline(never)]
+    fn fill(&mut self, book: &PriceBook, query: &Query<'_>) {
+        if query.reported_usd.is_some() || query.reported_parts.is_some() {
+            let parse = |text: Option<&str>| text.and_then(Amount::parse).filter(|a| *a >= Amount::ZERO);
+            let parts = query.reported_parts.copied().unwrap_or_default();
+            self.reported = ReportedAmounts {
+                input: parse(parts.input_usd),
+                output: parse(parts.output_usd),
+                request: parse(parts.request_usd),
+                web_search: parse(parts.web_search_usd),
+                total: parse(query.reported_usd),
+                nothing_else: parts.nothing_else,
+            };
+        }
+        self.reason = fill(book, query, &mut self.priced).err();
+    }
+}
+
 fn fill(book: &PriceBook, query: &Query<'_>, priced: &mut Priced) -> Result<(), Reason> {
     let usage = query.usage;
     let nothing = usage.input_total().is_none()
@@ -287,36 +298,39 @@ fn fill(book: &PriceBook, query: &Query<'_>, priced: &mut Priced) -> Result<(), 
     if nothing {
         return Err(Reason::NoUsage);
     }
-    let mut rates = Rates::default();
-    find_rates(book, query, priced, &mut rates)?;
-    rates::bill(&rates, usage, priced.anthropic, &mut priced.bill).map_err(Reason::Unpriced)?;
+    let mut found = Found::NONE;
+    find_rates(book, query, priced, &mut found)?;
+    let rates = &found.rates;
+    let by_anthropic = priced.by_anthropic;
+    let anthropic = || by_anthropic || is_claude(query.model);
+    rates::bill(rates, usage, anthropic, &mut priced.bill).map_err(Reason::Unpriced)?;
     let zero = Some(Amount::ZERO);
     priced.zero_price = rates.get(Rate::Input) == zero && rates.get(Rate::Output) == zero;
     Ok(())
 }
 
-/// The rates for a call, and everything else about them.
-fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, rates: &mut Rates) -> Result<(), Reason> {
+/// The rates for a call, and everything else about them. `found` is filled in place as well.
+fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
     let input = query.usage.input_total().unwrap_or_default();
     let catalogue = &*CATALOGUE;
-    let folded = Folded::new(query.provider);
-    let folded = folded.as_ref().map_or("", Folded::as_str);
+    let (mut for_provider, mut for_model) = (Space::new(), Space::new());
+    let folded = fold(query.provider, &mut for_provider).unwrap_or_default();
     let provider = Provider::read(catalogue, folded);
-    priced.anthropic = provider.is_some_and(|p| p.number == catalogue.anthropic()) || is_claude(query.model);
+    priced.by_anthropic = provider.is_some_and(|p| p.number == catalogue.anthropic());
 
     if let Some(overrides) = query.overrides.filter(|o| o.complete()) {
         (priced.source, priced.model, priced.row) = (Source::Custom, Name::Static("custom"), Name::Static("custom"));
-        *rates = overrides.rates;
+        found.rates = overrides.rates;
         return Ok(());
     }
     let mut factor = None;
     if !book.is_empty() {
         let name = provider.map_or_else(|| query.provider.trim(), |p| catalogue.provider_name(p.number));
         match book.find(name, query.model, query.at_unix_ms, input) {
-            Some(Answer::Rates { rates: found, tier, model, row, matched }) => {
+            Some(Answer::Rates { rates, tier, model, row, matched }) => {
                 (priced.source, priced.model, priced.row) = (Source::Custom, model, row);
                 (priced.tier, priced.matched) = (tier, matched);
-                *rates = found;
+                found.rates = rates;
                 return Ok(());
             }
             Some(Answer::Multiplied { factor: by, row }) => factor = Some((by, row)),
@@ -326,82 +340,75 @@ fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, rates: &
     if query.local || provider.is_some_and(|p| catalogue.is_local(p.number)) {
         let row = provider.map_or("local", |p| catalogue.provider_name(p.number));
         (priced.source, priced.model, priced.row) = (Source::Local, Name::Static("local"), Name::Static(row));
-        Rate::ALL.into_iter().filter(|r| *r != Rate::Request).for_each(|r| rates.set(r, Amount::ZERO));
+        Rate::ALL.into_iter().filter(|r| *r != Rate::Request).for_each(|r| found.rates.set(r, Amount::ZERO));
         return Ok(());
     }
-    if query.model.trim().is_empty() {
-        return Err(Reason::NoModel);
-    }
-    let model = ModelName::read(query.model).ok_or(Reason::UnknownModel)?;
-    let found = match (book.sheet(), book.update()) {
-        (Some(sheet), _) => look_up(sheet, query, Provider::read(sheet, folded), &model, input, priced),
-        (None, Some(update)) => look_up_with(update, query, provider, &model, input, priced),
-        (None, None) => look_up(catalogue, query, provider, &model, input, priced),
+    let model = ModelName::read(query.model, &mut for_model);
+    let none = || if query.model.trim().is_empty() { Reason::NoModel } else { Reason::UnknownModel };
+    let call = Call { query, provider, model: model.as_ref().ok_or_else(none)?, input };
+    match (book.sheet(), book.update()) {
+        (Some(sheet), _) => call.with_provider(Provider::read(sheet, folded)).look_up(sheet, priced, found),
+        (None, Some(update)) => call.look_up_with(update, priced, found),
+        (None, None) => call.look_up(catalogue, priced, found),
     }?;
-    *rates = found.rates;
     if let Some((factor, row)) = factor {
-        *rates = book::multiplied(rates, factor);
+        found.rates = book::multiplied(&found.rates, factor);
         (priced.source, priced.row, priced.row_number) = (Source::Custom, row, None);
     }
     Ok(())
 }
 
-fn look_up(
-    table: &impl Table,
-    query: &Query<'_>,
-    provider: Option<Provider<'_>>,
-    model: &ModelName<'_>,
+/// A call as it is looked up in a table.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    query: &'a Query<'a>,
+    provider: Option<Provider<'a>>,
+    model: &'a ModelName<'a>,
+    /// How many tokens of input it had.
     input: u64,
-    priced: &mut Priced,
-) -> Result<Found, Reason> {
-    let choice = choose(table, query, provider, model)?;
-    prices_of(table, query, choice, input, priced)
 }
 
-/// The same with a list that was fetched over the built-in table.
-fn look_up_with(
-    update: &Update,
-    query: &Query<'_>,
-    provider: Option<Provider<'_>>,
-    model: &ModelName<'_>,
-    input: u64,
-    priced: &mut Priced,
-) -> Result<Found, Reason> {
-    let fetched = |choice, priced: &mut Priced| {
-        let found = prices_of(update.sheet(), query, choice, input, priced)?;
+impl<'a> Call<'a> {
+    fn with_provider(self, provider: Option<Provider<'a>>) -> Self {
+        Self { provider, ..self }
+    }
+
+    fn look_up(self, table: &impl Table, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
+        self.take(table, choose(table, self.query, self.provider, self.model)?, priced, found)
+    }
+
+    /// The same with a list that was fetched over the built-in table.
+    fn look_up_with(self, update: &Update, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
+        let choice = update.for_router(self.query, self.provider, self.model);
+        let choice = match choice {
+            Some(choice) => choice,
+            None => match self.look_up(&*CATALOGUE, priced, found) {
+                Ok(()) => return Ok(()),
+                Err(reason) => update.for_unlisted(self.query, self.provider, self.model, reason).ok_or(reason)?,
+            },
+        };
+        self.take(update.sheet(), choice, priced, found)?;
         (priced.fetched_at_unix_ms, priced.row_number) = (Some(update.fetched_at_unix_ms()), None);
-        Ok(found)
-    };
-    if let Some(choice) = update.for_router(query, provider, model) {
-        return fetched(choice, priced);
+        Ok(())
     }
-    look_up(&*CATALOGUE, query, provider, model, input, priced).or_else(|reason| {
-        let choice = update.for_unlisted(query, provider, model, reason).ok_or(reason)?;
-        fetched(choice, priced)
-    })
-}
 
-fn prices_of(
-    table: &impl Table,
-    query: &Query<'_>,
-    choice: Choice,
-    input: u64,
-    priced: &mut Priced,
-) -> Result<Found, Reason> {
-    let found = table.prices(choice.row, query.at_unix_ms, input);
-    if found.other_unit {
-        return Err(Reason::OtherUnit);
+    /// Goes by a row of a table.
+    fn take(self, table: &impl Table, choice: Choice, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
+        table.prices_into(choice.row, self.query.at_unix_ms, self.input, found);
+        if found.other_unit {
+            return Err(Reason::OtherUnit);
+        }
+        priced.source = match found.origin {
+            Origin::OpenRouter => Source::OpenRouter,
+            Origin::Manual => Source::Manual,
+            Origin::Correction => Source::Correction,
+        };
+        (priced.model, priced.row) = (std::mem::take(&mut found.model), std::mem::take(&mut found.row));
+        (priced.mode, priced.matched, priced.tier) = (choice.mode, choice.matched, found.tier);
+        priced.bill.assumptions = choice.assumptions;
+        priced.row_number = Some(choice.row);
+        Ok(())
     }
-    priced.source = match found.origin {
-        Origin::OpenRouter => Source::OpenRouter,
-        Origin::Manual => Source::Manual,
-        Origin::Correction => Source::Correction,
-    };
-    (priced.model, priced.row) = (found.model.clone(), found.row.clone());
-    (priced.mode, priced.matched, priced.tier) = (choice.mode, choice.matched, found.tier);
-    priced.bill.assumptions = choice.assumptions;
-    priced.row_number = Some(choice.row);
-    Ok(found)
 }
 
 fn is_claude(model: &str) -> bool {

@@ -99,6 +99,12 @@ impl Amount {
     /// `count` units at this price each; stops at the largest amount there is.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
+        // Prices of tokens are far below this, and one multiplication that cannot overflow is ten times faster than
+        // one that is checked.
+        const SAFE: i128 = 1 << 63;
+        if (0..SAFE).contains(&self.0) {
+            return Self(self.0 * i128::from(count));
+        }
         Self(self.0.saturating_mul(i128::from(count)))
     }
 

@@ -90,13 +90,31 @@ pub(crate) trait Table {
     /// The provider of a folded name or alias.
     fn provider(&self, folded: &str) -> Option<u16>;
     /// The list of rows of a folded model name.
-    fn list(&self, name: &str) -> Option<usize>;
+    fn list(&self, name: &[u8]) -> Option<usize>;
     /// The providers of a list's rows.
     fn providers(&self, list: usize) -> impl Iterator<Item = u16> + Clone;
     /// The rows of a provider in a list.
     fn rows(&self, list: usize, provider: u16) -> impl Iterator<Item = Entry<'_>> + Clone;
-    /// The prices of a row at a time, for a number of input tokens.
-    fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found;
+    /// The prices of a row at a time, for a number of input tokens, into an empty `found`.
+    fn prices_into(&self, row: usize, at_unix_ms: i64, input_tokens: u64, found: &mut Found);
+    /// The same; a copy of what is large.
+    fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found {
+        let mut found = Found::default();
+        self.prices_into(row, at_unix_ms, input_tokens, &mut found);
+        found
+    }
+}
+
+impl Found {
+    /// None: in a constant, for it is copied in one piece.
+    pub const NONE: Self = Self {
+        rates: Rates::NONE,
+        origin: Origin::OpenRouter,
+        model: Name::Static(""),
+        row: Name::Static(""),
+        tier: None,
+        other_unit: false,
+    };
 }
 
 /// The prices of a row on a day, for a number of input tokens.
@@ -116,6 +134,8 @@ pub(crate) struct Found {
 
 /// 2020-01-01 in days since 1970: the first day of the table's calendar.
 const EPOCH_DAY: i64 = 18_262;
+/// The bytes of a list's cell.
+const CELL: usize = 6;
 const OTHER_UNIT: u16 = 1 << 15;
 /// The step holds only at some hours of the day, which follow it.
 const AT_HOURS: u8 = 1 << 7;
@@ -187,6 +207,11 @@ impl Catalogue {
         self.about
     }
 
+    /// One of the sources' names: of a model, or of a provider's row.
+    pub fn name(&self, number: u16) -> &'static str {
+        self.text(Section::StringOffsets, Section::Strings, usize::from(number))
+    }
+
     /// The provider whose rows are OpenRouter's own choice of a provider.
     pub fn openrouter(&self) -> u16 {
         self.openrouter
@@ -237,27 +262,24 @@ impl Catalogue {
     }
 
     /// The cells of a list: provider, region, mode, variant, place of the row.
-    fn cells(&self, list: usize) -> std::slice::ChunksExact<'static, u8> {
-        const SIZE: usize = 6;
+    fn cells(&self, list: usize) -> &'static [[u8; CELL]] {
         let count = usize::from(self.byte(Section::Lists, list));
-        self.section(Section::Lists).get(list + 1..list + 1 + count * SIZE).unwrap_or_default().chunks_exact(SIZE)
+        self.section(Section::Lists).get(list + 1..list + 1 + count * CELL).unwrap_or_default().as_chunks().0
     }
 
     /// Adds the rates at a place of the sets; the place after them.
     fn read_rates(&self, place: usize, rates: &mut Rates) -> usize {
         let sets = self.section(Section::Sets);
         let mut left = half(sets, place) & !OTHER_UNIT;
-        let mut at = place + 2;
-        while left != 0 {
+        let end = place + 2 + 2 * left.count_ones() as usize;
+        for number in sets.get(place + 2..end).unwrap_or_default().as_chunks().0 {
             let bit = left.trailing_zeros() as usize;
             left &= left - 1;
-            let number = usize::from(half(sets, at));
-            at += 2;
             if let Some(&rate) = Rate::ALL.get(bit) {
-                rates.set(rate, self.number(number));
+                rates.set(rate, self.number(usize::from(u16::from_le_bytes(*number))));
             }
         }
-        at
+        end
     }
 
     fn number(&self, number: usize) -> Amount {
@@ -275,12 +297,12 @@ impl Catalogue {
         })
     }
 
-    fn find(&self, index: Section, offsets: Section, texts: Section, wanted: &str) -> Option<usize> {
+    fn find(&self, index: Section, offsets: Section, texts: Section, wanted: &[u8]) -> Option<usize> {
         let slots = self.section(index).len() / 2;
-        let mut slot = hash(wanted.as_bytes()) & slots.checked_sub(1)?;
+        let mut slot = hash(wanted) & slots.checked_sub(1)?;
         for _ in 0..slots {
             let number = usize::from(self.half(index, 2 * slot)).checked_sub(1)?;
-            if self.slice(offsets, texts, number) == wanted.as_bytes() {
+            if self.slice(offsets, texts, number) == wanted {
                 return Some(number);
             }
             slot = (slot + 1) & (slots - 1);
@@ -311,22 +333,26 @@ impl Catalogue {
 
 impl Table for Catalogue {
     fn provider(&self, folded: &str) -> Option<u16> {
-        let at = self.find(Section::AliasIndex, Section::AliasOffsets, Section::Aliases, folded)?;
+        let at = self.find(Section::AliasIndex, Section::AliasOffsets, Section::Aliases, folded.as_bytes())?;
         Some(self.half(Section::AliasProviders, 2 * at))
     }
 
-    fn list(&self, name: &str) -> Option<usize> {
+    fn list(&self, name: &[u8]) -> Option<usize> {
         let number = self.find(Section::NameIndex, Section::NameOffsets, Section::Names, name)?;
         Some(usize::from(self.half(Section::NameLists, 2 * number)))
     }
 
     fn providers(&self, list: usize) -> impl Iterator<Item = u16> + Clone {
-        self.cells(list).map(|cell| u16::from(cell[0]))
+        self.cells(list).iter().map(|cell| u16::from(cell[0]))
     }
 
     fn rows(&self, list: usize, provider: u16) -> impl Iterator<Item = Entry<'_>> + Clone {
         let regions = (self.section(Section::RegionOffsets), self.section(Section::Regions));
-        self.cells(list).filter(move |cell| u16::from(cell[0]) == provider).map(move |cell| Entry {
+        // They are in the order of their providers, and are gone through more than once.
+        let cells = self.cells(list);
+        let is_its = move |cell: &[u8; CELL]| u16::from(cell[0]) == provider;
+        let cells = &cells[cells.iter().position(is_its).unwrap_or(cells.len())..];
+        cells.iter().take_while(move |cell| is_its(cell)).map(move |cell| Entry {
             region: slice_of(regions.0, regions.1, usize::from(cell[1])),
             mode: Mode::ALL.get(usize::from(cell[2])).map_or(Mode::Standard, |m| m.0),
             cheapest_variant: cell[3] != 0,
@@ -334,38 +360,36 @@ impl Table for Catalogue {
         })
     }
 
-    fn prices(&self, row: usize, at_unix_ms: i64, input_tokens: u64) -> Found {
+    fn prices_into(&self, row: usize, at_unix_ms: i64, input_tokens: u64, found: &mut Found) {
         const HEAD: usize = 5;
         const STEP: usize = 5;
         let rows = self.section(Section::Rows);
         let day = at_unix_ms.div_euclid(86_400_000) - EPOCH_DAY;
-        let minute = at_unix_ms.div_euclid(60_000).rem_euclid(24 * 60);
         let steps = self.byte(Section::Rows, row + 4);
         let mut step = row + HEAD;
         let mut next = step;
         for _ in 0..steps {
-            let at_hours = self.byte(Section::Rows, next + 4) & AT_HOURS != 0;
-            let (from, until) = (i64::from(half(rows, next + 5)), i64::from(half(rows, next + 7)));
-            let in_hours =
-                if from <= until { (from..until).contains(&minute) } else { minute >= from || minute < until };
-            if i64::from(half(rows, next)) <= day && (!at_hours || in_hours) {
-                step = next;
+            let mut holds = i64::from(half(rows, next)) <= day;
+            let at = next;
+            next += STEP;
+            if self.byte(Section::Rows, at + 4) & AT_HOURS != 0 {
+                let minute = at_unix_ms.div_euclid(60_000).rem_euclid(24 * 60);
+                let (from, until) = (i64::from(half(rows, next)), i64::from(half(rows, next + 2)));
+                holds &= if from <= until { (from..until).contains(&minute) } else { minute >= from || minute < until };
+                next += 4;
             }
-            next += if at_hours { STEP + 4 } else { STEP };
+            if holds {
+                step = at;
+            }
         }
         let set = usize::from(half(rows, step + 2));
-        let mut found = Found {
-            rates: Rates::default(),
-            origin: match self.byte(Section::Rows, step + 4) & !AT_HOURS {
-                0 => Origin::OpenRouter,
-                1 => Origin::Manual,
-                _ => Origin::Correction,
-            },
-            model: Name::Table(self.slice(Section::StringOffsets, Section::Strings, usize::from(half(rows, row)))),
-            row: Name::Table(self.slice(Section::StringOffsets, Section::Strings, usize::from(half(rows, row + 2)))),
-            tier: None,
-            other_unit: half(self.section(Section::Sets), set) & OTHER_UNIT != 0,
+        found.origin = match self.byte(Section::Rows, step + 4) & !AT_HOURS {
+            0 => Origin::OpenRouter,
+            1 => Origin::Manual,
+            _ => Origin::Correction,
         };
+        (found.model, found.row) = (Name::Table(half(rows, row)), Name::Table(half(rows, row + 2)));
+        found.other_unit = half(self.section(Section::Sets), set) & OTHER_UNIT != 0;
         let mut at = self.read_rates(set, &mut found.rates);
         let tiers = self.byte(Section::Sets, at);
         at += 1;
@@ -379,7 +403,6 @@ impl Table for Catalogue {
             found.tier = Some(threshold);
             at = self.read_rates(at + 4, &mut found.rates);
         }
-        found
     }
 }
 
@@ -419,7 +442,7 @@ mod tests {
         assert!(BYTES.len() <= 200 * 1024, "{} bytes", BYTES.len());
         let mut rows = 0;
         for (name, _) in CATALOGUE.names() {
-            let list = CATALOGUE.list(name).expect(name);
+            let list = CATALOGUE.list(name.as_bytes()).expect(name);
             for provider in CATALOGUE.providers(list) {
                 assert!(!CATALOGUE.provider_name(provider).is_empty(), "{name}");
                 for entry in CATALOGUE.rows(list, provider) {

@@ -142,36 +142,36 @@ impl Wanted<'_> {
         &self,
         table: &impl Table,
         model: &ModelName<'_>,
-        provider_of: impl Fn(&str) -> Option<u16>,
+        provider_of: impl Fn(&[u8]) -> Option<u16>,
     ) -> Result<Choice, Option<Reason>> {
         let mut reason = None;
-        // A few models are listed with their vendor; then the name itself, then shorter forms of it.
-        let name = model.as_str();
-        let whole = model.vendor.map(|_| (0, model.with_vendor()));
-        let shorter = std::iter::once_with(|| shorter_forms(name).skip(1)).flatten();
-        let shorter = shorter.map(|short| (1, short));
-        for (step, name) in whole.into_iter().chain([(0, name)]).chain(shorter) {
-            let Some(list) = table.list(name) else {
-                continue;
-            };
+        let mut look = |name: &[u8], matched: Match| {
+            let list = table.list(name)?;
             let found =
                 provider_of(name).ok_or(Reason::NotAtProvider).and_then(|provider| self.among(table, list, provider));
             match found {
-                Ok((entry, assumptions)) => {
-                    let matched = if step == 0 { Match::Exact } else { Match::Shortened };
-                    return Ok(Choice { row: entry.row, mode: entry.mode, matched, assumptions });
+                Ok((entry, assumptions)) => Some(Choice { row: entry.row, mode: entry.mode, matched, assumptions }),
+                Err(why) => {
+                    reason = reason.or(Some(why));
+                    None
                 }
-                Err(why) => reason = reason.or(Some(why)),
             }
-        }
-        Err(reason)
+        };
+        // A few models are listed with their vendor; then the name itself, then shorter forms of it.
+        let name = model.as_bytes();
+        let whole = model.vendor.and_then(|_| look(model.with_vendor(), Match::Exact));
+        let choice = whole.or_else(|| look(name, Match::Exact));
+        let choice = choice.or_else(|| shorter_forms(name).skip(1).find_map(|short| look(short, Match::Shortened)));
+        choice.ok_or(reason)
     }
 
     /// The row of a provider, in the mode and region wanted or the nearest documented one.
     fn among<'t>(&self, table: &'t impl Table, list: usize, provider: u16) -> Result<(Entry<'t>, Assumptions), Reason> {
         let rows = table.rows(list, provider);
-        if rows.clone().next().is_none() {
-            return Err(Reason::NotAtProvider);
+        let first = rows.clone().next().ok_or(Reason::NotAtProvider)?;
+        // Mostly the plain row, which comes first.
+        if self.region.is_none() && first.mode == self.mode && first.region.is_empty() {
+            return Ok((first, assumed_of(&first)));
         }
         let in_mode = |mode: Mode| self.in_region(table, &rows.clone().filter(move |e| e.mode == mode));
         // Two names for one thing: OpenAI reports `priority` where its own tools also say `fast`.
@@ -196,15 +196,18 @@ impl Wanted<'_> {
         table: &impl Table,
         rows: &(impl Iterator<Item = Entry<'t>> + Clone),
     ) -> Option<(Entry<'t>, Assumptions)> {
-        let mut assumptions = Assumptions::default();
-        let exact = |name: &str| rows.clone().find(|e| e.region.eq_ignore_ascii_case(name.as_bytes()));
-        let entry = match self.region {
-            None => exact(""),
-            Some("global") => exact("global").or_else(|| exact("")),
-            Some(region) => {
-                exact(region).or_else(|| exact(area(region))).or_else(|| exact("regional")).or_else(|| exact(""))
-            }
+        let area = self.region.map_or("", area);
+        // The region itself, then the part of the world, then any region, then no region: the lowest.
+        let rank = |of: &[u8]| match self.region {
+            Some(region) if of.eq_ignore_ascii_case(region.as_bytes()) => Some(0),
+            _ if of.is_empty() => Some(3),
+            None | Some("global") => None,
+            Some(_) if of.eq_ignore_ascii_case(area.as_bytes()) => Some(1),
+            Some(_) => (of == b"regional").then_some(2),
         };
+        let ranked = rows.clone().filter_map(|entry| Some((rank(entry.region)?, entry)));
+        let entry = ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry);
+        let exact = |name: &str| rows.clone().find(|e| e.region.eq_ignore_ascii_case(name.as_bytes()));
         let global = || {
             let entry = exact("global")?;
             Some((entry, Assumption::RegionGlobal))
@@ -217,23 +220,28 @@ impl Wanted<'_> {
             let entry = rows.clone().reduce(|best, next| if total(&next) < total(&best) { next } else { best })?;
             Some((entry, Assumption::RegionCheapest))
         };
-        let entry = if let Some(entry) = entry {
-            entry
-        } else {
-            let (entry, assumption) = global().or_else(cheapest)?;
-            assumptions.add(assumption);
-            entry
-        };
-        if entry.cheapest_variant {
-            assumptions.add(Assumption::VariantCheapest);
+        if let Some(entry) = entry {
+            return Some((entry, assumed_of(&entry)));
         }
+        let (entry, assumption) = global().or_else(cheapest)?;
+        let mut assumptions = assumed_of(&entry);
+        assumptions.add(assumption);
         Some((entry, assumptions))
     }
 }
 
+/// What is assumed by whoever goes by a row.
+fn assumed_of(entry: &Entry<'_>) -> Assumptions {
+    let mut assumptions = Assumptions::default();
+    if entry.cheapest_variant {
+        assumptions.add(Assumption::VariantCheapest);
+    }
+    assumptions
+}
+
 /// The part of the world of a region: `us` of `us-east-1`.
 fn area(region: &str) -> &str {
-    match region.split('-').next().unwrap_or_default() {
+    match region.bytes().position(|byte| byte == b'-').map_or(region, |at| &region[..at]) {
         "ap" | "asia" => "apac",
         "europe" => "eu",
         other => other,

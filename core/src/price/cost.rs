@@ -115,8 +115,8 @@ impl Reason {
 pub(crate) enum Name {
     /// One of our own words.
     Static(&'static str),
-    /// From the table; checked to be UTF-8 only when someone reads it.
-    Table(&'static [u8]),
+    /// By its number in the built-in table; looked up only when someone reads it.
+    Table(u16),
     /// The user's, or from a table made at run time.
     Shared(Arc<str>),
 }
@@ -131,14 +131,14 @@ impl Name {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Static(name) => name,
-            Self::Table(name) => str::from_utf8(name).unwrap_or_default(),
+            Self::Table(number) => CATALOGUE.name(*number),
             Self::Shared(name) => name,
         }
     }
 }
 
 /// A price list's answer: which row, which rates, what it comes to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Priced {
     pub source: Source,
     pub model: Name,
@@ -148,8 +148,8 @@ pub(crate) struct Priced {
     pub matched: Match,
     pub bill: Bill,
     pub zero_price: bool,
-    /// The model's cache is priced by Anthropic's scheme where a price is missing.
-    pub anthropic: bool,
+    /// The provider is Anthropic, by whose scheme caches are priced where a price is missing.
+    pub by_anthropic: bool,
     /// The row of the table, where the rates are a table's.
     pub row_number: Option<usize>,
     /// When the list was fetched, where the rates are not the built-in table's.
@@ -157,6 +157,21 @@ pub(crate) struct Priced {
 }
 
 impl Priced {
+    /// No answer yet.
+    pub const NONE: Self = Self {
+        source: Source::Unknown,
+        model: Name::Static(""),
+        row: Name::Static(""),
+        mode: Mode::Standard,
+        tier: None,
+        matched: Match::Given,
+        bill: Bill::NONE,
+        zero_price: false,
+        by_anthropic: false,
+        row_number: None,
+        fetched_at_unix_ms: None,
+    };
+
     /// The price lists and their dates.
     pub fn catalogue(&self) -> Option<String> {
         if let Some(at) = self.fetched_at_unix_ms.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
@@ -188,7 +203,7 @@ impl Priced {
 }
 
 /// Amounts that came with the call.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ReportedAmounts {
     pub input: Option<Amount>,
     pub output: Option<Amount>,
@@ -211,6 +226,10 @@ impl ReportedAmounts {
         .filter_map(|(name, amount)| Some((name, amount?)))
     }
 
+    fn says_nothing(&self) -> bool {
+        [self.input, self.output, self.request, self.web_search, self.total].iter().all(Option::is_none)
+    }
+
     fn any(&self) -> bool {
         self.total.is_some() || (self.input.is_some() && self.output.is_some())
     }
@@ -226,6 +245,20 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// No answer yet: in a constant, for it is large and copied in one piece.
+    pub(crate) const NONE: Self = Self {
+        priced: Priced::NONE,
+        reason: None,
+        reported: ReportedAmounts {
+            input: None,
+            output: None,
+            request: None,
+            web_search: None,
+            total: None,
+            nothing_else: false,
+        },
+    };
+
     fn priced(&self) -> Option<&Priced> {
         self.reason.is_none().then_some(&self.priced)
     }
@@ -254,6 +287,9 @@ impl Cost {
     pub fn total(&self) -> Option<Amount> {
         if self.reported.total.is_some() {
             return self.reported.total;
+        }
+        if self.reported.says_nothing() {
+            return self.priced().map(Priced::total);
         }
         let parts = [self.input(), self.output(), self.request(), self.web_search()];
         parts.into_iter().flatten().reduce(|sum, part| sum + part)

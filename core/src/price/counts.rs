@@ -38,7 +38,7 @@ pub struct Counts {
     pub requests: Option<i64>,
     /// Web searches.
     pub web_searches: Option<i64>,
-    /// A count had a fraction, and was rounded up.
+    /// A count had a fraction, and was rounded.
     pub had_fraction: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct Repairs {
     pub cache_outside_after_all: bool,
     /// Parts were larger than their whole: the remainder is taken as zero.
     pub parts_exceed_whole: bool,
-    /// A count had a fraction: rounded up.
+    /// A count had a fraction: rounded.
     pub fraction: bool,
 }
 
@@ -108,7 +108,7 @@ impl Repairs {
                 "more was cached than there was input: the cache is counted beside the input",
             ),
             (self.parts_exceed_whole, "parts were larger than their whole: the rest of it is taken as zero"),
-            (self.fraction, "a count had a fraction: rounded up"),
+            (self.fraction, "a count had a fraction: rounded"),
         ]
         .into_iter()
         .filter_map(|(mended, sentence)| mended.then_some(sentence))
@@ -216,7 +216,7 @@ impl Counts {
 
 fn rounded(number: f64) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "checked to be far inside the range")]
-    (number.abs() < 1e15).then(|| number.ceil() as i64)
+    (number.abs() < 1e15).then(|| number.round() as i64)
 }
 
 fn sum(parts: [Option<u64>; 4]) -> u64 {

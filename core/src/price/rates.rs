@@ -94,6 +94,9 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// No rate.
+    pub(crate) const NONE: Self = Self { known: 0, values: [Amount::ZERO; Rate::ALL.len()] };
+
     /// The price of one unit.
     pub fn get(&self, rate: Rate) -> Option<Amount> {
         (self.known & (1 << rate as u8) != 0).then(|| self.values[rate as usize])
@@ -185,22 +188,42 @@ impl Bucket {
         }
     }
 
-    fn units(self, usage: &Usage) -> Option<u64> {
+    /// The rate of the bucket's own.
+    const fn rate(self) -> Rate {
         match self {
-            Self::InputText => usage.input_text,
-            Self::CacheRead => usage.cache_read,
-            Self::CacheWrite5m => usage.cache_write_5m,
-            Self::CacheWrite1h => usage.cache_write_1h,
-            Self::AudioIn => usage.audio_in,
-            Self::AudioCached => usage.audio_cached,
-            Self::ImageIn => usage.image_in,
-            Self::OutputText => usage.output_text,
-            Self::Reasoning => usage.reasoning,
-            Self::AudioOut => usage.audio_out,
-            Self::ImageOut => usage.image_out,
-            Self::Requests => usage.requests,
-            Self::WebSearches => usage.web_searches,
+            Self::InputText => Rate::Input,
+            Self::CacheRead => Rate::CacheRead,
+            Self::CacheWrite5m => Rate::CacheWrite,
+            Self::CacheWrite1h => Rate::CacheWrite1h,
+            Self::AudioIn => Rate::AudioIn,
+            Self::AudioCached => Rate::AudioCached,
+            Self::ImageIn => Rate::ImageIn,
+            Self::OutputText => Rate::Output,
+            Self::Reasoning => Rate::Reasoning,
+            Self::AudioOut => Rate::AudioOut,
+            Self::ImageOut => Rate::ImageOut,
+            Self::Requests => Rate::Request,
+            Self::WebSearches => Rate::WebSearch,
         }
+    }
+
+    /// The units of every bucket, in the order of [`Self::ALL`].
+    fn units(usage: &Usage) -> [Option<u64>; Self::ALL.len()] {
+        [
+            usage.input_text,
+            usage.cache_read,
+            usage.cache_write_5m,
+            usage.cache_write_1h,
+            usage.audio_in,
+            usage.audio_cached,
+            usage.image_in,
+            usage.output_text,
+            usage.reasoning,
+            usage.audio_out,
+            usage.image_out,
+            usage.requests,
+            usage.web_searches,
+        ]
     }
 }
 
@@ -327,6 +350,14 @@ pub struct Bill {
 }
 
 impl Bill {
+    /// No line.
+    pub(crate) const NONE: Self = Self {
+        reported: 0,
+        assumptions: Assumptions(0),
+        units: [0; Bucket::ALL.len()],
+        unit_prices: [Amount::ZERO; Bucket::ALL.len()],
+    };
+
     /// The line of a bucket; `None` when the bucket was not reported.
     pub fn line(&self, bucket: Bucket) -> Option<Line> {
         let at = bucket as usize;
@@ -334,34 +365,44 @@ impl Bill {
     }
 
     pub(crate) fn sum(&self, buckets: std::ops::RangeInclusive<Bucket>) -> Amount {
-        let (from, to) = (*buckets.start() as usize, *buckets.end() as usize);
-        // What was not reported is zero units.
-        (from..=to).map(|at| self.unit_prices[at].times(self.units[at])).sum()
+        let (from, to) = (*buckets.start() as u32, *buckets.end() as u32);
+        let mut left = self.reported & (u16::MAX >> (u16::BITS - 1 - to)) & (u16::MAX << from);
+        let mut sum = Amount::ZERO;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
+            sum = sum + self.unit_prices[at].times(self.units[at]);
+        }
+        sum
     }
 }
 
 /// Prices each bucket of `usage` into an empty `bill`; the bucket that has units and no price when there is one.
 ///
-/// `anthropic`: the model's cache is priced by Anthropic's scheme where a price is missing.
-pub(crate) fn bill(rates: &Rates, usage: &Usage, anthropic: bool, bill: &mut Bill) -> Result<(), Bucket> {
-    for bucket in Bucket::ALL {
-        let Some(units) = bucket.units(usage).or_else(|| implied_requests(bucket, rates)) else {
-            continue;
+/// `anthropic`: whether the model's cache is priced by Anthropic's scheme, which is asked where a price is missing.
+pub(crate) fn bill(rates: &Rates, usage: &Usage, anthropic: impl Fn() -> bool, bill: &mut Bill) -> Result<(), Bucket> {
+    let mut units = Bucket::units(usage);
+    let requests = &mut units[Bucket::Requests as usize];
+    if requests.is_none() && rates.get(Rate::Request).is_some() {
+        *requests = Some(1);
+        bill.assumptions.add(Assumption::OneRequest);
+    }
+    for (at, units) in units.iter().enumerate() {
+        let Some(units) = *units else { continue };
+        let bucket = Bucket::ALL[at];
+        let (price, assumption) = match rates.get(bucket.rate()) {
+            Some(price) => (Some(price), None),
+            None => substitute(rates, bucket, &anthropic),
         };
-        let (price, assumption) = unit_price(rates, bucket, anthropic);
         let Some(unit_price) = price else {
             if units > 0 {
                 return Err(bucket);
             }
             continue;
         };
-        if bucket == Bucket::Requests && usage.requests.is_none() {
-            bill.assumptions.add(Assumption::OneRequest);
-        }
         if let (Some(assumption), true) = (assumption, units > 0) {
             bill.assumptions.add(assumption);
         }
-        let at = bucket as usize;
         bill.reported |= 1 << at;
         bill.units[at] = units;
         bill.unit_prices[at] = unit_price;
@@ -369,46 +410,36 @@ pub(crate) fn bill(rates: &Rates, usage: &Usage, anthropic: bool, bill: &mut Bil
     Ok(())
 }
 
-fn implied_requests(bucket: Bucket, rates: &Rates) -> Option<u64> {
-    (bucket == Bucket::Requests && rates.get(Rate::Request).is_some()).then_some(1)
-}
-
-fn unit_price(rates: &Rates, bucket: Bucket, anthropic: bool) -> (Option<Amount>, Option<Assumption>) {
+/// The price of a bucket that has none of its own, and what is assumed in taking it.
+#[inline(never)]
+fn substitute(rates: &Rates, bucket: Bucket, anthropic: &impl Fn() -> bool) -> (Option<Amount>, Option<Assumption>) {
     let input = rates.get(Rate::Input);
     let output = rates.get(Rate::Output);
-    let or = |rate: Rate, other: Option<Amount>, assumption: Assumption| match rates.get(rate) {
-        Some(price) => (Some(price), None),
-        None => (other, Some(assumption)),
-    };
-    match bucket {
-        Bucket::InputText => (input, None),
-        Bucket::CacheRead if anthropic => {
-            or(Rate::CacheRead, input.map(|p| p.scaled(1, 10)), Assumption::CacheReadTenth)
-        }
-        Bucket::CacheRead => or(Rate::CacheRead, input, Assumption::CacheReadInput),
-        Bucket::CacheWrite5m if anthropic => {
-            or(Rate::CacheWrite, input.map(|p| p.scaled(5, 4)), Assumption::CacheWriteQuarterMore)
-        }
-        Bucket::CacheWrite5m => or(Rate::CacheWrite, input, Assumption::CacheWriteInput),
+    let (price, assumption) = match bucket {
+        Bucket::InputText | Bucket::OutputText => return (None, None),
+        Bucket::Reasoning => return (output, None),
+        Bucket::Requests => return (Some(Amount::ZERO), None),
+        Bucket::CacheRead if anthropic() => (input.map(|p| p.scaled(1, 10)), Assumption::CacheReadTenth),
+        Bucket::CacheRead => (input, Assumption::CacheReadInput),
+        Bucket::CacheWrite5m if anthropic() => (input.map(|p| p.scaled(5, 4)), Assumption::CacheWriteQuarterMore),
+        Bucket::CacheWrite5m => (input, Assumption::CacheWriteInput),
         Bucket::CacheWrite1h => match (rates.get(Rate::CacheWrite), input) {
             // A write price that is not 1.25 times the input is not of Anthropic's scheme: it stands for both lifetimes.
-            (Some(write), Some(input)) if !anthropic || write != input.scaled(5, 4) => {
-                or(Rate::CacheWrite1h, Some(write), Assumption::CacheWrite1hWrite)
+            (Some(write), Some(input)) if !anthropic() || write != input.scaled(5, 4) => {
+                (Some(write), Assumption::CacheWrite1hWrite)
             }
-            _ if anthropic => or(Rate::CacheWrite1h, input.map(|p| p.scaled(2, 1)), Assumption::CacheWrite1hDouble),
-            (write, _) => or(Rate::CacheWrite1h, write.or(input), Assumption::CacheWrite1hWrite),
+            _ if anthropic() => (input.map(|p| p.scaled(2, 1)), Assumption::CacheWrite1hDouble),
+            (write, _) => (write.or(input), Assumption::CacheWrite1hWrite),
         },
-        Bucket::AudioIn => or(Rate::AudioIn, input, Assumption::AudioInText),
+        Bucket::AudioIn => (input, Assumption::AudioInText),
         Bucket::AudioCached => match rates.get(Rate::CacheRead) {
-            Some(cached) => or(Rate::AudioCached, Some(cached), Assumption::AudioCachedText),
-            None => or(Rate::AudioCached, rates.get(Rate::AudioIn).or(input), Assumption::AudioCachedFull),
+            Some(cached) => (Some(cached), Assumption::AudioCachedText),
+            None => (rates.get(Rate::AudioIn).or(input), Assumption::AudioCachedFull),
         },
-        Bucket::ImageIn => or(Rate::ImageIn, input, Assumption::ImageInText),
-        Bucket::OutputText => (output, None),
-        Bucket::Reasoning => (rates.get(Rate::Reasoning).or(output), None),
-        Bucket::AudioOut => or(Rate::AudioOut, output, Assumption::AudioOutText),
-        Bucket::ImageOut => or(Rate::ImageOut, output, Assumption::ImageOutText),
-        Bucket::Requests => (rates.get(Rate::Request).or(Some(Amount::ZERO)), None),
-        Bucket::WebSearches => or(Rate::WebSearch, Some(Amount::ZERO), Assumption::SearchesUnpriced),
-    }
+        Bucket::ImageIn => (input, Assumption::ImageInText),
+        Bucket::AudioOut => (output, Assumption::AudioOutText),
+        Bucket::ImageOut => (output, Assumption::ImageOutText),
+        Bucket::WebSearches => (Some(Amount::ZERO), Assumption::SearchesUnpriced),
+    };
+    (price, Some(assumption))
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::amount::Amount;
 use super::catalogue::{CATALOGUE, Entry, Found, Mode, Origin, Table};
 use super::cost::Name;
-use super::name::{Folded, ModelName, undated_forms};
+use super::name::{ModelName, Space, fold, undated_forms};
 use super::rates::{Rate, Rates};
 
 /// Rows that hold for every provider.
@@ -21,7 +21,7 @@ pub(crate) struct Sheet {
     providers: Vec<String>,
     rows: Vec<Row>,
     /// By folded name: a place in `entries`.
-    lists: HashMap<String, usize>,
+    lists: HashMap<Vec<u8>, usize>,
     entries: Vec<Vec<Listed>>,
 }
 
@@ -83,7 +83,7 @@ impl Sheet {
 
     /// `gemini-2.0-flash` for `gemini-2.0-flash-001`, where nothing else has that name.
     fn add_short_names(&mut self) {
-        let names: Vec<String> = self.lists.keys().cloned().collect();
+        let names: Vec<Vec<u8>> = self.lists.keys().cloned().collect();
         for name in &names {
             for short in undated_forms(name) {
                 let list = self.lists[name];
@@ -97,7 +97,8 @@ impl Sheet {
             return;
         };
         let (base, over) = id.strip_suffix(LARGE).map_or((id, None), |base| (base, Some(200_000)));
-        let Some(name) = ModelName::read(base) else {
+        let mut space = Space::new();
+        let Some(name) = ModelName::read(base, &mut space) else {
             return;
         };
         let mode_of_name = name.mode;
@@ -107,7 +108,7 @@ impl Sheet {
             };
             let (provider, region, mode) = self.place(shown_as, origin);
             let rates = read_rates(cells);
-            let list = *self.lists.entry(name.as_str().to_owned()).or_insert_with(|| {
+            let list = *self.lists.entry(name.as_bytes().to_owned()).or_insert_with(|| {
                 self.entries.push(Vec::new());
                 self.entries.len() - 1
             });
@@ -162,13 +163,13 @@ impl Sheet {
 impl Table for Sheet {
     fn provider(&self, folded: &str) -> Option<u16> {
         CATALOGUE.provider(folded).or_else(|| {
-            let same = |p: &String| Folded::new(p).is_some_and(|f| f.as_str() == folded);
+            let same = |p: &String| fold(p, &mut Space::new()) == Some(folded);
             let at = self.providers.iter().position(same)?;
             Some(FIRST_OWN + u16::try_from(at).ok()?)
         })
     }
 
-    fn list(&self, name: &str) -> Option<usize> {
+    fn list(&self, name: &[u8]) -> Option<usize> {
         self.lists.get(name).copied()
     }
 
@@ -186,22 +187,14 @@ impl Table for Sheet {
         })
     }
 
-    fn prices(&self, row: usize, _at_unix_ms: i64, input_tokens: u64) -> Found {
-        let Some(row) = self.rows.get(row) else {
-            return Found::default();
-        };
-        let mut found = Found {
-            rates: row.rates,
-            origin: row.origin,
-            model: Name::Shared(Arc::clone(&row.model)),
-            row: Name::Shared(Arc::clone(&row.shown_as)),
-            ..Found::default()
-        };
+    fn prices_into(&self, row: usize, _at_unix_ms: i64, input_tokens: u64, found: &mut Found) {
+        let Some(row) = self.rows.get(row) else { return };
+        (found.rates, found.origin) = (row.rates, row.origin);
+        (found.model, found.row) = (Name::Shared(Arc::clone(&row.model)), Name::Shared(Arc::clone(&row.shown_as)));
         for (threshold, rates) in row.tiers.iter().filter(|(threshold, _)| input_tokens > *threshold) {
             found.tier = Some(*threshold);
             rates.iter().for_each(|(rate, price)| found.rates.set(rate, price));
         }
-        found
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::amount::Amount;
 use super::catalogue::{CATALOGUE, Found, Table};
 use super::choose::{Choice, Provider, choose};
-use super::name::ModelName;
+use super::name::{ModelName, Space};
 use super::rates::{Assumption, Rate};
 use super::sheet::Sheet;
 use super::{Query, Reason};
@@ -105,7 +105,7 @@ impl Update {
         for id in self.ids() {
             let old = match before {
                 Some(before) => before.find(id),
-                None => ModelName::read(id).and_then(|name| built_in(name.as_str())),
+                None => ModelName::read(id, &mut Space::new()).and_then(|name| built_in(name.as_bytes())),
             };
             let (Some(old), Some(new)) = (old, self.find(id)) else { continue };
             common += 1;
@@ -165,8 +165,9 @@ impl Update {
     }
 
     fn find(&self, id: &str) -> Option<Found> {
-        let name = ModelName::read(id)?;
-        let list = self.sheet.list(name.as_str())?;
+        let mut space = Space::new();
+        let name = ModelName::read(id, &mut space)?;
+        let list = self.sheet.list(name.as_bytes())?;
         let mode = name.mode.unwrap_or_default();
         let entry = self.sheet.rows(list, CATALOGUE.openrouter()).find(|entry| entry.mode == mode)?;
         Some(self.sheet.prices(entry.row, i64::MAX, 0))
@@ -251,12 +252,12 @@ impl Update {
 
 /// OpenRouter's own rows of the built-in table, by the model's id.
 fn built_ins() -> HashMap<String, Found> {
-    let rows = CATALOGUE.names().filter_map(|(name, _)| built_in(name));
+    let rows = CATALOGUE.names().filter_map(|(name, _)| built_in(name.as_bytes()));
     rows.map(|found| (found.model.as_str().to_owned(), found)).collect()
 }
 
 /// OpenRouter's own row of the built-in table, newest prices.
-fn built_in(name: &str) -> Option<Found> {
+fn built_in(name: &[u8]) -> Option<Found> {
     let list = CATALOGUE.list(name)?;
     let entry = CATALOGUE.rows(list, CATALOGUE.openrouter()).find(|entry| entry.mode == super::Mode::Standard)?;
     Some(CATALOGUE.prices(entry.row, i64::MAX, 0))
