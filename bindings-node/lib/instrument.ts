@@ -1,9 +1,6 @@
 import type { Client } from './client.js'
 import { layered } from './covered.js'
 import { type Fetch, observe } from './fetch.js'
-import { hookHttp } from './instrument/http.js'
-import { hookHttp2 } from './instrument/http2.js'
-import { hookUndici } from './instrument/undici.js'
 import { native } from './native.js'
 import type { Observing, Seen } from './observing.js'
 
@@ -21,12 +18,18 @@ const how: Observing = {
  * The layers that are observed, the upper ones first; a call that passes through several is recorded by the first. What
  * was made before is seen as well, below the `fetch` that it has kept.
  */
-const LAYERS: [name: string, hook: (how: Observing) => () => void][] = [
-  ['fetch', hookFetch],
-  ['undici', hookUndici],
-  ['node:http', hookHttp],
-  ['node:http2', hookHttp2],
-]
+function layers(): [name: string, hook: (how: Observing) => () => void][] {
+  // Loaded when they are asked for: `node:http` and `node:http2` take as long as the rest of the package.
+  const { hookUndici } = require('./instrument/undici.js') as typeof import('./instrument/undici.js')
+  const { hookHttp } = require('./instrument/http.js') as typeof import('./instrument/http.js')
+  const { hookHttp2 } = require('./instrument/http2.js') as typeof import('./instrument/http2.js')
+  return [
+    ['fetch', hookFetch],
+    ['undici', hookUndici],
+    ['node:http', hookHttp],
+    ['node:http2', hookHttp2],
+  ]
+}
 
 let seen: Seen[] = []
 
@@ -40,8 +43,9 @@ export function instrumentProcess(client: () => Client): void {
   current = client
   if (unhook.length > 0) return
   layered(true)
-  seen = LAYERS.map(([what]) => ({ what, calls: 0 }))
-  unhook = LAYERS.map(([, hook], at) => hook({ ...how, seen: seen[at] }))
+  const hooks = layers()
+  seen = hooks.map(([what]) => ({ what, calls: 0 }))
+  unhook = hooks.map(([, hook], at) => hook({ ...how, seen: seen[at] }))
 }
 
 /** Ends that. @internal */

@@ -17,6 +17,26 @@ let spare: Uint8Array | undefined
 let marking: Float64Array | undefined
 const MOST_MARKS = 4 << 10
 
+/** From this length on, in characters, a text is handed over as bytes: what the border makes of texts takes thrice as long. */
+const LONG = 8 << 10
+const MOST_TEXT = 1 << 20
+const encoder = new TextEncoder()
+/** Where long texts are put for the core to read, which it does at once. */
+let writing = new Uint8Array(0)
+
+/** A text as it crosses the border: as text, or as bytes in its place. */
+function crossing(
+  text: string | undefined,
+  bytes: Uint8Array | undefined,
+): [text: string | undefined, bytes: Uint8Array | undefined] {
+  if (text === undefined || text.length < LONG || text.length > MOST_TEXT) return [text, bytes]
+  // Most of it is ASCII; where much is not, it does not fit and stays a text.
+  const room = Math.ceil(text.length * 1.25)
+  if (writing.length < room) writing = new Uint8Array(room)
+  const { read, written } = encoder.encodeInto(text, writing)
+  return read === text.length ? [undefined, writing.subarray(0, written)] : [text, undefined]
+}
+
 function handed(marks: number[]): Float64Array {
   if (marks.length > MOST_MARKS) return new Float64Array(marks)
   marking ??= new Float64Array(MOST_MARKS)
@@ -110,7 +130,7 @@ export class Recorder {
   /** What to send instead of the body, so that the stream reports its usage. */
   outgoing(): string | Uint8Array | undefined {
     const { method, url, provider, text, bytes } = this.sent
-    const insertion = this.client.insertion(method, url, provider, text, bytes)
+    const insertion = this.client.insertion(method, url, provider, ...crossing(text, bytes))
     if (!insertion) return undefined
     this.asked = true
     const body = text ?? bytes ?? ''
@@ -200,7 +220,8 @@ export class Recorder {
       const marks = bytes && handed(this.marks)
       this.bytes = undefined
       const at = end === 'abandoned' ? this.lastAt : this.waited
-      const { method, url, provider, scope, headers, text, bytes: body } = this.sent
+      const { method, url, provider, scope, headers } = this.sent
+      const [text, body] = crossing(this.sent.text, this.sent.bytes)
       this.client.observe(
         method,
         url,

@@ -15,6 +15,10 @@ mod manual;
 mod observation;
 mod scope;
 
+/// The C library's allocator tidies up what the worker let go of when the caller's thread asks for memory the next time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the command line with these arguments (the program's name not among them) and says the exit code. `host`: what
 /// `doctor` is to know of Python, as JSON.
 #[pyfunction]

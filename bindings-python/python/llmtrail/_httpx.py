@@ -280,16 +280,23 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
         return known
 
     class Noted:
+        __slots__ = ("_notes", "_stream")
+
         def __init__(self, stream: Any, notes: HttpxNotes) -> None:
             self._stream = stream
             self._notes = notes
 
         def __getattr__(self, name: str) -> Any:
+            if name in Noted.__slots__:
+                raise AttributeError(name)
             return getattr(self._stream, name)
 
         def __del__(self) -> None:
-            notes = self.__dict__.get("_notes")
-            if notes is not None and not notes.over:
+            try:
+                notes = self._notes
+            except AttributeError:
+                return
+            if not notes.over:
                 notes.end("abandoned")
 
     class NotedStream(Noted, package.SyncByteStream):  # type: ignore[name-defined,misc]
