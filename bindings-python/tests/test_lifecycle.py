@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import Loopback
+from support import Loopback, generations
 
 START = """
 import os, sys, time, warnings
@@ -54,6 +54,38 @@ def test_exit_keeps_its_deadline(loopback: Loopback, tmp_path: Path) -> None:
         assert run(loopback, tmp_path, "capture(10, 'exit')") < 6
     finally:
         loopback.ask("/_control/faults", "DELETE")
+
+
+STREAM = """
+import httpx
+capture(1, "before")
+http = llmtrail.wrap(httpx.Client(), provider="openai")
+message = {{"role": "user", "content": "hello"}}
+body = {{"model": "gpt-5-mini", "messages": [message], "stream": True}}
+response = http.send(http.build_request("POST", "{url}/chat/completions", json=body), stream=True)
+pieces = response.iter_raw()
+next(pieces)
+"""
+
+
+def test_a_stream_that_is_open_at_exit_is_recorded(loopback: Loopback, tmp_path: Path) -> None:
+    run(loopback, tmp_path, STREAM.format(url=loopback.case("openai_chat/xai_stream")))
+    (event,) = generations(loopback.events())
+    assert event["properties"]["$ai_stream_status"] == "abandoned"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_leaves_its_parents_open_stream_to_it(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+warnings.simplefilter("ignore")
+if os.fork() == 0:
+    capture(1, "child")
+    sys.exit(0)
+os.wait()
+list(pieces)
+"""
+    run(loopback, tmp_path, STREAM.format(url=loopback.case("openai_chat/xai_stream")) + code)
+    assert names(loopback) == {"before": 1, "child": 1, "$ai_generation": 1}
 
 
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

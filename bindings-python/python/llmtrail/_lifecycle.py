@@ -11,8 +11,12 @@ from time import monotonic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import _core
+    from ._notes import Notes
 
 DEADLINE = 2.0
+
+# Calls under way, by their ids. At the end of the process they are recorded as they are: nobody will read on.
+under_way: dict[int, ref[Notes]] = {}
 
 _clients: list[ref[_core.Client]] = []
 # Whether this process has arranged the flush at its end. Read before every capture, so a plain name.
@@ -39,6 +43,10 @@ def arm() -> None:
 
 def _at_exit() -> None:
     end = monotonic() + DEADLINE
+    for call in list(under_way.values()):
+        notes = call()
+        if notes is not None:
+            notes.end("abandoned")
     for known in _clients:
         client = known()
         if client is not None:
@@ -51,6 +59,7 @@ def _at_exit() -> None:
 def _disarm(_: object = None) -> None:
     global armed
     armed = False
+    under_way.clear()  # they are the parent's
 
 
 atexit.register(_at_exit)

@@ -7,9 +7,11 @@ Everything of ours is guarded: when it fails, it is counted and the call goes on
 
 from __future__ import annotations
 
+from _weakref import ref
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 
+from ._lifecycle import under_way
 from ._scopes import scope_of_call
 
 TYPE_CHECKING = False
@@ -98,8 +100,8 @@ class Notes:
     """
 
     __slots__ = (
-        "asked", "decoded", "idle", "marks", "observer", "over", "pieces", "scope", "start", "trail", "url",
-        "waited", "wall",
+        "__weakref__", "asked", "decoded", "idle", "marks", "observer", "over", "pieces", "scope", "start", "trail",
+        "url", "waited", "wall",
     )  # fmt: skip
 
     def __init__(self, trail: _core.Client, observer: Observer, url: str) -> None:
@@ -116,6 +118,7 @@ class Notes:
         self.waited = 0
         self.wall = time_ns()
         self.start = self.idle = perf_counter_ns()
+        under_way[id(self)] = ref(self)
 
     def head(self) -> None:
         """The response's head came, or an error in its place."""
@@ -157,6 +160,7 @@ class Notes:
         if self.over:
             return
         self.over = True
+        under_way.pop(id(self), None)
         try:
             self.hand_over(how, error)
         except Exception:
