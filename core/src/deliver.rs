@@ -95,8 +95,8 @@ pub(crate) trait Stage: Send + 'static {
     fn tick(&mut self, out: &mut Vec<WireEvent>);
     /// How long until something that is held back is due.
     fn wakes_in(&self) -> Option<Duration>;
-    /// Gives out everything that is held back: a flush or the end.
-    fn drain(&mut self, out: &mut Vec<WireEvent>);
+    /// Gives out what is held back: at a flush what the caller may wait for, at the end (`last`) everything.
+    fn drain(&mut self, last: bool, out: &mut Vec<WireEvent>);
     /// Events that are held back.
     fn held(&self) -> usize;
 }

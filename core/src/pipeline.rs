@@ -179,8 +179,10 @@ impl Stage for Pipeline {
         [self.attempts.wakes_in(), self.background.wakes_in()].into_iter().flatten().min()
     }
 
-    fn drain(&mut self, out: &mut Vec<WireEvent>) {
-        for attempt in self.attempts.all().into_iter().chain(self.background.all()) {
+    fn drain(&mut self, last: bool, out: &mut Vec<WireEvent>) {
+        // An event cannot be taken back: a call that goes on in the background would lose its answer to a flush.
+        let running = if last { self.background.all() } else { Vec::new() };
+        for attempt in self.attempts.all().into_iter().chain(running) {
             self.emit(&attempt, out);
         }
     }

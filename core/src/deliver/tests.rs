@@ -46,14 +46,14 @@ impl Stage for Echo {
     }
 
     fn tick(&mut self, out: &mut Vec<WireEvent>) {
-        self.drain(out);
+        self.drain(false, out);
     }
 
     fn wakes_in(&self) -> Option<Duration> {
         self.due.map(|due| due.saturating_duration_since(Instant::now()))
     }
 
-    fn drain(&mut self, out: &mut Vec<WireEvent>) {
+    fn drain(&mut self, _last: bool, out: &mut Vec<WireEvent>) {
         self.due = None;
         out.append(&mut self.held);
     }

@@ -327,6 +327,7 @@ impl<S: Stage> Worker<S> {
     fn begin_flushes(&mut self) {
         let mut state = self.shared.state();
         let processed = state.processed;
+        let last = state.closing.is_some();
         let due: Vec<Flush> = state.flushes.extract_if(.., |flush| flush.offered <= processed).collect();
         let overflowed = state.books.overflowed();
         drop(state);
@@ -336,7 +337,7 @@ impl<S: Stage> Worker<S> {
         if due.is_empty() {
             return;
         }
-        self.give_out(S::drain);
+        self.give_out(|stage, out| stage.drain(last, out));
         let now = self.now();
         for lane in self.outlets.iter_mut().flat_map(|outlet| &mut outlet.lanes) {
             lane.hurry(now);
@@ -538,7 +539,7 @@ impl<S: Stage> Worker<S> {
         if self.outlets.iter().any(|outlet| outlet.can_spill(now)) {
             // What was captured in the last moments is no event yet.
             while self.process_inputs().1 && Instant::now() < until {}
-            self.give_out(S::drain);
+            self.give_out(|stage, out| stage.drain(true, out));
         }
         let (mut lost, mut spooled) = (0u64, 0);
         for at in 0..self.outlets.len() {

@@ -87,9 +87,9 @@ fn parsed(events: &[WireEvent]) -> Vec<Value> {
     events.iter().map(|event| serde_json::from_slice(&event.json).unwrap()).collect()
 }
 
-fn drained(pipeline: &mut Pipeline) -> Vec<Value> {
+fn drained(pipeline: &mut Pipeline, last: bool) -> Vec<Value> {
     let mut out = Vec::new();
-    pipeline.drain(&mut out);
+    pipeline.drain(last, &mut out);
     parsed(&out)
 }
 
@@ -155,6 +155,20 @@ fn each_way_to_end_ends_it() {
 }
 
 #[test]
+fn a_flush_in_between_leaves_a_call_in_the_background_whole() {
+    let mut pipeline = pipeline(&Notes::default());
+    run(&mut pipeline, vec![create("resp_1"), poll("resp_1", 2, &response("resp_1", "in_progress", None))]);
+    assert_eq!((drained(&mut pipeline, false).len(), pipeline.held()), (0, 1));
+    let events = run(&mut pipeline, vec![poll("resp_1", 9, &response("resp_1", "completed", None))]);
+    assert_eq!((events.len(), pipeline.held()), (1, 0));
+    let properties = &events[0]["properties"];
+    assert_eq!(
+        (&properties["$ai_stop_reason"], &properties["$ai_tokens_source"]),
+        (&json!("completed"), &json!("provider"))
+    );
+}
+
+#[test]
 fn what_is_not_the_end_changes_nothing() {
     let mut pipeline = pipeline(&Notes::default());
     let mut missing = poll("resp_1", 1, &json!({"error": {"message": "Not found", "type": "invalid_request_error"}}));
@@ -175,7 +189,7 @@ fn what_never_ends_is_given_out_as_it_is_and_its_late_end_is_counted() {
     let mut pipeline = pipeline(&notes);
     run(&mut pipeline, vec![create("resp_1")]);
     assert!(pipeline.wakes_in().unwrap() > Duration::from_secs(3_500));
-    let events = drained(&mut pipeline);
+    let events = drained(&mut pipeline, true);
     assert_eq!((events.len(), pipeline.held()), (1, 0));
     let properties = &events[0]["properties"];
     assert_eq!((&properties["$ai_output_choices"], &properties["$ai_tokens_source"]), (&json!([]), &json!("absent")));
@@ -230,7 +244,7 @@ fn a_stream_that_broke_is_taken_up_again() {
     // Nobody took it up: what came of it, and how it ended.
     let mut pipeline = pipeline(&Notes::default());
     run(&mut pipeline, vec![first()]);
-    let events = drained(&mut pipeline);
+    let events = drained(&mut pipeline, true);
     let properties = &events[0]["properties"];
     assert_eq!(properties["$ai_output_choices"][0]["content"][0]["text"], "Forty");
     assert_eq!(properties["$ai_stream_status"], "error");

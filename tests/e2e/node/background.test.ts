@@ -89,7 +89,17 @@ describe.each(openais)('%s', (_, OpenAI) => {
     })
   })
 
-  it('ends when it is cancelled, and is sent as it is when it never ends', async () => {
+  it('loses nothing to a flush in between', async () => {
+    const client = trailed() && open()
+    let answer = await client.responses.create(ASK)
+    while (answer.status !== 'completed') {
+      expect(await trail.flush(10_000)).toMatchObject({ delivered: 0, pending: 1 })
+      answer = await client.responses.retrieve(answer.id)
+    }
+    expect(await one()).toMatchObject({ $ai_stop_reason: 'completed', $ai_tokens_source: 'provider' })
+  })
+
+  it('ends when it is cancelled, and is sent as it is at the end when it never ends', async () => {
     const client = trailed() && open()
     const cancelled = await client.responses.create(ASK)
     const responses = client.responses as never as { cancel?(id: string): Promise<{ status: string }> }
@@ -100,6 +110,8 @@ describe.each(openais)('%s', (_, OpenAI) => {
     }
     const endless = await client.responses.create({ ...ASK, input: 'And the other one?' })
     await trail.flush(10_000)
+    expect(await server.events()).toEqual([])
+    expect(await trail.shutdown(10_000)).toMatchObject({ pending: 0 })
     const events = await server.events()
     expect(events.at(-1)?.properties).toMatchObject({
       $ai_response_id: endless.id,

@@ -111,17 +111,30 @@ def test_a_cancelled_one_ends_so(trail: llmtrail.Client, loopback: Loopback, obs
     assert properties["$ai_output_choices"] == []
 
 
-def test_what_never_ends_is_sent_as_it_is(trail: llmtrail.Client, loopback: Loopback, observed: Open) -> None:
+def test_a_flush_in_between_takes_nothing_from_it(
+    trail: llmtrail.Client, loopback: Loopback, observed: Open
+) -> None:
     client = observed()
     answer = client.responses.create(**ASK)
-    properties = one(trail, loopback)
-    assert properties["$ai_response_id"] == answer.id
-    assert properties["$ai_tokens_source"] == "absent"
-    for _ in range(2):
-        client.responses.retrieve(answer.id)
+    while answer.status != "completed":
+        report = trail.flush(10)
+        assert (report.delivered, report.pending) == (0, 1)
+        answer = client.responses.retrieve(answer.id)
+    check(one(trail, loopback), answer.output_text)
+
+
+def test_what_never_ends_is_sent_as_it_is_at_the_end(
+    trail: llmtrail.Client, loopback: Loopback, observed: Open
+) -> None:
+    client = observed()
+    answer = client.responses.create(**ASK)
     trail.flush(10)
-    assert len(generations(loopback.events())) == 1
-    assert trail.stats().notes["background_ended_late"] == 1
+    assert loopback.events() == []
+    report = trail.shutdown(10)
+    assert (report.delivered, report.pending) == (1, 0)
+    (event,) = generations(loopback.events())
+    assert event["properties"]["$ai_response_id"] == answer.id
+    assert event["properties"]["$ai_tokens_source"] == "absent"
 
 
 def test_what_is_only_asked_for_again_is_no_call(
