@@ -111,6 +111,10 @@ impl Store {
     }
 
     /// Removes events, with what only they used, and says how many. Waits for other processes as a write does.
+    #[cfg_attr(
+        not(any(feature = "cli", test)),
+        expect(dead_code, reason = "only the command line points out what is to go")
+    )]
     pub(crate) fn remove(&mut self, which: &prune::Which) -> Result<u64> {
         let mut removed = 0;
         loop {

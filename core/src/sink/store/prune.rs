@@ -12,6 +12,10 @@ const STEP: usize = 200;
 
 /// Which events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(feature = "cli", test)),
+    expect(dead_code, reason = "only the command line points out what is to go")
+)]
 pub(crate) enum Which {
     /// Those that began before a time (milliseconds since 1970).
     Before(i64),
@@ -127,6 +131,10 @@ pub(super) fn shrink(db: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Leaves nothing of what was removed behind, not even in the log.
+#[cfg_attr(
+    not(any(feature = "cli", test)),
+    expect(dead_code, reason = "only the command line points out what is to go")
+)]
 pub(super) fn sweep(db: &Connection) -> rusqlite::Result<()> {
     shrink(db)?;
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
