@@ -241,10 +241,14 @@ describe.each(Object.entries(layers))('%s', (layer, send) => {
   it('leaves all else alone', async () => {
     const played = await play((_, response) => response.end('{}'))
     const other = played.base.replace('127.0.0.1', 'localhost')
-    for (const path of ['/v1/models', '/api/answers'])
-      await textOf((await send(played.base + path, '{}')).pieces)
-    // The path is one of OpenAI's, the host nobody's that is known.
-    await textOf((await send(`${other}/api/responses`, '{}')).pieces)
+    for (const [path, body] of [
+      ['/v1/models', '{}'],
+      ['/api/answers', 'no JSON'],
+    ])
+      await textOf((await send(`${played.base}${path}`, body ?? '')).pieces)
+    // The path is one of OpenAI's, or any, and the host nobody's that is known.
+    for (const path of ['/api/responses', '/api/answers'])
+      await textOf((await send(other + path, '{"model":"m"}')).pieces)
     expect(await sent()).toEqual([])
   })
 })

@@ -46,6 +46,11 @@ pub fn event_of(config: &Config, exchange: Exchange) -> Option<crate::event::Eve
     crate::pipeline::event_of(config, exchange)
 }
 
+/// Whether an exchange is a call at all, where its address alone does not say: of what is not read, only JSON is.
+pub(crate) fn is_call(found: &Recognised, exchange: &Exchange) -> bool {
+    found.wire != Wire::Unknown || parse(&exchange.request_body).is_some_and(|body| body.is_object())
+}
+
 /// What a decoder may look at.
 pub(crate) struct Source<'a> {
     /// The exchange with its headers and times.
@@ -119,6 +124,7 @@ fn format(wire: Wire) -> &'static Format {
         Wire::CohereChat => &cohere_chat::FORMAT,
         Wire::CohereEmbed => &cohere_embed::FORMAT,
         Wire::CohereRerank => &cohere_rerank::FORMAT,
+        Wire::Unknown => &unknown::ANY,
     }
 }
 
@@ -164,7 +170,7 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         ..Call::default()
     };
     (format.request)(source, &mut call);
-    if call.unknown {
+    if call.unknown && found.wire != Wire::Unknown {
         format = &unknown::FORMAT;
     }
     call.service_tier = source.header("x-amzn-bedrock-service-tier").map(str::to_owned);

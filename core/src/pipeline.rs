@@ -138,7 +138,8 @@ impl Stage for Pipeline {
         self.watch.look();
         match input {
             Input::Exchange(exchange) => {
-                let Some(found) = recognise(&self.config, &exchange) else { return };
+                let found = recognise(&self.config, &exchange);
+                let Some(found) = found.filter(|found| decode::is_call(found, &exchange)) else { return };
                 if found.wire == Wire::OpenAiResponsesPoll {
                     self.poll(&found, *exchange, out);
                 } else if let Some(attempt) = self.attempts.take(exchange) {
@@ -199,6 +200,9 @@ fn recognise(config: &Config, exchange: &Exchange) -> Option<Recognised> {
 /// The event of one exchange; `None` when its address is not that of a call. A pure function but for fresh ids.
 pub(crate) fn event_of(config: &Config, exchange: Exchange) -> Option<Event> {
     let found = recognise(config, &exchange).filter(|found| found.wire != Wire::OpenAiResponsesPoll)?;
+    if !decode::is_call(&found, &exchange) {
+        return None;
+    }
     let call = decode::read(&found, &exchange);
     Some(event_of_call(config, &PriceBook::new(), &found, call, &Attempt::first(Box::new(exchange))))
 }

@@ -45,6 +45,8 @@ pub enum Wire {
     CohereEmbed,
     /// Cohere rerank, which is a span.
     CohereRerank,
+    /// JSON to a host of models, of a format that is not read.
+    Unknown,
 }
 
 /// What the address of a request says.
@@ -173,6 +175,76 @@ fn known(host: &str) -> Option<&'static str> {
     listed.map(|(_, provider, _)| *provider).or_else(|| cloud(host))
 }
 
+/// What is not a call to a model at a host of models: a path with one of these in it...
+const KEEPS: &[&str] = &[
+    "assistants",
+    "async-invoke",
+    "batch",
+    "batches",
+    "blobs",
+    "cachedcontents",
+    "chatkit",
+    "completions",
+    "connectors",
+    "containers",
+    "corpora",
+    "datasets",
+    "evals",
+    "files",
+    "filesearchstores",
+    "fine-tune",
+    "fine-tunes",
+    "fine_tuning",
+    "finetune",
+    "finetunes",
+    "graders",
+    "guardrail",
+    "keys",
+    "libraries",
+    "operations",
+    "organization",
+    "organizations",
+    "realtime",
+    "responses",
+    "sessions",
+    "skills",
+    "threads",
+    "uploads",
+    "vector_stores",
+    "webhooks",
+    "workflows",
+];
+/// ... or with one of these at its end.
+const COUNTS: &[&str] = &[
+    "agents",
+    "asyncbatchembedcontent",
+    "batchgeneratecontent",
+    "cancel",
+    "client_secrets",
+    "compact",
+    "computetokens",
+    "copy",
+    "count-tokens",
+    "count_tokens",
+    "counttokens",
+    "create",
+    "delete",
+    "deployments",
+    "detokenize",
+    "edits",
+    "endpoints",
+    "feedback",
+    "input_tokens",
+    "models",
+    "predict",
+    "pull",
+    "push",
+    "show",
+    "tokenize",
+    "tokenize-text",
+    "variations",
+];
+
 /// Where a request goes, as the endpoints' readers see it.
 struct Place<'a> {
     address: &'a Address,
@@ -218,6 +290,20 @@ impl Place<'_> {
             Wire::OpenAiResponsesPoll => self.address.is_private() && self.address.path.contains("/v1/responses/"),
             _ => false,
         }
+    }
+
+    /// The path is at a host of models, and none that is known to be no call. Vertex AI's hosts serve much besides.
+    fn unread(&self, provider: Option<&str>) -> Option<Said> {
+        let provider = provider.filter(|provider| *provider != "google-vertex")?;
+        let path = self.address.path.to_ascii_lowercase();
+        let mut parts = path.trim_start_matches('/').split(['/', ':']).peekable();
+        while let Some(part) = parts.next() {
+            let keeps = KEEPS.contains(&part) || part == "conversations" && provider != "mistral";
+            if part.is_empty() || keeps || parts.peek().is_none() && COUNTS.contains(&part) {
+                return None;
+            }
+        }
+        Some(Said { suffix: path.len(), ..Said::default() })
     }
 
     /// The path is that of a response that was made before, with this behind it.
@@ -272,7 +358,10 @@ pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) 
     let chosen = named.or(configured.map(|(_, provider)| provider.as_str()));
     let place = Place { address, chosen };
     let (wire, said) = if post {
-        ENDPOINTS.iter().find_map(|(wire, read)| Some((*wire, read(&place)?)))?
+        let read = ENDPOINTS.iter().find_map(|(wire, read)| Some((*wire, read(&place)?)));
+        // A provider that was named for a client says nothing of the hosts that it calls.
+        let at = configured.map(|(_, provider)| provider.as_str()).or_else(|| known(&address.host));
+        read.or_else(|| Some((Wire::Unknown, place.unread(at)?)))?
     } else {
         (Wire::OpenAiResponsesPoll, place.response_again("")?)
     };

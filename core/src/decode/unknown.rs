@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::bedrock::{self, exception};
 use super::call::{Call, CallError, Tokens};
 use super::framing::{CUT, chunk_of};
-use super::json::count;
+use super::json::{count, text};
 use super::{Fold, Folded, Format, PLAIN, Source};
 use crate::exchange::End;
 
@@ -25,6 +25,20 @@ pub(super) const FORMAT: Format = Format {
         true
     },
     error: bedrock::error,
+    error_in_answer: false,
+    ..PLAIN
+};
+
+/// The same at any host of models: the model, where request or answer has one, and nothing else.
+pub(super) const ANY: Format = Format {
+    request: |source, call| {
+        call.unknown = true;
+        call.model_requested = text(source.request.get("model"));
+        call.stream = source.request.get("stream") == Some(&Value::Bool(true));
+    },
+    response: |_, body, call| call.model = text(body.get("model")),
+    fold: FORMAT.fold,
+    other: |_, _, _| true,
     error_in_answer: false,
     ..PLAIN
 };

@@ -131,10 +131,6 @@ pub(super) fn shrink(db: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Leaves nothing of what was removed behind, not even in the log.
-#[cfg_attr(
-    not(any(feature = "cli", test)),
-    expect(dead_code, reason = "only the command line points out what is to go")
-)]
 pub(super) fn sweep(db: &Connection) -> rusqlite::Result<()> {
     shrink(db)?;
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))

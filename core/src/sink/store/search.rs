@@ -143,10 +143,6 @@ fn make(db: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Removes the index, which is made again when somebody searches.
-#[cfg_attr(
-    not(any(feature = "cli", test)),
-    expect(dead_code, reason = "only the command line points out what is to go")
-)]
 pub(super) fn remove(store: &Path) {
     for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
         // What is not there need not be removed.
