@@ -24,6 +24,8 @@ _noted: dict[str, tuple[type, type]] = {}
 
 _Function = type(lambda: None)
 
+_SHORT = 4 << 10
+
 
 class HttpxObserver(Observer):
     """What all hooks of one HTTP client share."""
@@ -58,7 +60,11 @@ class HttpxObserver(Observer):
             notes.request = request
             notes.response = notes.filter = None
             if kind != CALL:
-                body = trail.ask(text, self.provider, request.__dict__.get("_content"))
+                content = request.__dict__.get("_content")
+                # Most calls are no streams, and a look at a short body takes less than the step into the core.
+                if type(content) is not bytes or (len(content) < _SHORT and b'"stream"' not in content):
+                    return notes, request
+                body = trail.ask(text, self.provider, content)
                 if body is not None:
                     request = _with_body(self.package, request, body)
                     notes.asked = True
