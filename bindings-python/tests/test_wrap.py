@@ -234,10 +234,10 @@ def test_what_was_handed_over_is_let_go(package: ModuleType, trail: llmtrail.Cli
 def test_our_own_trouble_is_counted_and_the_call_goes_on(
     package: ModuleType, trail: llmtrail.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(trail: object) -> None:
+    def broken() -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("llmtrail._notes.scope_of_call", broken)
+    monkeypatch.setattr("llmtrail._notes.time_ns", broken)
     transport = package.MockTransport(lambda request: package.Response(200, json=BODY))
     with trail.wrap(package.Client(transport=transport)) as client:
         assert client.post(URL, json=ASK).json() == BODY

@@ -53,7 +53,11 @@ class HttpxObserver(Observer):
             trail = self.trail()
             url = request.url
             parts = getattr(url, "_uri_reference", url)
-            kind, text = self.address(trail, parts, url, request.method)
+            to = self.known_to
+            # What `address` would say of one that it knows: a step less.
+            same = request.method == "POST" and to[0] is trail and to[1] is self.provider
+            known = self.known.get(parts) if same else None
+            kind, text = known or self.address(trail, parts, url, request.method)
             if kind == NONE:
                 return None, request
             notes = HttpxNotes(trail, self, text)
@@ -87,7 +91,8 @@ class HttpxNotes(Notes):
     def answered(self, response: Any, asynchronous: bool) -> None:
         """The response's head came: its body will be noted as it is read."""
         try:
-            self.head()
+            self.idle = now = perf_counter_ns()
+            self.waited = now - self.start
             self.response = response
             content = response.__dict__.get("_content")
             if self.asked:
@@ -113,14 +118,13 @@ class HttpxNotes(Notes):
         self.end("error", error)
 
     def hand_over(self, how: str, error: BaseException | None) -> None:
-        self.trail.record(
-            self.request, self.url, self.response, self.observer.provider, self.scope, self.wall, self.marks,
-            self.pieces, self.waited, self.paused, how, error, self.decoded, self.asked,
-        )  # fmt: skip
-
-    def let_go(self) -> None:
-        super().let_go()
+        request, response = self.request, self.response
+        # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.
         self.request = self.response = None
+        self.trail.record(
+            request, self.url, response, self.observer.provider, self.scope, self.wall, self.marks, self.pieces,
+            self.waited, self.idle - self.start - self.waited, how, error, self.decoded, self.asked,
+        )  # fmt: skip
 
 
 def observe(
@@ -210,19 +214,24 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: HttpxObserver
     )
     alive = ref(transport)  # no cycle: what the client drops is closed at once, as without us
 
-    def original() -> Callable[[Any], Any]:
-        # Looked up at each call: mocks replace methods of the class for a while.
-        return replaced or _of_class(alive(), name)  # type: ignore[return-value]
+    def odd(owner: Any, request: Any) -> Any:
+        original: Any = replaced or _of_class(owner, name)
+        return original(request)
 
+    # The method is looked up at each call: mocks replace those of the class for a while.
     if asynchronous:
 
         async def handle_async_request(request: Any) -> Any:
             notes, request = begin(request)
+            owner: Any = alive()
+            method: Any = None if replaced else type(owner).__dict__.get(name)
+            if type(method) is not _Function:
+                method = odd
             if notes is None:
-                return await original()(request)
+                return await method(owner, request)
             within.set(True)
             try:
-                response = await original()(request)
+                response = await method(owner, request)
             except BaseException as error:
                 notes.fail(error)
                 raise
@@ -236,11 +245,15 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: HttpxObserver
 
         def handle_request(request: Any) -> Any:
             notes, request = begin(request)
+            owner: Any = alive()
+            method: Any = None if replaced else type(owner).__dict__.get(name)
+            if type(method) is not _Function:
+                method = odd
             if notes is None:
-                return original()(request)
+                return method(owner, request)
             within.set(True)
             try:
-                response = original()(request)
+                response = method(owner, request)
             except BaseException as error:
                 notes.fail(error)
                 raise
@@ -257,9 +270,6 @@ def _hook(transport: Any, name: str, asynchronous: bool, observer: HttpxObserver
 def _of_class(owner: Any, name: str) -> Callable[[Any], Any] | None:
     """A method as its class has it, whatever the instance says."""
     kind = type(owner)
-    found = kind.__dict__.get(name)
-    if type(found) is _Function:
-        return found.__get__(owner, kind)  # type: ignore[no-any-return]
     for base in kind.__mro__:
         found = base.__dict__.get(name)
         if found is not None:
@@ -340,17 +350,20 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
                 if rest and isinstance(error, Exception):
                     yield rest
                 raise
-            notes.came(asked)
+            notes.idle = came = now()
+            notes.waited = waited + came - asked
             notes.end("complete")
-            rest = notes.rest()
-            if rest:
-                yield rest
+            if seen is not None:
+                rest = notes.rest()
+                if rest:
+                    yield rest
 
         def close(self) -> None:
             try:
                 self._stream.close()
             finally:
-                self._notes.end("abandoned")
+                if not self._notes.over:
+                    self._notes.end("abandoned")
 
     class NotedAsyncStream(Noted, package.AsyncByteStream):  # type: ignore[name-defined,misc]
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -387,16 +400,19 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
                 if rest and isinstance(error, Exception):
                     yield rest
                 raise
-            notes.came(asked)
+            notes.idle = came = now()
+            notes.waited = waited + came - asked
             notes.end("complete")
-            rest = notes.rest()
-            if rest:
-                yield rest
+            if seen is not None:
+                rest = notes.rest()
+                if rest:
+                    yield rest
 
         async def aclose(self) -> None:
             try:
                 await self._stream.aclose()
             finally:
-                self._notes.end("abandoned")
+                if not self._notes.over:
+                    self._notes.end("abandoned")
 
     return _noted.setdefault(package.__name__, (NotedStream, NotedAsyncStream))

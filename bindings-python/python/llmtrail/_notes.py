@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from _weakref import ref
 from contextvars import ContextVar
+from sys import modules
 from time import perf_counter_ns, time_ns
 
 from ._lifecycle import under_way
-from ._scopes import scope_of_call
+from ._scopes import current, of_otel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class Notes:
         self.observer = observer
         observer.seen.calls += 1
         self.url = url
-        self.scope = scope_of_call(trail)
+        scope = current.get()
+        self.scope = of_otel(trail, scope) if "opentelemetry.trace" in modules else scope
         self.pieces: list[bytes] = []
         self.marks: list[int] = []
         self.asked = False
@@ -165,11 +167,6 @@ class Notes:
             self.hand_over(how, error)
         except Exception:
             self.observer.trouble()
-        # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Forgets what was handed over."""
         self.pieces, self.marks = [], []
 
     def hand_over(self, how: str, error: BaseException | None) -> None:
