@@ -15,13 +15,14 @@ use serde_json::Value;
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let file = std::env::args().nth(1).ok_or("which file? prices_check FILE")?;
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/prices");
-    let read = |name: &str| -> Result<Value, Box<dyn Error>> {
-        Ok(serde_json::from_str(&std::fs::read_to_string(beside.join(name))?)?)
+    let text = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
     };
+    let read = |name: &str| -> Result<Value, Box<dyn Error>> { Ok(serde_json::from_str(&text(&beside.join(name))?)?) };
     let (catalogues, reviewed) = (read("catalogues.json")?, read("differences.json")?);
     let rules = reviewed["rules"].as_array().cloned().unwrap_or_default();
     let (mut all, mut differ, mut unlisted) = (0, 0, 0);
-    for (number, line) in std::fs::read_to_string(&file)?.lines().enumerate() {
+    for (number, line) in text(Path::new(&file))?.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }

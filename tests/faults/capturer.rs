@@ -2,7 +2,8 @@
 //!
 //! It is configured by the environment, as any program is, and reads commands from its standard input, one a line:
 //! `capture N [TEXT]` (N events that hold the text), `flush MS`, `shutdown MS`, `stats`, `drop`, `exit`. Each of them but
-//! `exit`, which ends it on the spot, is answered by a line of JSON.
+//! `exit`, which ends it on the spot, is answered by a line of JSON. With `cli` as its first argument it is the command
+//! line instead.
 
 use std::io::{BufRead as _, Write as _};
 use std::time::{Duration, Instant};
@@ -12,6 +13,10 @@ use llmtrail::{Client, Report};
 use serde_json::{Map, Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == "cli") {
+        std::process::exit(llmtrail::cli::run(args).into());
+    }
     let mut client = Some(Client::from_env()?);
     let mut captured = 0u64;
     for line in std::io::stdin().lock().lines() {

@@ -215,3 +215,50 @@ fn zero_in_a_list_is_no_price_but_for_a_model_that_is_free() {
     assert_eq!(total("acme/thinks", 1001), Amount::parse("0.005003"));
     assert_eq!(total("acme/gift:free", 1000), Some(Amount::ZERO));
 }
+
+#[test]
+fn the_command_line_fetches_a_list_or_says_why_not() {
+    let (server, folder) = (Server::start().unwrap(), Folder::new("command"));
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_capturer"));
+        command.arg("cli").args(args).env("LLMTRAIL_DIR", &folder.0).env_remove("http_proxy").env_remove("HTTP_PROXY");
+        let ran = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (ran.status.code(), text(&ran.stdout), text(&ran.stderr))
+    };
+    let json = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
+    let price = |model: &str| {
+        let (code, out, err) = run(&["price", model, "--provider", "openrouter", "--input", "1000", "--json"]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+        json(&out)["total"].clone()
+    };
+    let from = |variant: &str| format!("{}/prices/{variant}/api/v1/models", server.url());
+    assert_eq!(price("openai/gpt-5-mini"), "0.00025");
+
+    for (variant, why) in
+        [("broken", "no price"), ("few", "models"), ("wild", "multiple"), ("page", "JSON"), ("none", "404")]
+    {
+        let (code, out, err) = run(&["prices", "update", "--from", &from(variant)]);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{variant} {err}");
+        assert!(err.contains(why), "{variant}: {err}");
+        assert_eq!(price("openai/gpt-5-mini"), "0.00025", "{variant}");
+    }
+
+    let (code, out, err) = run(&["prices", "update", "--from", &from("newer"), "--json"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let answer = json(&out);
+    assert_eq!(answer["from"], from("newer"));
+    assert_eq!(answer["path"], Update::path(&folder.0).to_str().unwrap());
+    assert!(Update::path(&folder.0).exists());
+    let changed = |answer: &Value, model: &str, rate: &str| {
+        let changes = answer["changes"].as_array().unwrap();
+        let found = changes.iter().find(|change| change["model"] == model && change["rate"] == rate);
+        found.map(|change| (change["before"].clone(), change["now"].clone()))
+    };
+    let dearer = changed(&answer, "openai/gpt-5-mini", "input");
+    assert!(dearer.is_some(), "{answer}");
+    assert_eq!(price("openai/gpt-5-mini"), "0.0002");
+    // The same again from the list that was kept.
+    let (code, out, _) = run(&["prices", "diff", "gpt-5-mini", "--json"]);
+    assert_eq!((code, changed(&json(&out), "openai/gpt-5-mini", "input")), (Some(0), dearer));
+}

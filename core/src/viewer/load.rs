@@ -173,17 +173,18 @@ impl Store {
 
     /// Uses a connection of its own.
     pub(super) fn read<T>(&self, using: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let gone = || Error::new(ErrorKind::Store, format!("{} is not there any more", self.path.display()));
+        self.read_if_there(using)?.ok_or_else(gone)
+    }
+
+    /// The same; `None` as long as there is no store, or another process is about to make it.
+    pub(super) fn read_if_there<T>(&self, using: impl FnOnce(&Reader) -> Result<T>) -> Result<Option<T>> {
         let known = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let reader = match known {
-            Some(reader) => reader,
-            None => Reader::open_file(&self.path)?.ok_or_else(|| {
-                Error::new(ErrorKind::Store, format!("{} is not there any more", self.path.display()))
-            })?,
+        let Some(reader) = known.map_or_else(|| Reader::open_file(&self.path), |reader| Ok(Some(reader)))? else {
+            return Ok(None);
         };
-        let done = using(&reader);
-        if done.is_ok() {
-            self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-        }
-        done
+        let done = using(&reader)?;
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        Ok(Some(done))
     }
 }

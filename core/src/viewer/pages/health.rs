@@ -29,8 +29,7 @@ pub(super) fn page(page: &mut Page<'_>) -> Made {
     let newest = data.events.iter().map(|event| event.time).max();
     let total = data.events.len() as u64;
     drop(data);
-    let exists = page.store.path().exists();
-    let facts = if exists { Some(page.store.read(crate::store::Reader::facts).map_err(Some)?) } else { None };
+    let facts = page.store.read_if_there(crate::store::Reader::facts).map_err(Some)?;
     let spool = spool(page);
     let context = &page.context;
     Ok(html! {
