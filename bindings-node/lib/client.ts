@@ -3,6 +3,7 @@ import { type Checkup, examine } from './doctor.js'
 import { coded } from './errors.js'
 import { deliverAtExit, forget } from './exit.js'
 import { type Fetch, observe } from './fetch.js'
+import { type BeforeSend, Hooks, type OnError } from './hooks.js'
 import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import { toJson } from './json.js'
 import * as manual from './manual.js'
@@ -45,6 +46,11 @@ export interface Options {
   debug?: boolean
   /** The share of traces that is kept, 0 to 1 (`LLMTRAIL_SAMPLE_RATE`). */
   sampleRate?: number
+  /**
+   * Sends errors of traces that are not kept all the same, with the spans and the trace around them; default false
+   * (`LLMTRAIL_KEEP_ERRORS`).
+   */
+  keepErrors?: boolean
   /** Hides content in every event (`LLMTRAIL_PRIVACY`). */
   privacy?: boolean
   /** Keeps media as sent. */
@@ -81,6 +87,14 @@ export interface Options {
   hosts?: Record<string, string>
   /** Events go to the local store too, when they go to PostHog; default false (`LLMTRAIL_LOCAL`). */
   local?: boolean
+  /**
+   * Sees each event before it is sent: gives it back, changed or not, or `null` to have it dropped and counted under
+   * `hook`. An event for which it throws is not sent either. It runs on the event loop, after the call that the event
+   * tells of, and may be async, though not after `process.exit`.
+   */
+  beforeSend?: BeforeSend
+  /** Is told of trouble with delivery, as an error whose `code` says which. */
+  onError?: OnError
 }
 
 /** How `doctor` is to look. */
@@ -106,14 +120,23 @@ export class Client {
   readonly native: NativeClient
   /** Counts what was handed over, so that the end of the process knows whether anything came since. @internal */
   captures = 0
+  /** @internal */
+  readonly hooks: Hooks | undefined
   readonly #addresses = new Map<string, number>()
   readonly #self = () => this
   #fetch: Fetch | undefined
 
   /** @throws {ConfigError} for an option that cannot be used; the message names it and says what is allowed. */
   constructor(options: Options = {}) {
-    const json = toJson(options)
-    this.native = coded(() => new (native().NativeClient)(json))
+    // What is no object at all is for the core to complain of.
+    const { beforeSend, onError, ...others } = Object(options) as Options
+    const json = toJson(Object(options) === options ? others : options)
+    if (beforeSend || onError) this.hooks = new Hooks(beforeSend, onError)
+    const { hooks } = this
+    this.native = coded(
+      () => new (native().NativeClient)(json, hooks?.seesEvents, hooks?.hearsErrors, hooks?.ring),
+    )
+    this.hooks?.serve(this.native)
     deliverAtExit(this)
   }
 

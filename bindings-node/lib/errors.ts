@@ -1,6 +1,9 @@
 /** A mistake in the use of this package. What happens while a call is observed is never an error, but counted. */
 export class LlmtrailError extends Error {
-  /** The same in Rust, Python and JavaScript: `config`, `usage`, `store` or `input`. */
+  /**
+   * The same in Rust, Python and JavaScript: `config`, `usage`, `store` or `input`; as `onError` gets it, what the
+   * trouble is about (`unreachable`, `denied`, `rejected`, ...: see docs/delivery.md).
+   */
   readonly code: string
 
   constructor(code: string, message: string, options?: ErrorOptions) {

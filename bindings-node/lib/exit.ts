@@ -40,6 +40,12 @@ function exit(): void {
   abandonAll()
   const until = performance.now() + HASTE
   for (const client of clients.keys()) {
-    if (client.captures > 0) client.native.shutdownNow(Math.max(50, until - performance.now()))
+    if (client.captures === 0) continue
+    if (client.hooks && client.native.stats().pending > 0) {
+      // What is captured goes through the hooks only while somebody asks for it: another thread does, meanwhile.
+      void client.native.shutdown(Math.max(50, until - performance.now()))
+      client.hooks.workNow(until)
+    }
+    client.native.shutdownNow(Math.max(50, until - performance.now()))
   }
 }

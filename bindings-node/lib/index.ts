@@ -32,6 +32,7 @@ export type {
 } from './doctor.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
+export type { BeforeSend, Event, OnError } from './hooks.js'
 export {
   type CallRecord,
   type CaptureOptions,

@@ -161,11 +161,20 @@ export interface NativeClient {
   stats(): Stats
   doctor(host: string, timeout: number): Promise<{ text: string; json: string }>
   note(): void
+  hookTake(wait: number): string | null
+  hookSend(event: number, json: string): void
+  hookDrop(event: number): void
+  hookFail(event: number, why: string): void
 }
 
 /** @internal */
 export interface Native {
-  NativeClient: new (options: string) => NativeClient
+  NativeClient: new (
+    options: string,
+    beforeSend?: boolean,
+    onError?: boolean,
+    ring?: () => void,
+  ) => NativeClient
   NativePieces: new () => NativePieces
   NativeFilter: new (status: number, headers: string) => NativeFilter
   filters(status: number, headers: string): boolean

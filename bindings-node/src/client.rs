@@ -1,11 +1,12 @@
 //! The client, as JavaScript sees it.
 
 use llmtrail::{Language, Options, ScopeOptions, stream_usage};
-use napi::bindgen_prelude::AsyncTask;
+use napi::bindgen_prelude::{AsyncTask, Function};
 use napi_derive::napi;
 
 use crate::convert::{Result, coded, millis, usage};
 use crate::delivery::{Doctor, Flush, Report, Settle, Stats};
+use crate::hooks::bell;
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events. Its name here is that in JavaScript: an `impl` in another file is known to
@@ -15,13 +16,21 @@ pub struct NativeClient(pub(crate) llmtrail::Client);
 
 #[napi]
 impl NativeClient {
-    /// A client with the options of a JSON object.
+    /// A client with the options of a JSON object, and the hooks that the application has. `ring` is called when there
+    /// is work for them.
     #[napi(constructor)]
-    pub fn new(options: String) -> Result<Self> {
-        Options::from_json(Language::Node, &options)
-            .and_then(llmtrail::Client::new)
-            .map(Self)
-            .map_err(|error| coded(&error))
+    pub fn new(
+        options: String,
+        before_send: Option<bool>,
+        on_error: Option<bool>,
+        ring: Option<Function<'_, (), ()>>,
+    ) -> Result<Self> {
+        let mut options = Options::from_json(Language::Node, &options).map_err(|error| coded(&error))?;
+        if let Some(ring) = ring {
+            let hooks = (before_send == Some(true), on_error == Some(true));
+            options = options.hooks_elsewhere(hooks.0, hooks.1, bell(&ring)?);
+        }
+        llmtrail::Client::new(options).map(Self).map_err(|error| coded(&error))
     }
 
     /// Whether a request to this address is observed: 0 no, 1 yes, 2 yes, and usage may have to be asked for in its

@@ -11,6 +11,7 @@ mod client;
 mod convert;
 pub mod cost;
 mod delivery;
+mod hooks;
 mod manual;
 mod scope;
 

@@ -13,6 +13,7 @@ use llmtrail::{Chunk, End, Exchange, Language, Options, ScopeOptions, stream_usa
 use crate::delivery::{Report, Stats};
 use crate::error::{raise, usage};
 use crate::filter::Filter;
+use crate::hooks::Hooks;
 use crate::observation::{self, Headers};
 use crate::scope::{self, Scope};
 
@@ -23,8 +24,11 @@ pub(crate) struct Client(pub(crate) llmtrail::Client);
 #[pymethods]
 impl Client {
     #[new]
-    fn new(py: Python<'_>, options: &str) -> PyResult<Self> {
+    #[pyo3(signature = (options, before_send = false, on_error = false))]
+    fn new(py: Python<'_>, options: &str, before_send: bool, on_error: bool) -> PyResult<Self> {
         Options::from_json(Language::Python, options)
+            // The thread that runs hooks waits for its work and need not be told.
+            .map(|options| options.hooks_elsewhere(before_send, on_error, || {}))
             .and_then(llmtrail::Client::new)
             .map(Self)
             .map_err(|error| raise(py, &error))
@@ -158,6 +162,11 @@ impl Client {
         py.detach(|| self.0.shutdown(seconds(timeout))).into()
     }
 
+    /// Where the thread that runs hooks gets its work in this process; `None` when there are no hooks.
+    fn hooks(&self) -> Option<Hooks> {
+        self.0.hooks().map(Hooks)
+    }
+
     fn stats(&self, py: Python<'_>) -> Stats {
         py.detach(|| self.0.stats()).into()
     }
@@ -287,7 +296,7 @@ impl Noted<'_, '_> {
 }
 
 /// A time limit from Python: what is negative or no number is no time at all, what is endless is a very long time.
-fn seconds(seconds: f64) -> Duration {
+pub(crate) fn seconds(seconds: f64) -> Duration {
     const LONG: f64 = 1e9;
     Duration::try_from_secs_f64(seconds.clamp(0.0, LONG)).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ mod cost;
 mod delivery;
 mod error;
 mod filter;
+mod hooks;
 mod manual;
 mod observation;
 mod scope;
@@ -42,6 +43,7 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<scope::Scope>()?;
     module.add_class::<filter::Filter>()?;
+    module.add_class::<hooks::Hooks>()?;
     module.add_class::<manual::Timer>()?;
     module.add_class::<delivery::Report>()?;
     module.add_class::<delivery::Stats>()?;

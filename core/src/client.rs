@@ -9,6 +9,7 @@ use serde_json::Map;
 use crate::config::{Config, Options};
 use crate::context::{Scope, ScopeKind, ScopeOptions, Totals};
 use crate::decode::{Recognised, recognise};
+use crate::deliver::hook::HookDesk;
 use crate::deliver::{Delivery, Report, Stats, has_heritage};
 use crate::error::{Error, Result};
 use crate::exchange::Exchange;
@@ -163,6 +164,12 @@ impl Client {
             }
         }
         self.core_if_started().map(|core| core.delivery.shutdown(timeout)).unwrap_or_default()
+    }
+
+    /// Where events wait for hooks in the application's own language: for bindings. `None` when there are none.
+    pub fn hooks(&self) -> Option<HookDesk> {
+        self.config().hooks.elsewhere.as_ref()?;
+        self.core().delivery.desk()
     }
 
     /// How things stand.

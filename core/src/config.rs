@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::deliver::hook::{Elsewhere, Hooks, Notice};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::sink::{MadeSink, Sink};
 
 /// The language that the library is used from. It names the options and the unit of times, and is
@@ -81,6 +83,8 @@ pub struct Config {
     pub debug: bool,
     /// The share of traces that is kept, 0 to 1.
     pub sample_rate: f64,
+    /// Sends errors of traces that are not kept too.
+    pub keep_errors: bool,
     /// Hides content in every event.
     pub privacy: bool,
     /// Keeps media as sent.
@@ -121,6 +125,8 @@ pub struct Config {
     pub local: bool,
     /// Sinks of the application's: see [`Options::add_sink`].
     pub sinks: Vec<MadeSink>,
+    /// What the application has called with events and trouble: see [`Options::before_send`].
+    pub hooks: Hooks,
     /// What is worth a warning about the environment; printed once at the first use.
     pub warnings: Vec<String>,
 }
@@ -183,6 +189,7 @@ const TABLE: &[Row] = &[
     row("enabled", &["LLMTRAIL_ENABLED"], Kind::Bool),
     row("debug", &["LLMTRAIL_DEBUG"], Kind::Bool),
     row("sample_rate", &["LLMTRAIL_SAMPLE_RATE"], Kind::Share),
+    row("keep_errors", &["LLMTRAIL_KEEP_ERRORS"], Kind::Bool),
     row("privacy", &["LLMTRAIL_PRIVACY"], Kind::Bool),
     row("full_capture", &[], Kind::Bool),
     row("stream_usage", &[], Kind::Bool),
@@ -215,6 +222,7 @@ impl Default for Config {
             enabled: true,
             debug: false,
             sample_rate: 1.0,
+            keep_errors: false,
             privacy: false,
             full_capture: false,
             stream_usage: true,
@@ -235,6 +243,7 @@ impl Default for Config {
             hosts: Vec::new(),
             local: false,
             sinks: Vec::new(),
+            hooks: Hooks::default(),
             warnings: Vec::new(),
         }
     }
@@ -246,6 +255,7 @@ pub struct Options {
     language: Language,
     values: Map<String, Value>,
     sinks: Vec<MadeSink>,
+    hooks: Hooks,
 }
 
 impl Options {
@@ -286,6 +296,42 @@ impl Options {
         self
     }
 
+    /// Has every event seen by a function before it is sent: it gives the event back, changed or not, or `None` to have it
+    /// dropped and counted under `hook`. `uuid` and `timestamp` stay what they are. When it panics the event is not sent
+    /// either, for it may have been about to take something out.
+    ///
+    /// It runs on a thread of its own, one event after the other; a flush and a shutdown wait for it until their deadline.
+    /// What it has not seen by the end of a shutdown is not sent, and counted under `shutdown`; and what it has not seen is
+    /// not on disk.
+    #[must_use]
+    pub fn before_send(mut self, hook: impl Fn(Event) -> Option<Event> + Send + Sync + 'static) -> Self {
+        self.hooks.before_send = Some(Arc::new(hook));
+        self
+    }
+
+    /// Has a function told of trouble with delivery: of what is also a warning on stderr, but each time (once a second at
+    /// most of each code) and not only the first. It runs on the thread of [`before_send`](Self::before_send).
+    #[must_use]
+    pub fn on_error(mut self, hook: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.hooks.on_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// For bindings: which hooks the application has in its own language, and how to tell that there is work for them
+    /// at [`Client::hooks`](crate::Client::hooks). `ring` is called by the worker and must not block.
+    #[must_use]
+    pub fn hooks_elsewhere(
+        mut self,
+        before_send: bool,
+        on_error: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        if before_send || on_error {
+            self.hooks.elsewhere = Some(Elsewhere { before_send, on_error, ring: Arc::new(ring) });
+        }
+        self
+    }
+
     /// Checks every option and fills in environment and defaults.
     ///
     /// # Errors
@@ -298,6 +344,9 @@ impl Options {
     fn resolve_with(self, env: impl Fn(&str) -> Option<String>) -> Result<Config> {
         let language = self.language;
         let mut config = Config { language, ..Config::default() };
+        if SERVERLESS.iter().any(|name| env(name).is_some_and(|value| !value.is_empty())) {
+            config.timeout = SERVERLESS_TIMEOUT;
+        }
         for row in TABLE {
             for name in row.env {
                 let Some(text) = env(name).filter(|text| !text.trim().is_empty()) else { continue };
@@ -310,6 +359,7 @@ impl Options {
         }
         config.prices_from_env = config.prices.is_some();
         config.sinks.clone_from(&self.sinks);
+        config.hooks = self.hooks;
         for (given, value) in &self.values {
             let Some(row) = TABLE.iter().find(|row| language.name_of(row.name) == *given) else {
                 return Err(Error::config(unknown_option(language, given)));
@@ -365,6 +415,7 @@ impl Config {
                 *match row.name {
                     "enabled" => &mut self.enabled,
                     "debug" => &mut self.debug,
+                    "keep_errors" => &mut self.keep_errors,
                     "privacy" => &mut self.privacy,
                     "full_capture" => &mut self.full_capture,
                     "stream_usage" => &mut self.stream_usage,
@@ -478,7 +529,10 @@ fn expected(what: &str, got: &Value) -> String {
 }
 
 fn unknown_option(language: Language, given: &str) -> String {
-    let names: Vec<String> = TABLE.iter().map(|row| language.name_of(row.name)).collect();
+    // Functions do not come this way; in Rust they have methods of their own.
+    let hooks: &[&str] = if language == Language::Rust { &[] } else { &["before_send", "on_error"] };
+    let known = TABLE.iter().map(|row| row.name).chain(hooks.iter().copied());
+    let names: Vec<String> = known.map(|name| language.name_of(name)).collect();
     let folded = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     let near = names.iter().find(|name| folded(name) == folded(given));
     let hint = near.map(|name| format!(" Did you mean {name}?")).unwrap_or_default();
@@ -515,6 +569,9 @@ fn data_dir() -> PathBuf {
 
 /// Where only the temporary directory can be written: AWS Lambda, Vercel, Cloud Run.
 const SERVERLESS: [&str; 3] = ["AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "K_SERVICE"];
+
+/// Of one request to the server on these: a function is paid for by the time it takes, and may be stopped soon.
+const SERVERLESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn data_dir_with(env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let var = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -614,6 +671,17 @@ mod tests {
         assert!(!config.enabled);
         assert_eq!(config.warnings, ["LLMTRAIL_SAMPLE_RATE is ignored: \"lots\" is not a number"]);
         assert_eq!(format!("{:?}", config.api_key.unwrap()), "phc_ab...");
+    }
+
+    #[test]
+    fn on_a_serverless_platform_nobody_waits_long() {
+        let options = || Options::new(Language::Python);
+        for platform in SERVERLESS {
+            let env = |name: &str| (name == platform).then(|| "here".to_owned());
+            assert_eq!(options().resolve_with(env).unwrap().timeout, SERVERLESS_TIMEOUT);
+            assert_eq!(options().set("timeout", 7).resolve_with(env).unwrap().timeout, Duration::from_secs(7));
+        }
+        assert_eq!(options().resolve_with(|_| None).unwrap().timeout, Duration::from_secs(10));
     }
 
     #[test]

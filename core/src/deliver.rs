@@ -4,6 +4,7 @@
 //! [`Stage`], puts the events that come out into the lanes of each sink, and sends batches. What to do about a sink's
 //! answers is decided in `lane`, and what is on disk in `shelf`; both are pure. Files are touched in `spool` alone.
 
+pub(crate) mod hook;
 mod keeper;
 mod lane;
 pub(crate) mod notice;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::config::Config;
 use crate::event::WireEvent;
 use crate::sink::{self, Carrier};
+use hook::HookDesk;
 use queue::{Flush, Life, Shared};
 
 /// What was sent, what is pending and what was dropped, by reason, at the end of a flush. All counts are of events
@@ -38,7 +40,7 @@ pub struct Report {
     /// Still on the way. After a shutdown: in the spool, for the next process.
     pub pending: u64,
     /// Lost, by named reason: `overflow` (no room in memory and on disk), `too_big`, `rejected`, `expired` (a week in the
-    /// spool), `corrupt` (the spool was damaged), `hook`, `panic`, and `shutdown` for what was left at a shutdown and
+    /// spool), `corrupt` (the spool was damaged), `hook`, `sampled`, `panic`, and `shutdown` for what was left at a shutdown and
     /// could not be spooled, or came after it.
     pub dropped: BTreeMap<&'static str, u64>,
 }
@@ -97,6 +99,10 @@ pub(crate) trait Stage: Send + 'static {
     fn wakes_in(&self) -> Option<Duration>;
     /// Gives out what is held back: at a flush what the caller may wait for, at the end (`last`) everything.
     fn drain(&mut self, last: bool, out: &mut Vec<WireEvent>);
+    /// Events that were left out on purpose, by sampling, since this was asked last.
+    fn left_out(&mut self) -> u64 {
+        0
+    }
     /// Events that are held back.
     fn held(&self) -> usize;
 }
@@ -124,6 +130,11 @@ impl<S: Stage> Delivery<S> {
 
     fn build(config: Arc<Config>, stage: S, sinks: Vec<Box<dyn Carrier>>) -> Self {
         Self { shared: Arc::new(Shared::new(config, stage, sinks)), pid: std::process::id() }
+    }
+
+    /// Where events wait for the application's hooks, if it has any.
+    pub(crate) fn desk(&self) -> Option<HookDesk> {
+        self.shared.desk.clone()
     }
 
     /// Hands over an input of a size in bytes. Never blocks on anything slow; false when it was refused and counted.
@@ -223,6 +234,9 @@ impl<S: Stage> Delivery<S> {
                 state.books.give_up_all("shutdown", 0);
                 let inputs = std::mem::take(&mut state.inputs);
                 drop(state);
+                if let Some(desk) = &self.shared.desk {
+                    desk.close();
+                }
                 drop(inputs);
                 state = self.shared.state();
             }

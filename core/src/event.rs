@@ -53,6 +53,25 @@ pub const AI_EVENTS: [&str; 6] =
     ["$ai_generation", "$ai_embedding", "$ai_span", "$ai_trace", "$ai_feedback", "$ai_metric"];
 
 impl Event {
+    /// The event of a final form; `None` when it is none.
+    pub(crate) fn decode(json: &[u8]) -> Option<Self> {
+        let mut members: Map<String, Value> = serde_json::from_slice(json).ok()?;
+        let mut text = |name: &str| match members.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        Some(Self {
+            event: text("event")?,
+            uuid: text("uuid")?.parse().ok()?,
+            distinct_id: text("distinct_id")?,
+            timestamp: text("timestamp")?,
+            properties: match members.remove("properties") {
+                Some(Value::Object(properties)) => properties,
+                _ => Map::new(),
+            },
+        })
+    }
+
     /// The final form.
     pub fn encode(&self) -> WireEvent {
         let lane = if AI_EVENTS.contains(&self.event.as_str()) { Lane::Ai } else { Lane::General };

@@ -1,11 +1,11 @@
 //! What the worker does with what callers hand over: decode, build the event, price it, hide what must be hidden.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::attempts::{Attempt, Attempts};
@@ -24,6 +24,7 @@ use crate::price::given::Given;
 use crate::price::watch::Watch;
 use crate::price::{Amount, Overrides, PriceBook, Query, price, region_of};
 use crate::record::CallRecord;
+use crate::sample::Sampler;
 
 /// What callers hand over.
 pub(crate) enum Input {
@@ -62,12 +63,25 @@ pub(crate) struct Pipeline {
     attempts: Attempts,
     background: Background,
     watch: Watch,
+    sampler: RefCell<Sampler>,
+    /// Events that the sampler left out since the worker asked.
+    left_out: Cell<u64>,
 }
 
 impl Pipeline {
     pub(crate) fn new(config: Arc<Config>, prices: Arc<ArcSwap<PriceBook>>, notes: Notes) -> Self {
         let watch = Watch::new(Arc::clone(&config), Arc::clone(&prices), notes.clone());
-        Self { config, prices, notes, attempts: Attempts::default(), background: Background::default(), watch }
+        let sampler = RefCell::new(Sampler::new(config.sample_rate, config.keep_errors));
+        Self {
+            config,
+            prices,
+            notes,
+            attempts: Attempts::default(),
+            background: Background::default(),
+            watch,
+            sampler,
+            left_out: Cell::new(0),
+        }
     }
 
     /// Reads an attempt that is the last of its call. Where the call goes on in the background it waits for its end.
@@ -113,22 +127,13 @@ impl Pipeline {
         let trace_id = event.properties.get("$ai_trace_id").and_then(Value::as_str);
         // Other events only say which trace they were made in.
         let trace_id = trace_id.filter(|_| AI_EVENTS.contains(&event.event.as_str()));
-        if trace_id.is_some_and(|id| !is_kept(id, self.config.sample_rate)) {
-            self.notes.add("sampled_out");
+        let is_error = event.properties.get("$ai_is_error") == Some(&Value::Bool(true));
+        if trace_id.is_some_and(|id| !self.sampler.borrow_mut().keeps(id, is_error)) {
+            self.left_out.set(self.left_out.get() + 1);
             return;
         }
         out.push(event.encode());
     }
-}
-
-/// Whether a trace is within the share that is kept: its id's hash, as a number from 0 to 1, against the share.
-fn is_kept(trace_id: &str, share: f64) -> bool {
-    if share >= 1.0 {
-        return true;
-    }
-    let digest = Sha256::digest(trace_id.as_bytes());
-    let head = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    f64::from(head) / (f64::from(u32::MAX) + 1.0) < share
 }
 
 impl Stage for Pipeline {
@@ -186,6 +191,10 @@ impl Stage for Pipeline {
         for attempt in self.attempts.all().into_iter().chain(running) {
             self.emit(&attempt, out);
         }
+    }
+
+    fn left_out(&mut self) -> u64 {
+        self.left_out.take()
     }
 
     fn held(&self) -> usize {

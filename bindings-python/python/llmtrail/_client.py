@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._cost import Cost
+    from ._errors import LlmtrailError
+    from ._hooks import Hooks
 
     Money = Decimal | float | str
     T = TypeVar("T")
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         enabled: bool | None
         debug: bool | None
         sample_rate: float | None
+        keep_errors: bool | None
         privacy: bool | None
         full_capture: bool | None
         stream_usage: bool | None
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
         prices_url: str | None
         hosts: Mapping[str, str] | None
         local: bool | None
+        before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None
+        on_error: Callable[[LlmtrailError], object] | None
 
 else:
 
@@ -363,15 +368,26 @@ class Client(_Surface):
         ConfigError: an option cannot be used; it names the option and what is allowed.
     """
 
-    __slots__ = ("_core",)
+    __slots__ = ("_core", "_hooks")
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        self._core = hand_over(_core.Client, options)
+        self._hooks: Hooks | None = None
+        before_send, on_error = options.pop("before_send", None), options.pop("on_error", None)
+        if before_send is None and on_error is None:
+            self._core = hand_over(_core.Client, options)
+        else:
+            from ._hooks import Hooks, checked
+
+            self._hooks = Hooks(checked("before_send", before_send), checked("on_error", on_error))
+            some = (before_send is not None, on_error is not None)
+            self._core = hand_over(lambda json: _core.Client(json, *some), options)
         _lifecycle.register(self._core)
 
     def _resolve(self) -> _core.Client:
         if not _lifecycle.armed:
             _lifecycle.arm()
+        if self._hooks is not None:
+            self._hooks.ensure(self._core)
         return self._core
 
     def __repr__(self) -> str:

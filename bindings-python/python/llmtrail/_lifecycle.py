@@ -10,6 +10,8 @@ from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
+
     from . import _core
     from ._notes import Notes
 
@@ -21,6 +23,10 @@ under_way: dict[int, ref[Notes]] = {}
 _clients: list[ref[_core.Client]] = []
 # Whether this process has arranged the flush at its end. Read before every capture, so a plain name.
 armed = False
+# Threads of ours that run the application's hooks.
+threads: list[threading.Thread] = []
+# How long they are waited for when there is nothing left for them to do.
+_MOMENT = 0.2
 
 
 def register(client: _core.Client) -> None:
@@ -34,14 +40,20 @@ def arm() -> None:
     """Arranges the flush at exit; called before the first capture in a process."""
     global armed
     armed = True
-    # Children of multiprocessing end without atexit; they run its finalizers, none from before their start.
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.Finalize(None, _at_exit, exitpriority=-100)
-        util.register_after_fork(_at_exit, _disarm)
+    # Children of multiprocessing end without atexit; they run its finalizers, none from before their start. So do those
+    # of billiard, which is Celery's copy of it.
+    for name in ("multiprocessing.util", "billiard.util"):
+        util = sys.modules.get(name)
+        if util is not None:
+            util.Finalize(None, _at_exit, exitpriority=-100)
+            util.register_after_fork(_at_exit, _disarm)
+    # Those of a pool of Celery's end without even that; it has a signal for them.
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:
+        celery.worker_process_shutdown.connect(_at_exit, weak=False)
 
 
-def _at_exit() -> None:
+def _at_exit(**_: object) -> None:
     end = monotonic() + DEADLINE
     for call in list(under_way.values()):
         notes = call()
@@ -54,12 +66,16 @@ def _at_exit() -> None:
                 client.shutdown(max(0.0, end - monotonic()))
             except Exception:  # the process is ending; nobody is left to tell
                 continue
+    # A thread that comes back from the core while the interpreter is taken down would take the process with it.
+    for thread in threads:
+        thread.join(_MOMENT)
 
 
 def _disarm(_: object = None) -> None:
     global armed
     armed = False
     under_way.clear()  # they are the parent's
+    threads.clear()
 
 
 atexit.register(_at_exit)

@@ -23,6 +23,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(300);
 /// The same when another thread of the process was looking.
 const LOOK_SOON: Duration = Duration::from_millis(200);
+/// How often and after how long a segment is tried that cannot be read, before it is put aside.
+const READS: u32 = 5;
+const READ_AGAIN: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(crate) struct Keeper {
@@ -35,6 +38,8 @@ pub(crate) struct Keeper {
     /// The disk failed, and is tried again then.
     broken_until: Option<Duration>,
     look_at: Duration,
+    /// Reading failed so often, and is tried again then.
+    unreadable: Option<(u32, Duration)>,
     /// What happened since the worker asked last.
     news: News,
 }
@@ -73,6 +78,7 @@ impl Keeper {
             events: config.flush_at,
             broken_until: None,
             look_at: Duration::ZERO,
+            unreadable: None,
             news: News::default(),
         })
     }
@@ -220,15 +226,18 @@ impl Keeper {
         self.shelf.waits(number)
     }
 
-    /// Brings the next segment of a lane back into memory. Says what memory that takes.
-    pub(crate) fn load(&mut self, number: usize, lane: &mut Lane, now: Duration) -> usize {
+    /// Brings the next segment of a lane back into memory. Says what memory that takes; `None`: nothing can be read now.
+    pub(crate) fn load(&mut self, number: usize, lane: &mut Lane, now: Duration) -> Option<usize> {
+        if self.unreadable.is_some_and(|(_, again)| now < again) {
+            return None;
+        }
         self.seal(number);
-        let Some(id) = self.shelf.next(number) else { return 0 };
-        let Ok(bytes) = self.spool.read(id).map(Bytes::from) else {
-            let given_up = self.shelf.give_up(id, "corrupt");
-            self.lose(given_up);
-            return 0;
+        let id = self.shelf.next(number)?;
+        let bytes = match self.spool.read(id) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) => return self.cannot_read(number, id, &error, now),
         };
+        self.unreadable = None;
         let prefix = record::read(&bytes);
         // A writer that was killed leaves the beginning of a record at most, of an event that nobody was told is safe.
         let damaged = match prefix.rest {
@@ -242,6 +251,8 @@ impl Keeper {
             Ticket::default()
         });
         self.news.recovered += recovered;
+        // A part of what was written is not there, though nothing looks torn.
+        let damaged = damaged || self.shelf.lacks(id);
         let mut taken = 0;
         for (kept, ticket) in places {
             let (event_lane, range) = prefix.records[kept.index].clone();
@@ -271,7 +282,23 @@ impl Keeper {
         } else if self.shelf.remove_if_done(id) {
             self.spool.remove(id);
         }
-        taken
+        Some(taken)
+    }
+
+    /// A segment that is gone is lost. Any other trouble may pass (no more file handles, a disk that is away), so it is
+    /// tried again; what stays unreadable is put aside and not removed.
+    fn cannot_read(&mut self, number: usize, id: SegmentId, error: &io::Error, now: Duration) -> Option<usize> {
+        let reads = 1 + self.unreadable.map_or(0, |(reads, _)| reads);
+        if error.kind() != io::ErrorKind::NotFound && reads < READS {
+            self.unreadable = Some((reads, now + READ_AGAIN));
+            self.shelf.put_back(number, id);
+            return None;
+        }
+        self.unreadable = None;
+        let given_up = self.shelf.give_up(id, "corrupt");
+        self.spool.quarantine(id);
+        self.lose(given_up);
+        Some(0)
     }
 
     /// Keeps what is on disk within its bounds, and looks for what other processes left.
@@ -310,8 +337,10 @@ impl Keeper {
     }
 
     /// When there is something to [`tend`](Self::tend).
-    pub(crate) fn wakes_at(&self) -> Duration {
-        self.shelf.expires_at().map_or(self.look_at, |expires| expires.min(self.look_at))
+    pub(crate) fn wakes_at(&self, now: Duration) -> Duration {
+        // When that is over and nothing was read, something else stands in the way, and its end wakes the worker.
+        let again = self.unreadable.map(|(_, again)| again).filter(|again| *again > now);
+        [self.shelf.expires_at(), again].into_iter().flatten().fold(self.look_at, Duration::min)
     }
 
     /// What happened since this was asked last.

@@ -39,6 +39,8 @@ pub(crate) struct Item {
     epoch: u64,
     since: Duration,
     shortened: bool,
+    /// It was rejected alone, when the sink had accepted so many batches.
+    rejected_at: Option<u64>,
     /// Where it is on disk, if it is.
     pub(crate) kept: Option<Kept>,
     pub(crate) ticket: Ticket,
@@ -46,7 +48,7 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn new(event: WireEvent, epoch: u64, now: Duration, kept: Option<Kept>, ticket: Ticket) -> Self {
-        Self { event, epoch, since: now, shortened: false, kept, ticket }
+        Self { event, epoch, since: now, shortened: false, rejected_at: None, kept, ticket }
     }
 
     pub(crate) fn cost(&self) -> usize {
@@ -142,6 +144,8 @@ pub(crate) struct Lane {
     probing: Option<Cause>,
     failures: u32,
     parked: u32,
+    /// Batches that the sink accepted so far.
+    accepted: u64,
     /// Bytes that a batch aims at: lowered by what was too large, then slowly raised.
     target: usize,
     route: usize,
@@ -170,6 +174,7 @@ impl Lane {
             probing: None,
             failures: 0,
             parked: 0,
+            accepted: 0,
             target: routes[0].batch_bytes(),
             route: 0,
             first_route_at: Duration::ZERO,
@@ -319,6 +324,13 @@ impl Lane {
             _ if hurry => self.policy.flush_at.max(HURRIED),
             _ => self.policy.flush_at,
         };
+        if self.probing == Some(Cause::Rejecting)
+            && let Some(fresh) = self.queue.iter().position(|item| item.rejected_at.is_none())
+            && let Some(item) = self.queue.remove(fresh)
+        {
+            // One that was not rejected alone yet: perhaps only those that were are to blame.
+            self.queue.push_front(item);
+        }
         let mut batch = self.next_piece(self.target.min(route.batch_bytes()), most)?;
         for item in &mut batch {
             if item.event.json.len() > route.event_bytes() && !item.shortened {
@@ -441,6 +453,7 @@ impl Lane {
     fn accepted(&mut self, batch: Vec<Item>, settled: &mut Settled) {
         self.failures = 0;
         self.parked = 0;
+        self.accepted += 1;
         self.gate = Gate::Open;
         let bytes: usize = batch.iter().map(Item::cost).sum();
         if bytes >= self.target / 2 {
@@ -479,13 +492,18 @@ impl Lane {
             settled.trouble = Some(Trouble { kind: Kind::Retry, why });
             return;
         }
-        if trial.accepted && probing.is_none() {
+        // Rejected alone before, and the sink accepted others between the two times.
+        let again = batch.iter().any(|item| item.rejected_at.is_some_and(|accepted| self.accepted > accepted));
+        if again || (trial.accepted && probing.is_none()) {
             for item in batch {
                 settled.freed += self.forget(&item);
                 settled.dropped.push(("rejected", item));
             }
             settled.trouble = Some(Trouble { kind: Kind::Poison, why });
             return;
+        }
+        for item in &mut batch {
+            item.rejected_at.get_or_insert(self.accepted);
         }
         trial.suspects.append(&mut batch);
         if trial.suspects.len() > 1

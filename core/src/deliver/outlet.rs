@@ -77,24 +77,32 @@ impl Outlet {
         freed
     }
 
-    /// Brings a lane's events to where they are to be: to the disk, or back from there while there is `room` in memory.
-    /// Says how many bytes of memory that took.
-    pub(crate) fn arrange(&mut self, number: usize, now: Duration, room: usize) -> usize {
+    /// Puts on disk what of its lanes is to be there. Says whether it has a disk at all.
+    pub(crate) fn keep(&mut self, now: Duration) -> bool {
+        let Some(keeper) = &mut self.keeper else { return false };
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            if keeper.wants(lane, now) {
+                keeper.keep(number, lane, now);
+            }
+        }
+        true
+    }
+
+    /// Brings a lane's events back from the disk while there is `room` in memory. Says how many bytes of it that took.
+    pub(crate) fn fetch(&mut self, number: usize, now: Duration, room: usize) -> usize {
         let Some(keeper) = &mut self.keeper else { return 0 };
         let lane = &mut self.lanes[number];
-        if keeper.wants(lane, now) {
-            keeper.keep(number, lane, now);
-        }
         let mut taken = 0;
         while keeper.waits(number) && (lane.is_empty() || (lane.queue_bytes() < LOW && !lane.rests() && taken < room)) {
-            taken += keeper.load(number, lane, now);
+            let Some(bytes) = keeper.load(number, lane, now) else { break };
+            taken += bytes;
         }
         taken
     }
 
     /// When something of it is due, if nobody calls before.
-    pub(crate) fn wakes_at(&self, hurried: impl Fn(usize) -> bool) -> Option<Duration> {
+    pub(crate) fn wakes_at(&self, now: Duration, hurried: impl Fn(usize) -> bool) -> Option<Duration> {
         let lanes = self.lanes.iter().enumerate().filter_map(|(number, lane)| lane.wakes_at(hurried(number)));
-        lanes.chain(self.keeper.as_ref().map(Keeper::wakes_at)).min()
+        lanes.chain(self.keeper.as_ref().map(|keeper| keeper.wakes_at(now))).min()
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::hook::HookDesk;
 use super::tally::End;
 use super::{Report, SinkStats, Stage, lane};
 use crate::config::Config;
@@ -23,7 +24,9 @@ pub(crate) struct Shared<S: Stage> {
     /// Told when something that a caller may wait for has happened.
     pub(crate) changed: Condvar,
     /// Told when the worker has something to do.
-    pub(crate) wake: Notify,
+    pub(crate) wake: Arc<Notify>,
+    /// Where events wait for the application's hooks, if it has any.
+    pub(crate) desk: Option<HookDesk>,
 }
 
 pub(crate) struct State<S: Stage> {
@@ -84,7 +87,9 @@ impl<S: Stage> Shared<S> {
             sinks: Vec::new(),
             spooled: (0, 0),
         };
-        Self { config, state: Mutex::new(state), changed: Condvar::new(), wake: Notify::new() }
+        let wake = Arc::new(Notify::new());
+        let desk = HookDesk::new(&config.hooks, &wake);
+        Self { config, state: Mutex::new(state), changed: Condvar::new(), wake, desk }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<S>> {
@@ -165,6 +170,14 @@ impl Books {
         self.inputs += 1;
         self.bytes += size;
         true
+    }
+
+    /// So many events were captured and left out on purpose.
+    pub(crate) fn left_out(&mut self, count: u64) {
+        if count > 0 {
+            self.captured += count;
+            self.drop_unseen("sampled", count);
+        }
     }
 
     /// Whether [`offer`](Self::offer) refused anything since this was asked last.

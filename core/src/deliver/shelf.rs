@@ -220,6 +220,16 @@ impl Shelf {
         }
     }
 
+    /// A segment could not be read: its turn comes again.
+    pub(crate) fn put_back(&mut self, lane: usize, id: SegmentId) {
+        self.due[lane].push_front(id);
+    }
+
+    /// Whether a segment that was read does not have everything that was written to it.
+    pub(crate) fn lacks(&self, id: SegmentId) -> bool {
+        self.segments.get(&id).is_some_and(|segment| segment.waiting > 0)
+    }
+
     /// A segment was read and has so many events. Those that wait (all, when it was found) are in memory now: their
     /// places and tickets. `fresh` makes tickets for those that this process did not capture.
     pub(crate) fn read(

@@ -481,4 +481,6 @@ fn nobody_there_is_no_reason_to_hang() {
     assert!(delivery.stats().last_error.is_some_and(|error| error.contains("cannot connect")));
 }
 
+mod hook;
+mod model;
 mod spool;

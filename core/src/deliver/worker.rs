@@ -1,6 +1,7 @@
 //! The worker: one thread with one clock. It runs inputs through the stage, and batches through the sink; what to do
 //! is decided by the lanes.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,8 +10,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::hook::{self, HookDesk, Verdict};
 use super::keeper::News;
-use super::lane::{Kind, Lane, Settled, Trouble};
+use super::lane::{self, Kind, Lane, Settled, Trouble};
 use super::notice::Notices;
 use super::outlet::Outlet;
 use super::queue::{Flush, Life, Shared};
@@ -60,6 +62,9 @@ pub(crate) fn live<S: Stage>(shared: &Arc<Shared<S>>) {
     let inputs = std::mem::take(&mut state.inputs);
     state.flushes.drain(..).for_each(|flush| flush.finish());
     drop(state);
+    if let Some(desk) = &shared.desk {
+        desk.close();
+    }
     shared.changed.notify_all();
     drop(inputs);
 }
@@ -73,7 +78,28 @@ enum Topic {
     Spool,
     Expired,
     Corrupt,
+    Hook,
     Lane(usize, Kind),
+}
+
+impl Topic {
+    /// As `on_error` gets it.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Overflow => "overflow",
+            Self::Lost => "shutdown",
+            Self::Spool => "spool",
+            Self::Expired => "expired",
+            Self::Corrupt => "corrupt",
+            Self::Hook => "hook",
+            Self::Lane(_, Kind::Parked | Kind::Retry | Kind::NoRoute) => "unreachable",
+            Self::Lane(_, Kind::Denied) => "denied",
+            Self::Lane(_, Kind::Rejecting) => "rejecting",
+            Self::Lane(_, Kind::Poison) => "rejected",
+            Self::Lane(_, Kind::TooBig) => "too_big",
+        }
+    }
 }
 
 /// After work the worker looks again after this time before it sleeps until it is woken: calls seldom come alone.
@@ -89,6 +115,8 @@ struct Worker<S: Stage> {
     epoch: u64,
     /// Flushes whose events are all in the lanes, with their last epoch.
     flushing: Vec<(Flush, u64)>,
+    /// Events that wait for a hook's verdict, by number, with their epoch. Their memory is that of the lanes.
+    hooked: BTreeMap<u64, (WireEvent, u64)>,
     start: Instant,
     notices: Notices<Topic>,
     dice: u64,
@@ -103,7 +131,18 @@ impl<S: Stage> Worker<S> {
         let notices = Notices::new(config.debug);
         // Seeded by the standard library's own randomness.
         let dice = RandomState::new().build_hasher().finish() | 1;
-        Self { shared, config, stage, outlets, epoch: 0, flushing: Vec::new(), start: Instant::now(), notices, dice }
+        Self {
+            shared,
+            config,
+            stage,
+            outlets,
+            epoch: 0,
+            flushing: Vec::new(),
+            hooked: BTreeMap::new(),
+            start: Instant::now(),
+            notices,
+            dice,
+        }
     }
 
     async fn run(&mut self) {
@@ -111,7 +150,9 @@ impl<S: Stage> Worker<S> {
         loop {
             let (some, more) = self.process_inputs();
             self.tick();
+            self.collect();
             self.begin_flushes();
+            self.keep();
             self.tend();
             self.begin_sends();
             if self.end_flushes() {
@@ -163,17 +204,17 @@ impl<S: Stage> Worker<S> {
             some = true;
             let stage = &mut self.stage;
             let done = catch_unwind(AssertUnwindSafe(|| stage.process(input, &mut out)));
-            let held = self.held();
+            let (held, left_out) = (self.held(), self.stage.left_out());
             let most = self.most();
             let mut state = self.shared.state();
             let refused = state.books.processed(size, held, &mut out, done.is_err(), most);
+            state.books.left_out(left_out);
             state.processed += 1;
             next = if Instant::now() < until { state.inputs.pop_front() } else { None };
             let bytes = state.books.bytes;
             drop(state);
             if done.is_err() {
-                self.notices
-                    .warn(Topic::Panic, "an observed call could not be read and is not recorded: a bug of llmtrail's");
+                self.warn(Topic::Panic, "an observed call could not be read and is not recorded: a bug of llmtrail's");
             }
             self.enlane(&mut out, refused);
             self.relieve(bytes);
@@ -204,9 +245,10 @@ impl<S: Stage> Worker<S> {
         let mut out = Vec::new();
         let stage = &mut self.stage;
         let done = catch_unwind(AssertUnwindSafe(|| how(stage, &mut out)));
-        let held = self.held();
+        let (held, left_out) = (self.held(), self.stage.left_out());
         let most = self.most();
         let mut state = self.shared.state();
+        state.books.left_out(left_out);
         let refused = if done.is_ok() {
             state.books.emitted(held, &mut out, most)
         } else {
@@ -216,8 +258,7 @@ impl<S: Stage> Worker<S> {
         };
         drop(state);
         if done.is_err() {
-            self.notices
-                .warn(Topic::Panic, "an observed call could not be read and is not recorded: a bug of llmtrail's");
+            self.warn(Topic::Panic, "an observed call could not be read and is not recorded: a bug of llmtrail's");
         }
         self.enlane(&mut out, refused);
     }
@@ -229,16 +270,69 @@ impl<S: Stage> Worker<S> {
         if out.is_empty() {
             return;
         }
-        let now = self.now();
-        let mut state = self.shared.state();
-        state.sinks.iter_mut().for_each(|sink| sink.pending += out.len() as u64);
-        drop(state);
-        let sinks = self.outlets.len();
+        if let Some(desk) = self.shared.desk.as_ref().filter(|desk| desk.sees_events()) {
+            for event in out.drain(..) {
+                self.hooked.insert(desk.put(&event), (event, self.epoch));
+            }
+            return desk.ring();
+        }
+        self.shared.state().sinks.iter_mut().for_each(|sink| sink.pending += out.len() as u64);
         for event in out.drain(..) {
-            for (outlet, ticket) in self.outlets.iter_mut().zip(Ticket::for_each(sinks)) {
-                outlet.enter(event.clone(), self.epoch, now, ticket);
+            self.enter(&event, self.epoch);
+        }
+    }
+
+    /// Puts an event in a lane of each sink.
+    fn enter(&mut self, event: &WireEvent, epoch: u64) {
+        let (now, sinks) = (self.now(), self.outlets.len());
+        for (outlet, ticket) in self.outlets.iter_mut().zip(Ticket::for_each(sinks)) {
+            outlet.enter(event.clone(), epoch, now, ticket);
+        }
+    }
+
+    /// Does what the hooks said.
+    fn collect(&mut self) {
+        let verdicts = self.shared.desk.as_ref().map(HookDesk::verdicts).unwrap_or_default();
+        if verdicts.is_empty() {
+            return;
+        }
+        for (number, verdict) in verdicts {
+            let Some((event, epoch)) = self.hooked.remove(&number) else { continue };
+            let sent = match verdict {
+                Verdict::Send(json) => hook::revised(&event, &json).map(Some),
+                Verdict::Drop => Ok(None),
+                Verdict::Failed(why) => Err(why),
+            };
+            let cost = lane::cost(&event);
+            let mut state = self.shared.state();
+            state.books.bytes -= cost;
+            if let Ok(Some(event)) = &sent {
+                state.books.bytes += lane::cost(event);
+                state.sinks.iter_mut().for_each(|sink| sink.pending += 1);
+            } else {
+                state.books.settle(End::Dropped("hook"));
+            }
+            drop(state);
+            match sent {
+                Ok(Some(event)) => self.enter(&event, epoch),
+                Ok(None) => {}
+                Err(why) => {
+                    let text =
+                        format!("before_send failed, and what it is not done with is dropped and counted: {why}");
+                    self.warn(Topic::Hook, &text);
+                }
             }
         }
+        let bytes = self.shared.state().books.bytes;
+        self.relieve(bytes);
+    }
+
+    /// A warning: on stderr the first time that its kind occurs, and to `on_error`.
+    fn warn(&mut self, topic: Topic, text: &str) {
+        if let Some(desk) = &self.shared.desk {
+            desk.notice(topic.code(), text);
+        }
+        self.notices.warn(topic, text);
     }
 
     /// The memory that new events may take. What can be spilled is taken in first and spilled then.
@@ -257,6 +351,17 @@ impl<S: Stage> Worker<S> {
             if excess > 0 {
                 let freed = outlet.spill(excess, now);
                 self.shared.state().books.bytes -= freed;
+                self.hear(at);
+            }
+        }
+    }
+
+    /// Puts on disk what belongs there, before anything that may take its time: looking for what other processes left,
+    /// reading it, encoding and sending. What is in memory alone goes with the process.
+    fn keep(&mut self) {
+        let now = self.now();
+        for at in 0..self.outlets.len() {
+            if self.outlets[at].keep(now) {
                 self.hear(at);
             }
         }
@@ -303,7 +408,7 @@ impl<S: Stage> Worker<S> {
                  each minute",
                 self.config.dir.display()
             );
-            self.notices.warn(Topic::Spool, &text);
+            self.warn(Topic::Spool, &text);
         }
         if recovered > 0 {
             self.notices.debug(|| format!("{recovered} events of processes that ended are sent on"));
@@ -314,13 +419,13 @@ impl<S: Stage> Worker<S> {
                 "corrupt" => (Topic::Corrupt, "a part of the spool was damaged; its events are counted and put aside"),
                 _ => (Topic::Overflow, "the spool is full: its oldest events are dropped and counted"),
             };
-            self.notices.warn(topic, text);
+            self.warn(topic, text);
         }
     }
 
     fn warn_overflow(&mut self) {
         let text = format!("max_memory ({} bytes) is full: new events are dropped and counted", self.config.max_memory);
-        self.notices.warn(Topic::Overflow, &text);
+        self.warn(Topic::Overflow, &text);
     }
 
     /// Begins the flushes whose inputs are all processed.
@@ -360,7 +465,7 @@ impl<S: Stage> Worker<S> {
             let hurry = self.hurried(&self.outlets[at], lane);
             let outlet = &mut self.outlets[at];
             if outlet.keeper.is_some() {
-                let taken = outlet.arrange(lane, now, room);
+                let taken = outlet.fetch(lane, now, room);
                 self.shared.state().books.bytes += taken;
                 self.hear(at);
             }
@@ -393,7 +498,9 @@ impl<S: Stage> Worker<S> {
             let deadline = flush.deadline.saturating_duration_since(start);
             let settled =
                 |at: usize, lane: usize| !outlets[at].owes(lane, epoch) || outlets[at].lanes[lane].stuck(now, deadline);
-            now >= deadline || ways.iter().all(|(at, lane)| settled(*at, *lane))
+            // Numbers and epochs grow together, so the first one tells.
+            let hooked = self.hooked.values().next().is_some_and(|(_, of)| *of <= epoch);
+            now >= deadline || (!hooked && ways.iter().all(|(at, lane)| settled(*at, *lane)))
         };
         let ended: Vec<(Flush, u64)> = self.flushing.extract_if(.., |(flush, epoch)| over(flush, *epoch)).collect();
         let mut state = self.shared.state();
@@ -447,7 +554,8 @@ impl<S: Stage> Worker<S> {
 
     /// When something is due, if nobody calls before.
     fn next_due(&self) -> Duration {
-        let outlets = self.outlets.iter().filter_map(|outlet| outlet.wakes_at(|lane| self.hurried(outlet, lane)));
+        let now = self.now();
+        let outlets = self.outlets.iter().filter_map(|outlet| outlet.wakes_at(now, |lane| self.hurried(outlet, lane)));
         // Not at once, should the stage have left something that is due: the worker never spins.
         let held = self.held_for().map(|wait| self.now() + wait.max(SLICE));
         let flushes = self.flushing.iter().map(|(flush, _)| self.at(flush.deadline));
@@ -521,7 +629,7 @@ impl<S: Stage> Worker<S> {
             Kind::Poison => format!("{place} rejects an event, which is dropped and counted: {why}"),
             Kind::TooBig => format!("{place} finds an event too large, which is dropped and counted: {why}"),
         };
-        self.notices.warn(Topic::Lane(at, kind), &text);
+        self.warn(Topic::Lane(at, kind), &text);
     }
 
     /// From 0 to 1 (xorshift64*; it only has to keep processes apart).
@@ -541,7 +649,9 @@ impl<S: Stage> Worker<S> {
             while self.process_inputs().1 && Instant::now() < until {}
             self.give_out(|stage, out| stage.drain(true, out));
         }
-        let (mut lost, mut spooled) = (0u64, 0);
+        self.collect();
+        // Without their verdict they are not sent, nor kept for another process.
+        let (mut lost, mut spooled) = (self.hooked.len() as u64, 0);
         for at in 0..self.outlets.len() {
             let outlet = &mut self.outlets[at];
             outlet.sends = [None, None];
@@ -583,7 +693,7 @@ impl<S: Stage> Worker<S> {
         if lost > 0 {
             let why = last_error.map(|why| format!(" ({why})")).unwrap_or_default();
             let count = if lost == 1 { "1 event was".to_owned() } else { format!("{lost} events were") };
-            self.notices.warn(Topic::Lost, &format!("{count} not delivered before the end{why}"));
+            self.warn(Topic::Lost, &format!("{count} not delivered before the end{why}"));
         }
         if spooled > 0 {
             self.notices.debug(|| format!("{spooled} events are in the spool, for the next process"));

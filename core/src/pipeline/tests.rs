@@ -5,20 +5,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Input, Pipeline, is_kept};
+use super::{Input, Pipeline};
 use crate::config::Config;
 use crate::deliver::Stage;
 use crate::event::WireEvent;
 use crate::exchange::{Chunk, End, Exchange};
 use crate::notes::Notes;
 use crate::price::PriceBook;
-
-#[test]
-fn the_share_of_traces_is_kept() {
-    let kept = (0..10_000).filter(|n| is_kept(&format!("trace-{n}"), 0.25)).count();
-    assert!((2_300..2_700).contains(&kept), "{kept}");
-    assert!(is_kept("any", 1.0) && !is_kept("any", 0.0));
-}
 
 const RESPONSES: &str = "https://api.openai.com/v1/responses";
 

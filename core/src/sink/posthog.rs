@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use tokio::sync::OnceCell;
 
 use super::{Carrier, Outcome, Route, Sending};
 use crate::config::Secret;
@@ -23,20 +24,12 @@ pub(crate) struct PostHog {
     host: String,
     key: Secret,
     gzip: bool,
-    client: Option<reqwest::Client>,
+    client: Arc<OnceCell<reqwest::Client>>,
 }
 
 impl PostHog {
     pub(crate) fn new(host: &str, key: Secret, gzip: bool) -> Self {
-        Self { host: host.to_owned(), key, gzip, client: None }
-    }
-
-    fn client(&mut self) -> Result<reqwest::Client, String> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
-        }
-        let client = build_client(self.host.starts_with("https:"))?;
-        Ok(self.client.insert(client).clone())
+        Self { host: host.to_owned(), key, gzip, client: Arc::default() }
     }
 
     fn body(&self, events: &[WireEvent]) -> std::io::Result<Bytes> {
@@ -90,10 +83,6 @@ impl Carrier for PostHog {
 
     fn send(&mut self, events: &[WireEvent], route: Route, deadline: Duration) -> Sending {
         let later = |why| Sending::done(Outcome::Later { after: None, why });
-        let client = match self.client() {
-            Ok(client) => client,
-            Err(why) => return later(why),
-        };
         let body = match self.body(events) {
             Ok(body) => body,
             Err(error) => return later(format!("cannot encode a batch: {error}")),
@@ -103,17 +92,30 @@ impl Carrier for PostHog {
             Route::Batch | Route::Local => "/batch/",
         };
         let bytes = body.len();
-        let mut request = client
-            .post(format!("{}{path}", self.host))
-            .timeout(deadline)
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        if self.gzip {
-            request = request.header(CONTENT_ENCODING, "gzip");
-        }
-        let key = self.key.clone();
-        Sending { answer: Box::pin(async move { exchange(request, &key).await }), bytes }
+        let (url, tls, gzip) = (format!("{}{path}", self.host), self.host.starts_with("https:"), self.gzip);
+        let (client, key) = (Arc::clone(&self.client), self.key.clone());
+        let answer = Box::pin(async move {
+            let client = match client.get_or_try_init(|| client_for(tls)).await {
+                Ok(client) => client,
+                Err(why) => return Outcome::Later { after: None, why },
+            };
+            let mut request = client.post(url).timeout(deadline).header(CONTENT_TYPE, "application/json").body(body);
+            if gzip {
+                request = request.header(CONTENT_ENCODING, "gzip");
+            }
+            exchange(request, &key).await
+        });
+        Sending { answer, bytes }
     }
+}
+
+/// Reading the system's roots takes long on some systems, and what is captured meanwhile is to get to the disk.
+async fn client_for(tls: bool) -> Result<reqwest::Client, String> {
+    if !tls {
+        return build_client(false);
+    }
+    let built = tokio::task::spawn_blocking(|| build_client(true)).await;
+    built.unwrap_or_else(|error| Err(format!("cannot set up HTTP: {error}")))
 }
 
 async fn exchange(request: reqwest::RequestBuilder, key: &Secret) -> Outcome {

@@ -155,6 +155,28 @@ fn a_single_rejected_event_is_asked_about_once_and_blocks_no_flush() {
 }
 
 #[test]
+fn a_poisonous_event_that_came_alone_is_told_from_those_that_come_later() {
+    let mut lane = lane(1);
+    let mut accepted = 0;
+    let mut answer = |events: &[WireEvent]| {
+        if events.iter().any(|event| event.uuid.as_u128() == 0) {
+            return Outcome::Rejected(String::new());
+        }
+        accepted += events.len();
+        Outcome::Accepted
+    };
+    assert_eq!(pump(&mut lane, secs(0.0), |_, events| answer(events)), [1]);
+    for number in 1..4 {
+        push(&mut lane, sized(number, 10), 0, secs(1.0));
+    }
+    let now = lane.wakes_at(true).unwrap();
+    assert!(now <= secs(33.0), "{now:?}");
+    // Not that one again, but another; then the rest; then what is to blame is known.
+    pump(&mut lane, now, |_, events| answer(events));
+    assert_eq!((accepted, lane.len()), (3, 0));
+}
+
+#[test]
 fn two_poisonous_events_side_by_side_or_far_apart_are_given_up_and_the_others_delivered() {
     for poison in [[0, 1], [0, 99], [49, 50], [98, 99], [0, 50]] {
         let mut lane = lane(100);

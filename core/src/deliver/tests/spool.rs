@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 /// A folder of its own that is gone after the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("llmtrail-spool-{}", Uuid::new_v4()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    fn config(&self, mode: SpoolMode) -> Arc<Config> {
+    pub(super) fn config(&self, mode: SpoolMode) -> Arc<Config> {
         config(|config| {
             config.spool = mode;
             config.dir = self.0.clone();
@@ -23,7 +23,7 @@ impl Folder {
     }
 
     /// Every file below, but for locks.
-    fn files(&self) -> Vec<PathBuf> {
+    pub(super) fn files(&self) -> Vec<PathBuf> {
         let mut files = below(&self.0);
         files.retain(|path| path.file_name().is_some_and(|name| name != "lock"));
         files
