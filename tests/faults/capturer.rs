@@ -1,9 +1,9 @@
 //! A program that captures what it is told: the one that has to survive the faults.
 //!
 //! It is configured by the environment, as any program is, and reads commands from its standard input, one a line:
-//! `capture N [TEXT]` (N events that hold the text), `flush MS`, `shutdown MS`, `stats`, `drop`, `exit`. Each of them but
-//! `exit`, which ends it on the spot, is answered by a line of JSON. With `cli` as its first argument it is the command
-//! line instead.
+//! `capture N [TEXT]` (N events that hold the text), `flush MS`, `shutdown MS`, `stats`, `repr`, `drop`, `exit`. Each of
+//! them but `exit`, which ends it on the spot, is answered by a line of JSON. With `cli` as its first argument it is the
+//! command line instead.
 
 use std::io::{BufRead as _, Write as _};
 use std::time::{Duration, Instant};
@@ -55,6 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 answer["recovered"] = json!(stats.recovered);
                 answer
             }
+            ("repr", Some(client)) => json!({"repr": format!("{client:?} {:?} {:?}", client.config(), client.stats())}),
             ("drop", _) => {
                 client = None;
                 json!({})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from support import Loopback  # noqa: E402
 
 HERE = Path(__file__).parent
 KEY = "phc_a_key_that_nobody_may_see"
+UNSET = "unset"
 PROGRAMS = {
     "python": [sys.executable, str(HERE / "worker.py")],
     "node": ["node", str(HERE / "worker.mjs")],
@@ -29,16 +32,24 @@ PROGRAMS = {
 ROWS: list[tuple[str, str, int, int, int, float, int]] = []
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Worker:
     """A process that captures, and our side of the talk with it."""
 
     def __init__(self, language: str, host: str, folder: Path, **environment: str) -> None:
         base = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         base |= {"POSTHOG_API_KEY": KEY, "POSTHOG_HOST": host, "LLMTRAIL_DIR": str(folder)}
+        base = {name: value for name, value in (base | environment).items() if value is not UNSET}
         self.errors = open(folder / f"stderr-{time.monotonic_ns()}.txt", "w+")  # noqa: SIM115 - closed by `end`
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            PROGRAMS[language], stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=base | environment
+            PROGRAMS[language], stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=base
         )
         self.peak = 0
 
@@ -54,6 +65,7 @@ class Worker:
         line = self.process.stdout.readline()
         self.look()
         assert line, f"{command}: the process ended: {self.said()}"
+        assert KEY not in line, line
         answer: dict[str, Any] = json.loads(line)
         if "captured" in answer:
             dropped = sum(answer["dropped"].values())
@@ -74,6 +86,29 @@ class Worker:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
         return int(line.split()[1])
+
+    def had_its_turn(self, within: float = 10.0) -> float:
+        """Waits until the worker's thread has nothing to do any more; says how many seconds that took.
+
+        On a machine that has more to do than it can, a thread waits for its turn for longer than any promise of ours
+        holds; that is the machine's debt. Where there is a processor to be had this is nothing.
+        """
+        begun = time.monotonic()
+        while self._busy() and time.monotonic() < begun + within:
+            time.sleep(0.002)
+        return time.monotonic() - begun
+
+    def _busy(self) -> bool:
+        states = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            try:
+                name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
+            except OSError:
+                continue
+            if name == "llmtrail":
+                states.append(rest.split()[0])
+        # A thread that has not run yet does not have its name yet.
+        return not states or any(state in "RD" for state in states)
 
     def said(self) -> str:
         self.errors.seek(0)
@@ -101,6 +136,7 @@ class Worker:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.look()
+        assert self.process.poll() is None, f"it ended before it was killed: {self.said()}"
         self.process.kill()
         self.process.wait(10)
         self.process.stdin.close()
@@ -130,13 +166,23 @@ class Scene:
     def arrived(self) -> Counter[str]:
         return Counter(event["uuid"] for event in self.server.events())
 
+    def kept(self) -> set[str]:
+        """The texts of the events that are in the spool."""
+        segments = [path for path in self.folder.rglob("*") if path.suffix in (".seg", ".open")]
+        found = [re.findall(rb'"text":"([^"]*)"', path.read_bytes()) for path in segments]
+        return {text.decode() for texts in found for text in texts}
+
+    def note(self, captured: int, arrived: int, twice: int = 0) -> None:
+        """Writes the row."""
+        took = time.monotonic() - self.begun
+        peak = max((worker.peak for worker in self.workers), default=0)
+        ROWS.append((self.fault, self.language, captured, arrived, twice, took, peak))
+
     def over(self, captured: int, lost: int = 0, twice: int = 0) -> None:
         """Writes the row: so many were captured; all but so many arrived, and so many of them twice."""
         arrived = self.arrived()
         duplicates = sum(arrived.values()) - len(arrived)
-        took = time.monotonic() - self.begun
-        peak = max(worker.peak for worker in self.workers)
-        ROWS.append((self.fault, self.language, captured, len(arrived), duplicates, took, peak))
+        self.note(captured, len(arrived), duplicates)
         assert (len(arrived), duplicates) == (captured - lost, twice)
         left = [path for path in self.folder.rglob("*") if path.suffix in (".seg", ".open")]
         assert not left, left

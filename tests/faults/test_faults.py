@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import time
+from collections import Counter
+from statistics import median
 
 import pytest
-from conftest import Scene
+from conftest import Scene, free_port
 
 long = pytest.mark.skipif(not os.environ.get("FAULTS_ALL"), reason="takes long: make faults")
 # What was captured so long ago is on disk in `always` mode; on a busy machine a debug build gets a little more.
 ON_DISK = 0.25
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @long
@@ -208,68 +202,39 @@ def test_two_processes_in_one_folder(scene: Scene) -> None:
     scene.over(200)
 
 
-def test_a_disk_that_cannot_be_written(scene: Scene) -> None:
-    """The spool cannot be written (a full or read-only disk)."""
-    (scene.folder / "spool").write_text("not a folder")
-    worker = scene.start(LLMTRAIL_SPOOL="always")
-    for _ in range(3):
-        worker.ask("capture 50")
-        worker.ask("flush 20000")
-    said = worker.end()
-    assert said.count("the spool in") == 1, said
-    scene.over(150)
-
-
-@pytest.mark.parametrize("language", ["python"])
-def test_a_spool_with_a_random_byte_changed(scene: Scene) -> None:
-    """A random byte of the spool is changed: nothing that was not written is sent, and nothing hangs."""
-    dead = f"http://127.0.0.1:{free_port()}"
-    rounds = 50 if os.environ.get("FAULTS_ALL") else 3
-    dice = random.Random(7)
-    lost = 0
-    for _ in range(rounds):
-        worker = scene.start(http_proxy=dead)
-        worker.ask("capture 10")
-        worker.ask("shutdown 200")
-        worker.end()
-        (segment,) = [path for path in scene.folder.rglob("*") if path.suffix in (".seg", ".open")]
-        content = bytearray(segment.read_bytes())
-        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-        segment.write_bytes(content)
-        before = len(scene.arrived())
-        worker = scene.start()
-        report = worker.ask("flush 20000")
-        assert report["pending"] == 0, report
-        assert report["dropped"] == {"corrupt": 1}, report
-        worker.end()
-        lost += 10 - (len(scene.arrived()) - before)
-    scene.over(10 * rounds, lost=lost)
-
-
-@long
 def test_kill_in_a_loop(scene: Scene) -> None:
     """kill -9 at a random moment, in a loop (`always`)."""
-    rounds = int(os.environ.get("KILL_ROUNDS", "200"))
+    rounds = int(os.environ.get("KILL_ROUNDS", "200" if os.environ.get("FAULTS_ALL") else "10"))
     dice = random.Random(11)
-    captured = 0
-    for _ in range(rounds):
+    captured: Counter[str] = Counter()
+    waits: list[float] = []
+    for life in range(rounds):
         worker = scene.start(LLMTRAIL_SPOOL="always", LLMTRAIL_FLUSH_INTERVAL="0.05")
-        for _ in range(dice.randrange(1, 4)):
-            count = dice.randrange(1, 40)
-            worker.ask(f"capture {count}")
-            captured += count
-        time.sleep(ON_DISK + dice.random() * 0.1)
+        for part in range(dice.randrange(1, 4)):
+            text, count = f"{life}-{part}.", dice.randrange(1, 40)
+            worker.ask(f"capture {count} {text}")
+            captured[text] += count
+        # What is promised: what was captured fifty milliseconds ago is on disk.
+        time.sleep(0.05)
+        waits.append(worker.had_its_turn())
+        time.sleep(dice.random() * 0.1)
         worker.kill()
+        # Looked for at once, so that a loss shows whether it never got to the disk or got lost from there.
+        kept = scene.kept() | {event["properties"]["text"] for event in scene.server.events()}
+        missing = [text for text in captured if text.startswith(f"{life}-") and text not in kept]
+        assert not missing, f"{missing} of round {life} got nowhere; the machine's debt was {waits[-1]:.3f} s"
     worker = scene.start(LLMTRAIL_SPOOL="always")
-    assert worker.ask("flush 30000")["pending"] == 0
+    report = worker.ask("flush 30000")
+    assert (report["pending"], report["dropped"]) == (0, {}), report
     worker.end()
     arrived = scene.arrived()
+    uuids = {event["uuid"]: event["properties"]["text"] for event in scene.server.events()}
+    assert Counter(uuids.values()) == captured
     # A kill between the server's answer and its being noted sends a batch again, with the same ids.
-    scene.over(captured, twice=sum(arrived.values()) - len(arrived))
+    scene.over(captured.total(), twice=sum(arrived.values()) - len(arrived))
 
 
 @long
-@pytest.mark.parametrize("language", ["python", "rust"])
 def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     """A dead server, 1,000,000 captures of 2 KB."""
     dead = f"http://127.0.0.1:{free_port()}"
@@ -278,8 +243,10 @@ def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     worker.ask("stats")
     before = worker.peak
     text = "x" * 2000
-    for _ in range(count // 1000):
-        worker.ask(f"capture 1000 {text}")
+    took = [worker.ask(f"capture 1000 {text}")["took_ms"] for _ in range(count // 1000)]
+    # A caller at the end, with everything full, waits no longer than one at the beginning.
+    tenth = max(1, len(took) // 10)
+    assert median(took[-tenth:]) <= 1.5 * median(took[:tenth]) + 10, (took[:tenth], took[-tenth:])
     report = worker.ask("stats")
     assert report["captured"] == count
     assert set(report["dropped"]) <= {"overflow"}, report

@@ -1,9 +1,11 @@
 // A program that captures what it is told, as capturer.rs does: the one in Node that has to survive the faults.
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { capture, flush, shutdown, stats } from '../../bindings-node/dist/index.mjs'
+import { inspect } from 'node:util'
+import { capture, flush, init, shutdown, stats } from '../../bindings-node/dist/index.mjs'
 
 let captured = 0
+const client = init()
 
 function captureAll(count, text) {
   for (let i = 0; i < count; i++) {
@@ -20,7 +22,10 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (command === 'capture') captureAll(Number(number), text)
   else if (command === 'flush') answer = await flush(Number(number))
   else if (command === 'shutdown') answer = await shutdown(Number(number))
-  else if (command === 'stats') answer = stats()
+  else if (command === 'stats') {
+    const { queuedBytes: queued_bytes, lastError: last_error = null, ...others } = stats()
+    answer = { ...others, queued_bytes, last_error }
+  } else if (command === 'repr') answer = { repr: inspect([client, stats()], { depth: 9, showHidden: true }) }
   else if (command === 'exit') process.exit(0)
   else throw new Error(`unknown command: ${line}`)
   writeSync(1, `${JSON.stringify({ ...answer, took_ms: Math.round(performance.now() - begun) })}\n`)

@@ -8,6 +8,7 @@ import time
 import llmtrail
 
 captured = 0
+client = llmtrail.init()
 
 
 def capture(count: int, text: str) -> None:
@@ -47,7 +48,12 @@ for line in sys.stdin:
         answer = counts(llmtrail.shutdown(number / 1000))
     elif command == "stats":
         stats = llmtrail.stats()
-        answer = counts(stats) | {"spooled": stats.spooled, "queued_bytes": stats.queued_bytes}
+        names = ("spooled", "queued_bytes", "recovered", "last_error", "last_success")
+        answer = counts(stats) | {name: getattr(stats, name) for name in names}
+    elif command == "repr":
+        answer = {
+            "repr": [repr(what) for what in (client, client._core, llmtrail.stats(), llmtrail.stats().sinks)]
+        }
     elif command == "fork":
         children(number)
     elif command == "exit":

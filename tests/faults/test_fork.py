@@ -1,0 +1,179 @@
+"""Processes that fork, as servers and task queues do: every event arrives, once, and nothing hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import HERE, KEY, Scene, free_port
+
+pytestmark = [
+    pytest.mark.parametrize("language", ["python"]),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+]
+ALL = bool(os.environ.get("FAULTS_ALL"))
+
+
+def environment(scene: Scene, **more: str) -> dict[str, str]:
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # So long that what arrives does so because of the end of its process.
+    settings = {"LLMTRAIL_DIR": str(scene.folder), "LLMTRAIL_FLUSH_INTERVAL": "600", "PYTHONPATH": path}
+    return os.environ | settings | {"POSTHOG_API_KEY": KEY, "POSTHOG_HOST": scene.server.url} | more
+
+
+def numbers(scene: Scene, name: str) -> Counter[int]:
+    return Counter(event["properties"]["n"] for event in scene.server.events() if event["event"] == name)
+
+
+def pids(scene: Scene, name: str) -> set[int]:
+    return {event["properties"]["pid"] for event in scene.server.events() if event["event"] == name}
+
+
+def wait(holds: object, what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen[str], log: Path) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, log.read_text()
+    said = log.read_text()
+    assert "Traceback" not in said, said
+    assert KEY not in said, said
+
+
+def test_gunicorn(scene: Scene) -> None:
+    """gunicorn --preload with 4 workers, under load."""
+    requests = 2000 if ALL else 200
+    port, log = free_port(), scene.folder / "gunicorn.txt"
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--preload",
+        "-w",
+        "4",
+        "-b",
+        f"127.0.0.1:{port}",
+        "served:application",
+    ]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=HERE, env=environment(scene), text=True, stdout=out, stderr=out
+        )
+
+    def get(n: int) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/?{n}", timeout=30) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait(lambda: get(-2), "gunicorn does not start")
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(get, range(requests)))
+        end(process, log)
+    finally:
+        process.kill()
+        process.wait()
+    served = numbers(scene, "served")
+    assert {n: served[n] for n in range(requests)} == dict.fromkeys(range(requests), 1)
+    assert numbers(scene, "loaded") == {-1: 1}
+    assert len(pids(scene, "served")) >= 2
+    scene.over(sum(served.values()) + 1)
+
+
+def test_celery(scene: Scene) -> None:
+    """celery prefork with 4 processes."""
+    tasks = 1000 if ALL else 100
+    log = scene.folder / "celery.txt"
+    for folder in ("queue", "control"):
+        (scene.folder / folder).mkdir()
+    env = environment(scene, TASKS=str(scene.folder))
+    send = f"import tasks\nfor n in range({tasks}): tasks.work.delay(n)"
+    sender = [sys.executable, "-c", send]
+    subprocess.run(sender, cwd=HERE, env=env | {"LLMTRAIL_ENABLED": "false"}, check=True, timeout=60)
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tasks",
+        "worker",
+        "-P",
+        "prefork",
+        "-c",
+        "4",
+        "-l",
+        "warning",
+    ]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    with log.open("w") as out:
+        process = subprocess.Popen([*command, *quiet], cwd=HERE, env=env, text=True, stdout=out, stderr=out)
+    try:
+        wait(lambda: not list((scene.folder / "queue").iterdir()), f"celery does not work: {log.read_text()}")
+        # Whatever was handed out is done before a warm shutdown ends.
+        end(process, log)
+    finally:
+        process.kill()
+        process.wait()
+    assert numbers(scene, "worked") == dict.fromkeys(range(tasks), 1)
+    assert numbers(scene, "loaded") == {-1: 1}
+    assert len(pids(scene, "worked")) >= 2
+    scene.over(tasks + 1)
+
+
+@pytest.mark.parametrize("spool", ["overflow", "always"])
+def test_forks_in_the_middle_of_a_stream(scene: Scene, spool: str) -> None:
+    """os.fork and multiprocessing in the middle of a stream, in a loop."""
+    scene.fault = f"os.fork and multiprocessing in the middle of a stream, in a loop (`{spool}`)"
+    rounds = int(os.environ.get("FORK_ROUNDS", "250" if ALL else "12"))
+    command = [sys.executable, str(HERE / "forks.py"), str(rounds), "7", "5"]
+    env = environment(scene, LLMTRAIL_SPOOL=spool)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60 + 2 * rounds)
+    assert done.returncode == 0, done.stderr
+    captured = json.loads(done.stdout)
+    assert Counter(event["event"] for event in scene.server.events()) == captured
+    scene.over(sum(captured.values()))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_methods_of_multiprocessing(scene: Scene, method: str) -> None:
+    """Pools of multiprocessing by fork, forkserver and spawn."""
+    scene.fault = f"A pool of 4 processes of multiprocessing ({method})"
+    rounds = 10 if ALL else 1
+    program = f"""
+import multiprocessing, warnings, work
+warnings.simplefilter("ignore", DeprecationWarning)
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    for turn in range({rounds}):
+        with context.Pool(4) as pool:
+            pool.map(work.capture, range(turn * 100, turn * 100 + 100), chunksize=5)
+            pool.close()
+            pool.join()
+"""
+    (scene.folder / "work.py").write_text(
+        "import os, llmtrail\n"
+        "def capture(n): llmtrail.capture('pooled', 'user', {'n': n, 'pid': os.getpid()})\n"
+    )
+    file = scene.folder / "program.py"
+    file.write_text(program)
+    env = environment(scene)
+    done = subprocess.run([sys.executable, str(file)], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert numbers(scene, "pooled") == dict.fromkeys(range(rounds * 100), 1)
+    scene.over(rounds * 100)
