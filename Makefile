@@ -155,6 +155,7 @@ test-e2e: test-e2e-python test-e2e-node
 .PHONY: test-rust test-python test-node test-e2e test-e2e-python test-e2e-node test-prices test-faults
 
 faults: $(STAMPS)/python-package $(STAMPS)/node-package $(STAMPS)/faketime ## every fault of delivery, the long ones too, and their table
+	MODEL_SCHEDULES=10000 cargo test -q --workspace --lib --locked -- deliver::tests::model
 	cd tests/faults && FAULTS_ALL=1 $(PY) -m pytest -q -p no:cacheprovider -k 'not soak' .
 
 MINUTES ?= 5

@@ -128,6 +128,16 @@ def test_trouble_is_told(loopback: Loopback, tmp_path: Path) -> None:
     assert "phc_test" not in str(errors[0])
 
 
+def test_a_client_that_is_let_go_of_has_its_events_seen(loopback: Loopback, tmp_path: Path) -> None:
+    trail = client(loopback, tmp_path, before_send=lambda event: event | {"distinct_id": "seen"})
+    for _ in range(50):
+        trail.capture("ordered", "user")
+    begun = time.monotonic()
+    del trail
+    assert time.monotonic() - begun < 1.9
+    assert [event["distinct_id"] for event in loopback.events()] == ["seen"] * 50
+
+
 @pytest.mark.parametrize("hook", [1, "print"])
 def test_a_hook_that_is_none_is_an_error_at_the_door(hook: Any) -> None:
     with pytest.raises(llmtrail.ConfigError, match="before_send: expected a function"):
