@@ -210,9 +210,9 @@ dist: $(STAMPS)/dist $(STAMPS)/rust ## a wheel and an npm package, installed and
 .PHONY: dist
 
 bench: $(STAMPS)/bench $(STAMPS)/dist ## what llmtrail costs the caller, beside its peers, in one run
-	cargo build -q --release --locked -p llmtrail-tests --bin loopback
+	cargo build -q --release --locked -p llmtrail-tests --bin loopback --bin bench
 	.work/venv-bench/bin/python -m pip install -q --force-reinstall --no-deps dist/*.whl
-	@.work/venv-bench/bin/python tests/bench/caller.py | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
+	@(.work/venv-bench/bin/python tests/bench/caller.py && .work/venv-bench/bin/python tests/bench/delivery.py) | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
 .PHONY: bench
 
 GENERATIONS ?= 1000000

@@ -13,10 +13,12 @@ PEER = {"python": "posthog.ai", "node": "@posthog/ai"}
 
 
 def main() -> None:
-    rows, imports = [], {}
+    rows, imports, deliveries = [], {}, []
     for line in sys.stdin:
         found = json.loads(line)
-        if "imports_ms" in found:
+        if "delivery" in found:
+            deliveries.append(found)
+        elif "imports_ms" in found:
             imports[found["language"]] = found["imports_ms"]
         else:
             rows.append(found)
@@ -39,9 +41,27 @@ def main() -> None:
     out += ["", "| import, ms over the bare interpreter | |", "|---|---|"]
     for language, times in imports.items():
         out += [f"| {language}: {name} | {time:.1f} |" for name, time in times.items()]
+    if deliveries:
+        out += ["", *delivery_table(deliveries)]
     print("\n".join(out))
     if "--write" in sys.argv:
         write("\n".join(out))
+
+
+def delivery_table(deliveries: list[dict]) -> list[str]:
+    out = [
+        f"| {deliveries[0]['count']:,} generations of 2 KB by hand | capture, µs (median, p99) | delivered, a second "
+        "| CPU a generation, µs | peak memory, MB | lost |",
+        "|---|---|---|---|---|---|",
+    ]
+    for found in deliveries:
+        for name, run in found["delivery"].items():
+            out.append(
+                f"| {found['language']}, {name} | {run['capture_us']:.1f} ({run['capture_p99_us']:.0f}) "
+                f"| {found['count'] / run['wall_s']:,.0f} | {run['cpu_us']:.0f} "
+                f"| {run['memory_mb']:.0f} | {run['lost']:.0f} |"
+            )
+    return out
 
 
 def write(table: str) -> None:
