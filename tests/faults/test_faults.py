@@ -246,8 +246,8 @@ def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     before = worker.peak
     text = "x" * 2000
     took = [worker.ask(f"capture 1000 {text}")["took_ms"] for _ in range(count // 1000)]
-    # A caller at the end, with everything full, waits no longer than one at the beginning. Of each the quicker ones: the
-    # machine may have other work.
+    # A caller at the end, with everything full, waits no longer than one at the beginning. Of each the quicker ones, as
+    # the machine may have other work.
     tenth = max(2, len(took) // 10)
     first, last = (quantiles(part, n=4)[0] for part in (took[:tenth], took[-tenth:]))
     assert last <= 1.5 * first + 10, (took[:tenth], took[-tenth:])
