@@ -209,11 +209,20 @@ dist: $(STAMPS)/dist $(STAMPS)/rust ## a wheel and an npm package, installed and
 	@$(PY) tests/dist.py
 .PHONY: dist
 
-bench: $(STAMPS)/bench $(STAMPS)/dist ## what llmtrail costs the caller, beside its peers, in one run
-	cargo build -q --release --locked -p llmtrail-tests --bin loopback --bin bench
+# Nanoseconds a price, in three languages; `genai-prices` is a crate that nothing else here needs.
+PRICES := target/bench-prices/release/llmtrail-bench-prices && .work/venv-bench/bin/python tests/bench/prices/prices.py && node tests/bench/prices/prices.mjs
+$(STAMPS)/bench-ready: $(STAMPS)/bench $(STAMPS)/dist $(wildcard tests/bench/prices/src/*.rs tests/bench/prices/Cargo.*)
+	cargo build -q --release --manifest-path tests/bench/prices/Cargo.toml --target-dir target/bench-prices
 	.work/venv-bench/bin/python -m pip install -q --force-reinstall --no-deps dist/*.whl
-	@(.work/venv-bench/bin/python tests/bench/caller.py && .work/venv-bench/bin/python tests/bench/delivery.py) | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
-.PHONY: bench
+	@touch $@
+
+bench: $(STAMPS)/bench-ready ## what llmtrail costs the caller, and a price, beside its peers, in one run
+	cargo build -q --release --locked -p llmtrail-tests --bin loopback --bin bench
+	@{ .work/venv-bench/bin/python tests/bench/caller.py && .work/venv-bench/bin/python tests/bench/delivery.py && $(PRICES); } | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
+
+bench-prices: $(STAMPS)/bench-ready ## of `make bench` only what a price takes
+	@{ $(PRICES); } | $(PY) tests/bench/table.py $(WRITE)
+.PHONY: bench bench-prices
 
 GENERATIONS ?= 1000000
 bench-store: ## a million made-up generations: what the store and its viewer take

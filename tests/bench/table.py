@@ -1,4 +1,4 @@
-"""Prints what the bench programs measured as a table; with --write also into docs/performance.md."""
+"""Prints what the bench programs measured as tables; with --write also into docs/performance.md."""
 
 import json
 import os
@@ -13,15 +13,28 @@ PEER = {"python": "posthog.ai", "node": "@posthog/ai"}
 
 
 def main() -> None:
-    rows, imports, deliveries = [], {}, []
+    rows, imports, deliveries, prices = [], {}, [], {}
     for line in sys.stdin:
         found = json.loads(line)
         if "delivery" in found:
             deliveries.append(found)
         elif "imports_ms" in found:
             imports[found["language"]] = found["imports_ms"]
+        elif "price" in found:
+            prices.setdefault(found["price"], {})[found["subject"]] = found["ns"]
         else:
             rows.append(found)
+    for block, table in (
+        ("bench", caller_table(rows, imports, deliveries) if rows else ""),
+        ("bench-prices", price_table(prices)),
+    ):
+        if table:
+            print(table, end="\n\n")
+        if table and "--write" in sys.argv:
+            write(block, table)
+
+
+def caller_table(rows: list[dict], imports: dict[str, dict[str, float]], deliveries: list[dict]) -> str:
     out = [
         "| caller's thread, extra µs a call (median, p99; CPU) | bare call | copying hook | llmtrail | peer | ratio |",
         "|---|---|---|---|---|---|",
@@ -43,9 +56,7 @@ def main() -> None:
         out += [f"| {language}: {name} | {time:.1f} |" for name, time in times.items()]
     if deliveries:
         out += ["", *delivery_table(deliveries)]
-    print("\n".join(out))
-    if "--write" in sys.argv:
-        write("\n".join(out))
+    return "\n".join(out)
 
 
 def delivery_table(deliveries: list[dict]) -> list[str]:
@@ -64,7 +75,23 @@ def delivery_table(deliveries: list[dict]) -> list[str]:
     return out
 
 
-def write(table: str) -> None:
+def price_table(prices: dict[str, dict[str, float]]) -> str:
+    """A row for each subject; how many times it takes what llmtrail takes in the same language."""
+    cases = list(prices)
+    subjects = list(prices[cases[0]]) if cases else []
+    out = ["| ns a price (median) | " + " | ".join(cases) + " |", "|---|" + "---|" * len(cases)]
+    for subject in subjects:
+        language = subject[subject.rindex("(") :]
+        cells = []
+        for case in cases:
+            took, ours = prices[case][subject], prices[case][f"llmtrail {language}"]
+            ratio = "" if subject.startswith("llmtrail") else f" ({took / ours:.1f} ×)"
+            cells.append(f"{took:,.0f}{ratio}")
+        out.append(f"| {subject} | " + " | ".join(cells) + " |")
+    return "\n".join(out) if subjects else ""
+
+
+def write(block: str, table: str) -> None:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -72,9 +99,9 @@ def write(table: str) -> None:
     about = f"{date.today()}, {machine}, Python {platform.python_version()}, Node {node}"
     page = ROOT / "docs/performance.md"
     text = page.read_text()
-    head, _, rest = text.partition("<!-- bench -->")
-    _, _, tail = rest.partition("<!-- /bench -->")
-    page.write_text(f"{head}<!-- bench -->\nMeasured {about}.\n\n{table}\n<!-- /bench -->{tail}")
+    head, _, rest = text.partition(f"<!-- {block} -->")
+    _, _, tail = rest.partition(f"<!-- /{block} -->")
+    page.write_text(f"{head}<!-- {block} -->\nMeasured {about}.\n\n{table}\n<!-- /{block} -->{tail}")
 
 
 if __name__ == "__main__":
