@@ -1,7 +1,8 @@
 //! How the store keeps JSON: as text, or deflated when that is shorter.
 //!
-//! A packed value is a BLOB whose first byte says how: 1 is raw deflate; 2 is raw deflate with a dictionary of what
-//! events' bodies have in common, which `dictionaries` in the file holds as well, for other programs.
+//! A packed value is a BLOB whose first byte says how: 1 is raw deflate; any other is raw deflate with the dictionary of
+//! that number. A dictionary is what events' bodies have in common; `dictionaries` in the file holds each as well, for
+//! other programs.
 
 use std::cell::RefCell;
 
@@ -12,10 +13,14 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 const PLAIN: usize = 256;
 
 const DEFLATE: u8 = 1;
-const DEFLATE_BODY: u8 = 2;
+
+/// The dictionary that bodies are packed with: short, for the compressor reads it anew for each event. The second is
+/// that of older files: more than three times as long, to save no more.
+const DEFLATE_BODY: u8 = 3;
 
 /// Dictionaries by the byte that says that they were used. One that was released never changes.
-pub(super) const DICTIONARIES: [(u8, &[u8]); 1] = [(DEFLATE_BODY, include_bytes!("dictionary_2.txt"))];
+pub(super) const DICTIONARIES: [(u8, &[u8]); 2] =
+    [(2, include_bytes!("dictionary_2.txt")), (DEFLATE_BODY, include_bytes!("dictionary_3.txt"))];
 
 /// More than this no value unpacks to: a damaged file must not take all memory.
 const MOST: usize = 1 << 30;
@@ -127,6 +132,16 @@ mod tests {
             for packed in [content(text), body(text)] {
                 assert_eq!(unpack(stored(&packed)).unwrap(), text);
             }
+        }
+    }
+
+    #[test]
+    fn what_was_packed_with_an_older_dictionary_is_unpacked() {
+        let text = r#"{"distinct_id":"user-1","event":"$ai_span","properties":{"$ai_lib":"llmtrail"}}"#;
+        for (how, _) in DICTIONARIES {
+            let bytes = deflate(text.as_bytes(), how).unwrap();
+            assert_eq!((bytes[0], bytes.len() < text.len() / 2), (how, true));
+            assert_eq!(unpack(Value::Blob(bytes)).unwrap(), text);
         }
     }
 
