@@ -169,6 +169,11 @@ fuzz: ## read N damaged cases of the corpus: no panic, memory in proportion
 	cargo run -q --profile fuzz --locked -p llmtrail-tests --bin fuzz -- $(N)
 .PHONY: fuzz
 
+# The newest SDKs of both languages, unpinned, into .work/canary. Not a part of `make test`, for it asks the registries.
+canary: $(STAMPS)/python-package $(STAMPS)/node-package $(STAMPS)/python-newest ## what the SDKs' newest releases break
+	$(PY) tests/e2e/canary.py
+.PHONY: canary
+
 coverage-check: ## whether docs/coverage.md is what the last run of the end-to-end tests proved
 	@$(PY) tests/e2e/coverage.py .work/coverage-python.jsonl .work/coverage-node.jsonl --check
 coverage: ## write docs/coverage.md from what the last run of the end-to-end tests proved
