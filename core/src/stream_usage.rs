@@ -238,6 +238,12 @@ fn last_member(event: &[u8]) -> Option<Range<usize>> {
     memchr::memchr(b'\n', line).is_none().then(|| from..from + MEMBER.len())
 }
 
+/// Whether choices are none, or the empty one that LiteLLM's proxy sends along with the counts.
+fn says_nothing(choices: &[u8]) -> bool {
+    let written = || choices.iter().filter(|byte| !byte.is_ascii_whitespace());
+    written().eq(b"[]") || written().eq(br#"[{"index":0,"delta":{}}]"#)
+}
+
 /// An event without what was not asked for; `None`: the whole event was not.
 fn without_usage(event: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !mentions_usage(event) {
@@ -251,7 +257,7 @@ fn without_usage(event: &[u8]) -> Option<Cow<'_, [u8]>> {
     for member in Members::of(json) {
         if let Member::Of { key, value, from, to } = member {
             match key {
-                b"choices" => no_choices = value.iter().filter(|b| !b.is_ascii_whitespace()).eq(b"[]"),
+                b"choices" => no_choices = says_nothing(value),
                 b"usage" => usage = Some((value, from, to, before)),
                 _ => {}
             }
@@ -440,6 +446,7 @@ mod tests {
         "data: {\"usage\": null, \"choices\":[{\"delta\":{}}]}\n\n",
         "data: {\"id\":\"1\",\"choices\":[{\"usage\":null}],\"usage\":null}\r\n\r\n",
         "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n",
+        "data: {\"choices\":[{\"index\":0, \"delta\":{}}],\"usage\":{\"prompt_tokens\":1}}\n\n",
         "data: [DONE]\n\n",
         "data: {\"cut\":\"off\",\"usage\":nu",
     );

@@ -30,6 +30,7 @@ SUPPORTED = (
     "ollama: Client, AsyncClient, the module",
     "boto3, aioboto3, botocore, aiobotocore: clients",
     "langchain: ChatOpenAI, ChatAnthropic, ChatGoogleGenerativeAI, and other models that hold one of these clients",
+    "llama-index, pydantic-ai, instructor: models, agents and clients that hold one of these clients",
     "any SDK client that keeps an httpx or httpx2 client in `_client`",
     "httpx and httpx2: Client, AsyncClient",
     "requests: Session",
@@ -37,20 +38,23 @@ SUPPORTED = (
 )
 _PACKAGES = ("httpx", "httpx2")
 
-# Where the classes of a package keep what is below them; several where they hold a sync and an async one.
+# Where the classes of a package keep what is below them; several where they hold a sync and an async one. `()`: what
+# gives it, which makes it when it is first asked for.
 _BELOW: dict[str, tuple[str, ...]] = {
     "cohere": ("_client_wrapper.httpx_client.httpx_client",),
     "instructor": ("client",),
     "langchain_anthropic": ("_client", "_async_client"),
     "langchain_aws": ("client",),
     "langchain_cohere": ("client", "async_client"),
+    "langchain_core": ("bound", "_client"),
     "langchain_google_genai": ("client",),
     "langchain_groq": ("client", "async_client"),
     "langchain_mistralai": ("client", "async_client"),
     "langchain_ollama": ("_client", "_async_client"),
-    "langchain_openai": ("root_client", "root_async_client"),
+    "langchain_openai": ("root_client", "root_async_client", "client", "async_client"),
+    "llama_index": ("_client", "_aclient", "_get_client()", "_get_aclient()"),
     "mistralai": ("sdk_configuration.client", "sdk_configuration.async_client"),
-    "pydantic_ai": ("client",),
+    "pydantic_ai": ("client", "model", "wrapped"),
 }
 _DEEPEST = 5
 
@@ -124,7 +128,9 @@ def _below(client: Any) -> tuple[str, ...]:
 
 def _at(client: Any, path: str) -> Any:
     for name in path.split("."):
-        client = getattr(client, name, None)
+        client = getattr(client, name.removesuffix("()"), None)
+        if name.endswith("()") and client is not None:
+            client = client()
     return client
 
 

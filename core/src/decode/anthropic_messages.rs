@@ -203,21 +203,18 @@ impl Fold for MessagesFold {
     fn done(&mut self) {}
 
     fn finish(self: Box<Self>) -> Folded {
-        let Self { mut message, mut blocks, inputs, .. } = *self;
+        let Self { mut message, mut blocks, inputs, stopped, error, first_content_at } = *self;
         for (index, text) in inputs {
             if !text.is_empty() {
                 let input = serde_json::from_str(&text).unwrap_or(Value::String(text));
                 slot(&mut blocks, index).insert("input".to_owned(), input);
             }
         }
+        // Some callers leave at the stop reason, with all there is of the answer and its usage.
+        let complete = stopped || message.get("stop_reason").is_some_and(Value::is_string);
         blocks.sort_by_key(|(index, _)| *index);
         let content = blocks.into_iter().map(|(_, block)| Value::Object(block)).collect();
         message.insert("content".to_owned(), content);
-        Folded {
-            body: Value::Object(message),
-            complete: self.stopped,
-            error: self.error,
-            first_content_at: self.first_content_at,
-        }
+        Folded { body: Value::Object(message), complete, error, first_content_at }
     }
 }

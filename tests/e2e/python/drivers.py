@@ -34,9 +34,11 @@ class Driver:
     package = ""
     distribution = ""
     provider = ""
+    # Why there is no attempt after a failed one.
+    no_retries = ""
 
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
-        """A client that sends to the base address."""
+        """A client that sends to the base address, and tries again as often as the case's `retries` say."""
         raise NotImplementedError
 
     def arguments(self, call: str, case: dict[str, Any], function: Any) -> dict[str, Any]:
@@ -74,7 +76,9 @@ class _Stainless(Driver):
 
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
         kind = getattr(importlib.import_module(self.package), self.names[asynchronous])
-        return kind(base_url=base + self.suffix, api_key="sk-test-key", max_retries=0, timeout=limit)
+        return kind(
+            base_url=base + self.suffix, api_key="sk-test-key", max_retries=retries(case), timeout=limit
+        )
 
 
 class OpenAI(_Stainless):
@@ -109,7 +113,7 @@ class _OtherAnthropic(_Stainless):
         if not extra:
             kwargs.pop("extra_body", None)
         stream = "stream" in case["url"].rpartition("/")[2].lower()
-        return {**kwargs, "model": _model(case), **({"stream": True} if stream else {})}
+        return {**kwargs, "model": model_of(case), **({"stream": True} if stream else {})}
 
 
 class AnthropicBedrock(_OtherAnthropic):
@@ -120,7 +124,7 @@ class AnthropicBedrock(_OtherAnthropic):
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
         kind = getattr(importlib.import_module("anthropic"), self.names[asynchronous])
         keys = {"aws_region": "us-east-1", "aws_access_key": "AKIDEXAMPLE", "aws_secret_key": "secret"}
-        return kind(base_url=base, max_retries=0, timeout=limit, **keys)
+        return kind(base_url=base, max_retries=retries(case), timeout=limit, **keys)
 
 
 class AnthropicVertex(_OtherAnthropic):
@@ -131,17 +135,27 @@ class AnthropicVertex(_OtherAnthropic):
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
         kind = getattr(importlib.import_module("anthropic"), self.names[asynchronous])
         whose = {"project_id": "demo-project", "access_token": "token", "region": _region(case)}
-        return kind(base_url=f"{base}/v1", max_retries=0, timeout=limit, **whose)
+        return kind(base_url=f"{base}/v1", max_retries=retries(case), timeout=limit, **whose)
 
 
 class Google(Driver):
     package, distribution, provider = "google.genai", "google-genai", "google-ai-studio"
+
+    @property
+    def no_retries(self) -> str:  # type: ignore[override]
+        return "" if hasattr(self.types, "HttpRetryOptions") else Ollama.no_retries
+
+    @property
+    def types(self) -> Any:
+        return importlib.import_module("google.genai.types")
 
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
         from google import genai
 
         version = case["url"].split("/")[3]
         options = {"base_url": base, "api_version": version, "timeout": int(limit * 1000)}
+        if retries(case):
+            options["retry_options"] = {"attempts": 1 + retries(case), "initial_delay": 0.01}
         return genai.Client(api_key="test-key", http_options=options)
 
     def method(self, client: Any, call: str, asynchronous: bool) -> Any:
@@ -149,7 +163,7 @@ class Google(Driver):
 
     def arguments(self, call: str, case: dict[str, Any], function: Any) -> dict[str, Any]:
         request = json.loads(case["request"])
-        model = _model(case)
+        model = model_of(case)
         if call.endswith("embed_content"):
             parts = request.get("requests") or [request]
             config = {
@@ -161,6 +175,10 @@ class Google(Driver):
         config = request.pop("generationConfig", {})
         contents = request.pop("contents")
         config.update(request)
+        if "parameters_json_schema" not in self.types.FunctionDeclaration.model_fields:
+            for tool in config.get("tools", []):
+                for function in tool.get("functionDeclarations", []):
+                    function["parameters"] = function.pop("parameters_json_schema")
         return {"model": model, "contents": contents, "config": config or None}
 
     def items(self, answer: Any) -> Any:
@@ -188,7 +206,15 @@ class Mistral(Driver):
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
         module = importlib.import_module("mistralai")
         kind = getattr(module, "Mistral", None) or importlib.import_module("mistralai.client").Mistral
-        return kind(api_key="test-key", server_url=base, timeout_ms=int(limit * 1000))
+        options: dict[str, Any] = {"api_key": "test-key", "server_url": base, "timeout_ms": int(limit * 1000)}
+        if retries(case):
+            utils = importlib.import_module(
+                "mistralai.utils" if has("mistralai.utils") else "mistralai.client.utils"
+            )
+            options["retry_config"] = utils.RetryConfig(
+                "backoff", utils.BackoffStrategy(5, 20, 1.5, 5000), True
+            )
+        return kind(**options)
 
     def method(self, client: Any, call: str, asynchronous: bool) -> Any:
         return super().method(client, call + ("_async" if asynchronous else ""), asynchronous)
@@ -197,6 +223,10 @@ class Mistral(Driver):
         request: dict[str, Any] = json.loads(case["request"])
         request.pop("stream", None)
         return request
+
+    def items(self, answer: Any) -> Any:
+        # Streams of older generations have no way to be closed but `with`.
+        return answer if hasattr(answer, "response") and hasattr(answer, "generator") else None
 
     @contextmanager
     def opened(self, base: str, limit: float, case: dict[str, Any]) -> Iterator[Any]:
@@ -219,9 +249,19 @@ class Cohere(Driver):
         return kind(api_key="test-key", base_url=base, timeout=limit)
 
     def arguments(self, call: str, case: dict[str, Any], function: Any) -> dict[str, Any]:
+        from cohere.core.http_client import HttpClient
+
         request: dict[str, Any] = json.loads(case["request"])
         request.pop("stream", None)
-        return {**request, "request_options": {"max_retries": 0}}
+        known = inspect.signature(function).parameters
+        if "embedding_types" in known and known["embedding_types"].default is inspect.Parameter.empty:
+            request.setdefault("embedding_types", ["float"])
+        # Older generations count the attempts from two on.
+        first = inspect.signature(HttpClient.request).parameters["retries"].default
+        again = {"request_options": {"max_retries": first + retries(case) if retries(case) else 0}}
+        if "model" in known:  # not one that hands on whatever it is given
+            request = {key: value for key, value in request.items() if key in known}
+        return {**request, **again}
 
     items = Google.items
 
@@ -240,6 +280,7 @@ class Cohere(Driver):
 
 class Ollama(Driver):
     package = distribution = provider = "ollama"
+    no_retries = "n/a: it does not retry"
 
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
         import ollama
@@ -269,20 +310,23 @@ class Bedrock(Driver):
     package = distribution = "boto3"
     provider = "amazon-bedrock"
 
-    def options(self, base: str, limit: float) -> dict[str, Any]:
-        from botocore.config import Config
-
-        config = Config(read_timeout=limit, connect_timeout=limit, retries={"max_attempts": 0})
-        return {**_AWS, "endpoint_url": base, "config": config}
+    def options(self, config: Any, base: str, limit: float, case: dict[str, Any]) -> dict[str, Any]:
+        again = {"max_attempts": retries(case)}
+        made = config(read_timeout=limit, connect_timeout=limit, retries=again)
+        return {**_AWS, "endpoint_url": base, "config": made}
 
     def client(self, base: str, limit: float, asynchronous: bool, case: dict[str, Any]) -> Any:
-        return _boto_session().client("bedrock-runtime", **self.options(base, limit))
+        from botocore.config import Config
+
+        return _boto_session().client("bedrock-runtime", **self.options(Config, base, limit, case))
 
     def arguments(self, call: str, case: dict[str, Any], function: Any) -> dict[str, Any]:
-        model = _model(case)
+        model = model_of(case)
         if call.startswith("invoke"):
             return {"modelId": model, "body": case["request"]}
-        return {"modelId": model, **_blobs(json.loads(case["request"]))}
+        operation = "ConverseStream" if call.endswith("stream") else "Converse"
+        shape = function.__self__.meta.service_model.operation_model(operation).input_shape
+        return _known({"modelId": model, **_blobs(json.loads(case["request"]))}, shape)
 
     def items(self, answer: Any) -> Any:
         if "stream" in answer:
@@ -297,11 +341,9 @@ class Bedrock(Driver):
     @asynccontextmanager
     async def aopened(self, base: str, limit: float, case: dict[str, Any]) -> AsyncIterator[Any]:
         import aioboto3
-
-        options = self.options(base, limit)
         from aiobotocore.config import AioConfig
 
-        options["config"] = AioConfig(read_timeout=limit, connect_timeout=limit, retries={"max_attempts": 0})
+        options = self.options(AioConfig, base, limit, case)
         async with aioboto3.Session().client("bedrock-runtime", **options) as client:
             yield client
 
@@ -329,7 +371,7 @@ def _boto_session() -> Any:
     return boto3.session.Session()
 
 
-def _model(case: dict[str, Any]) -> str:
+def model_of(case: dict[str, Any]) -> str:
     """The model that a case's URL names."""
     path = case["url"].partition("?")[0]
     found = re.search(r"/models?/(.+?)(?::[a-zA-Z]+|/(?:converse|invoke)[a-z-]*)$", path)
@@ -354,6 +396,21 @@ def _blobs(value: Any) -> Any:
         key: base64.b64decode(item) if key in blob and isinstance(item, str) else _blobs(item)
         for key, item in value.items()
     }
+
+
+def _known(value: Any, shape: Any) -> Any:
+    """A request as far as this version of botocore's has words for it."""
+    if shape.type_name == "list" and isinstance(value, list):
+        items = [_known(item, shape.member) for item in value]
+        return [item for item in items if item != {}]
+    if shape.type_name == "structure" and isinstance(value, dict) and not shape.is_document_type:
+        return {key: _known(value[key], shape.members[key]) for key in value if key in shape.members}
+    return value
+
+
+def retries(case: dict[str, Any]) -> int:
+    """How often a call is tried again."""
+    return int(case.get("retries", 0))
 
 
 def reach(driver: Driver, client: Any, call: str) -> Any:
@@ -420,7 +477,7 @@ def make(
                 seen.append(show(item))
                 if len(seen) == most:
                     break
-            stream.close()
+            (getattr(stream, "close", None) or stream.response.close)()
     except Exception as error:
         seen.append(show(f"{type(error).__qualname__}: {error}"))
         # Errors hold their response; a stream that broke is closed by whoever reads it.
@@ -451,8 +508,8 @@ async def amake(
                 seen.append(show(item))
                 if len(seen) == most:
                     break
-            close = getattr(stream, "aclose", None) or stream.close
-            closed = close()
+            close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+            closed = (close or stream.response.aclose)()
             if inspect.isawaitable(closed):
                 await closed
     except Exception as error:

@@ -3,18 +3,19 @@
 import asyncio
 import gc
 import importlib.util
+import io
+import json
 import subprocess
 import sys
-import threading
+import warnings
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import llmtrail
-from support import ROOT, Loopback, generations
+from support import Loopback, generations
 
 if not importlib.util.find_spec("aiohttp") or not importlib.util.find_spec("requests"):
     pytest.skip("neither is installed", allow_module_level=True)
@@ -132,52 +133,6 @@ def test_a_connection_that_is_refused(observe: Any, trail: llmtrail.Client, loop
     assert kinds == {"connection_refused"}
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_content_encodings(encoding: str, observe: Any, trail: llmtrail.Client, loopback: Loopback) -> None:
-    import gzip
-    import zlib
-
-    body = (ROOT / "tests/corpus/openai_chat/plain/response.json").read_bytes()
-    packed = {"gzip": gzip.compress, "deflate": zlib.compress}[encoding](body)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-encoding", encoding)
-            self.send_header("content-length", str(len(packed)))
-            self.end_headers()
-            self.wfile.write(packed)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}{PATH}"
-
-    async def go() -> None:
-        for undo in (True, False):
-            async with observe(aiohttp.ClientSession(auto_decompress=undo), "wrap") as session:
-                async with session.post(url, json=CHAT) as answer:
-                    assert await answer.read() == (body if undo else packed)
-
-    try:
-        with observe(requests.Session(), "wrap") as session:
-            assert session.post(url, json=CHAT).content == body
-            with session.post(url, json=CHAT, stream=True) as answer:
-                assert answer.raw.read() == packed
-        asyncio.run(go())
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    events = recorded(trail, loopback)
-    assert [event["$ai_output_tokens"] for event in events] == [11] * 4
-
-
 def test_connections_are_used_again(observe: Any, trail: llmtrail.Client, loopback: Loopback) -> None:
     async def go() -> None:
         async with observe(aiohttp.ClientSession(), "both") as session:
@@ -193,13 +148,91 @@ def test_connections_are_used_again(observe: Any, trail: llmtrail.Client, loopba
     assert len(recorded(trail, loopback)) == 6
 
 
-def test_mocks_keep_working(observe: Any, trail: llmtrail.Client, loopback: Loopback) -> None:
-    responses = pytest.importorskip("responses")
-    url = "https://api.openai.com" + PATH
-    with responses.RequestsMock() as mock, observe(requests.Session(), "both") as session:
-        mock.post(url, json={"id": "x", "choices": [], "model": "gpt-5-mini"})
-        assert session.post(url, json=CHAT).json()["id"] == "x"
-    assert [event["$ai_model"] for event in recorded(trail, loopback)] == ["gpt-5-mini"]
+@WAYS
+def test_the_server_gets_the_same_bytes(
+    way: str, observe: Any, trail: llmtrail.Client, loopback: Loopback
+) -> None:
+    def send(watch: Any) -> None:
+        with watch(requests.Session()) as session:
+            session.post(loopback.url + PATH, json=CHAT)
+            session.post(loopback.url + PATH, data=json.dumps(STREAM).encode(), headers={"x-a": "b"}).content  # noqa: B018
+            session.post(loopback.url + PATH, data=io.BytesIO(json.dumps(CHAT).encode()))
+
+        async def go() -> None:
+            async with watch(aiohttp.ClientSession()) as session:
+                for body in (
+                    {"json": CHAT},
+                    {"data": json.dumps(STREAM)},
+                    {"data": json.dumps(CHAT).encode()},
+                ):
+                    async with session.post(loopback.url + PATH, **body, headers={"x-a": "b"}) as answer:
+                        await answer.read()
+
+        asyncio.run(go())
+
+    def wire() -> list[dict[str, Any]]:
+        kept = ("path", "sha256", "header_names", "status")
+        got = [{name: request.get(name) for name in kept} for request in loopback.providers()]
+        loopback.reset()
+        return got
+
+    send(lambda client: client)
+    alone = wire()
+    send(lambda client: observe(client, way))
+    assert len(alone) == 6
+    assert wire() == alone
+    assert len(recorded(trail, loopback)) == 6
+
+
+def test_a_stream_that_is_dropped_unread(observe: Any, trail: llmtrail.Client, loopback: Loopback) -> None:
+    url = loopback.url + "/knobs/delay-ms=40" + PATH
+
+    async def go() -> None:
+        async with observe(aiohttp.ClientSession(), "wrap") as session:
+            await session.post(url, json=STREAM)
+            gc.collect()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # what each says of it, with us and without
+        with observe(requests.Session(), "wrap") as session:
+            session.post(url, json=STREAM, stream=True)
+            gc.collect()
+        asyncio.run(go())
+    events = recorded(trail, loopback)
+    assert [event["$ai_stream_status"] for event in events] == ["abandoned", "abandoned"]
+
+
+def test_streams_that_go_silent_and_tasks_that_are_cancelled(
+    observe: Any, trail: llmtrail.Client, loopback: Loopback
+) -> None:
+    url = loopback.url + "/knobs/hang=3" + PATH
+
+    async def go() -> None:
+        async with observe(aiohttp.ClientSession(), "wrap") as session:
+            limit = aiohttp.ClientTimeout(sock_read=0.3)
+            async with session.post(url, json={**STREAM, "n": 1}, timeout=limit) as answer:
+                with pytest.raises(asyncio.TimeoutError):
+                    await answer.read()
+
+            async def read() -> None:
+                async with session.post(url, json={**STREAM, "seed": 1}) as answer:
+                    async for _ in answer.content:
+                        reading.set()
+
+            reading = asyncio.Event()
+            task = asyncio.create_task(read())
+            await reading.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with observe(requests.Session(), "wrap") as session:
+        answer = session.post(url, json=STREAM, stream=True, timeout=(5, 0.3))
+        with pytest.raises(requests.ConnectionError, match="timed out"):
+            list(answer.iter_content(None))
+    asyncio.run(go())
+    events = recorded(trail, loopback)
+    assert [event["$ai_stream_status"] for event in events] == ["timeout", "timeout", "abandoned"]
 
 
 def test_uninstrument_leaves_no_trace(trail: llmtrail.Client) -> None:

@@ -5,14 +5,15 @@ A test is a row of the table of what is covered (`tests/e2e/coverage.py`).
 
 import asyncio
 import gc
-import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import drivers
 import pytest
+from proof import cost, cover
 
 import llmtrail
 from support import Loopback, generations, read_case
@@ -102,7 +103,7 @@ SCENARIOS: dict[str, list[Scenario]] = {
     "bedrock": [
         (
             "converse", "converse_stream", "bedrock_converse/plain", "bedrock_converse/stream_text",
-            "bedrock_converse/stream_reasoning", "bedrock_converse/error_429_throttling",
+            "bedrock_converse/stream_tool_use", "bedrock_converse/error_429_throttling",
         ),
         (
             "invoke_model", "invoke_model_with_response_stream", "bedrock_invoke/plain",
@@ -120,8 +121,9 @@ ERROR = ("$ai_http_status", "$ai_error_type", "$ai_error")
 
 
 def installed(sdk: str, asynchronous: bool) -> bool:
-    package = "aioboto3" if sdk == "bedrock" and asynchronous else drivers.DRIVERS[sdk].package
-    return drivers.has(package)
+    driver = drivers.DRIVERS[sdk]
+    package = "aioboto3" if sdk == "bedrock" and asynchronous else driver.package
+    return drivers.has(package) and drivers.has(driver.distribution.replace("google-genai", "google.genai"))
 
 
 ROWS = [
@@ -140,8 +142,12 @@ ROWS = [
 ]
 
 
-def calls_of(sdk: str, scenario: Scenario) -> dict[str, tuple[str, str, str, int | None]]:
-    """What is called in a scenario: by kind, the method, the case, knobs, and after how many items to leave."""
+# By kind: the method, the case, knobs, and after how many items the caller leaves.
+Calls = dict[str, tuple[str, str, str, int | None]]
+
+
+def calls_of(sdk: str, scenario: Scenario) -> Calls:
+    """What is called in a scenario."""
     call, streamed, plain, stream, tool, error = scenario
 
     def method(case: str) -> str:
@@ -149,7 +155,7 @@ def calls_of(sdk: str, scenario: Scenario) -> dict[str, tuple[str, str, str, int
         request = read_case(case)["request"].replace(b" ", b"")
         return (streamed if asks or b'"stream":true' in request else None) or call
 
-    kinds: dict[str, tuple[str, str, str, int | None]] = {
+    kinds: Calls = {
         "plain": (call, plain, "", None),
         "error": (method(error), error, "", None),
     }
@@ -157,10 +163,59 @@ def calls_of(sdk: str, scenario: Scenario) -> dict[str, tuple[str, str, str, int
         kinds["tool"] = (method(tool), tool, "", None)
     if stream and streamed:
         # botocore undoes no content encoding, and AWS uses none.
-        kinds["stream"] = (streamed, stream, "" if sdk == "bedrock" else "gzip=1", None)
+        kinds["stream"] = (streamed, stream, f"delay-ms=2{'' if sdk == 'bedrock' else ',gzip=1'}", None)
         kinds["left"] = (streamed, stream, "delay-ms=40", 1)
-        kinds["cut"] = (streamed, stream, "cut=2", None)
+        kinds["cut"] = (streamed, stream, "delay-ms=2,cut=2", None)
+    if not drivers.DRIVERS[sdk].no_retries:
+        kinds["retried"] = (call, plain, "status=503,times=1,retry-after-ms=5", None)
     return kinds
+
+
+# What the caller gets is compared in these, with us and without; the server in those before any stream.
+COMPARED = ("plain", "error", "tool", "stream", "cut")
+
+
+class Application:
+    """Makes the calls of a scenario, each with a client of its own."""
+
+    def __init__(self, sdk: str, asynchronous: bool, loopback: Loopback) -> None:
+        self.driver = drivers.DRIVERS[sdk]
+        self.asynchronous = asynchronous
+        self.loopback = loopback
+
+    def run(self, calls: Calls, observe: Any, scope: Any) -> dict[str, list[str]]:
+        """What the caller got, by kind. `observe` is given each client, `scope` is entered around each call."""
+        seen: dict[str, list[str]] = {}
+
+        def case_of(kind: str, name: str) -> dict[str, Any]:
+            return {**read_case(name), "retries": int(kind == "retried")}
+
+        async def go() -> None:
+            for kind, (method, name, knobs, most) in calls.items():
+                case = case_of(kind, name)
+                async with self.driver.aopened(self.loopback.case(name, knobs), 20, case) as client:
+                    observe(client)
+                    with scope(kind):
+                        call = {"call": method, "case": name}
+                        seen[kind] = await drivers.amake(self.driver, client, call, case, most)
+
+        if self.asynchronous:
+            asyncio.run(go())
+            return seen
+        for kind, (method, name, knobs, most) in calls.items():
+            case = case_of(kind, name)
+            with self.driver.opened(self.loopback.case(name, knobs), 20, case) as client:
+                observe(client)
+                with scope(kind):
+                    call = {"call": method, "case": name}
+                    seen[kind] = drivers.make(self.driver, client, call, case, most)
+        return seen
+
+    def wire(self, calls: Calls) -> list[dict[str, Any]]:
+        """What the server got of the calls that no usage is asked for in, which come first."""
+        count = sum(kind in ("plain", "error", "tool") for kind in calls)
+        kept = ("path", "sha256", "header_names")
+        return [{name: request[name] for name in kept} for request in self.loopback.providers()[:count]]
 
 
 @pytest.mark.parametrize(("sdk", "scenario", "asynchronous", "way"), ROWS)
@@ -179,10 +234,19 @@ def test_row(
         hosts={loopback.url.partition("//")[2]: driver.provider} if way == "instrument" else {},
     )
     kinds = calls_of(sdk, scenario)
+    application = Application(sdk, asynchronous, loopback)
+    compared = {kind: call for kind, call in kinds.items() if kind in COMPARED}
+    alone = application.run(compared, lambda client: None, lambda kind: nullcontext())
+    wire = application.wire(kinds)
+    loopback.reset()
     traces: dict[str, str | None] = {}
 
-    def scope(kind: str) -> Any:
-        return trail.trace("matrix", distinct_id="user-1", session_id="chat-1", properties={"kind": kind})
+    @contextmanager
+    def scope(kind: str) -> Iterator[None]:
+        whose = {"distinct_id": "user-1", "session_id": "chat-1", "properties": {"kind": kind}}
+        with trail.trace("matrix", **whose) as trace:
+            traces[kind] = trace.trace_id
+            yield
 
     def observe(client: Any) -> None:
         # A client that was there before the process was observed: the hardest to see.
@@ -191,33 +255,15 @@ def test_row(
         else:
             assert trail.wrap(client, provider=driver.provider) is client
 
-    async def go() -> None:
-        for kind, (method, name, knobs, most) in kinds.items():
-            case = read_case(name)
-            async with driver.aopened(loopback.case(name, knobs), 20, case) as client:
-                observe(client)
-                async with scope(kind) as trace:
-                    traces[kind] = trace.trace_id
-                    await drivers.amake(driver, client, {"call": method, "case": name}, case, most)
-
     try:
-        if asynchronous:
-            asyncio.run(go())
-        else:
-            for kind, (method, name, knobs, most) in kinds.items():
-                case = read_case(name)
-                with driver.opened(loopback.case(name, knobs), 20, case) as client:
-                    observe(client)
-                    with scope(kind) as trace:
-                        traces[kind] = trace.trace_id
-                        drivers.make(driver, client, {"call": method, "case": name}, case, most)
+        seen = application.run(kinds, observe, scope)
     finally:
         trail.uninstrument()
     gc.collect()  # some SDKs leave a stream that was left early to be collected
     assert trail.shutdown(20).pending == 0
     assert "observer" not in trail.stats().notes
     found = generations(loopback.events())
-    assert sorted(event["properties"]["kind"] for event in found) == sorted(kinds)
+    assert sorted(event["properties"]["kind"] for event in found) == sorted(kinds), seen
     events = {event["properties"]["kind"]: event for event in found}
     for kind, event in events.items():
         properties = event["properties"]
@@ -242,6 +288,8 @@ def test_row(
     assert [got.get(name) for name in ERROR] == [want.get(name) for name in ERROR]
     checks["errors"] = "ok"
     checks["tool_calls"] = "ok" if "tool" in events else "n/a: the corpus has none for this call"
+    if "tool" in events:
+        assert calls_a_tool(events["tool"]["properties"]["$ai_output_choices"])
     for kind, column, status in (
         ("stream", "stream", "complete"),
         ("left", "stream_left", "abandoned"),
@@ -250,34 +298,31 @@ def test_row(
         if kind in events:
             assert events[kind]["properties"]["$ai_stream_status"] == status, kind
         checks[column] = "ok" if kind in events else "n/a: it has no stream"
-    cover(
-        sdk,
-        scenario[0] + (", async" if asynchronous else "") + (", instrument()" if way == "instrument" else ""),
-        checks,
+    checks["retries"] = driver.no_retries or "ok"
+    if "retried" in events:
+        retried = events["retried"]["properties"]
+        assert (retried["$ai_retries"], retried["$ai_http_status"]) == (1, 200)
+        assert seen["retried"] == alone["plain"]
+    # The server gets the same bytes and the caller the same items, and the same error where the stream breaks.
+    assert len(wire) > 1
+    assert application.wire(kinds) == wire
+    checks["wire"] = "ok"
+    for kind, items in alone.items():
+        assert seen[kind] == items, kind
+    checks["caller"] = "ok"
+    call = (
+        scenario[0] + (", async" if asynchronous else "") + (", instrument()" if way == "instrument" else "")
     )
+    cover(named(sdk, asynchronous), call, checks)
 
 
-def cost(properties: dict[str, Any], case: dict[str, Any]) -> str:
-    """A cost is the sum of its parts, and the one that was worked out by hand where there is one."""
-    details = properties.get("$ai_cost_details") or {}
-    if "$ai_total_cost_usd" not in properties:
-        assert details.get("reason") or "$ai_input_tokens" not in properties
-        return f"n/a: {details.get('reason', 'no tokens')}"
-    total = sum(float(part["amount"]) for part in details["buckets"].values())
-    assert float(details["total"]) == pytest.approx(total, abs=1e-15)
-    assert properties["$ai_total_cost_usd"] == float(details["total"])
-    if case.get("cost"):
-        assert details["total"] == case["cost"]["total"]
-    return "ok"
+def calls_a_tool(choices: list[dict[str, Any]]) -> bool:
+    parts = [part for choice in choices if isinstance(choice["content"], list) for part in choice["content"]]
+    return any(part["type"] == "function" for part in parts)
 
 
-def cover(sdk: str, call: str, checks: dict[str, str]) -> None:
-    """Adds a row to the table of what is covered, if one is wanted."""
-    file = os.environ.get("LLMTRAIL_COVERAGE")
-    if file:
-        name = "aioboto3" if sdk == "bedrock" and "async" in call else drivers.DRIVERS[sdk].distribution
-        row = {"language": "python", "sdk": name, "version": version(name), "call": call, "checks": checks}
-        if sdk.startswith("anthropic-"):
-            row["sdk"] = f"{name} ({sdk.partition('-')[2].capitalize()})"
-        with Path(file).open("a") as out:
-            out.write(json.dumps(row) + "\n")
+def named(sdk: str, asynchronous: bool) -> dict[str, str]:
+    """An SDK's name and version in the table."""
+    name = "aioboto3" if sdk == "bedrock" and asynchronous else drivers.DRIVERS[sdk].distribution
+    sibling = f" ({sdk.partition('-')[2].capitalize()})" if sdk.startswith("anthropic-") else ""
+    return {"sdk": name + sibling, "version": version(name)}
