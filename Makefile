@@ -90,7 +90,7 @@ demo: build examples/node_modules ## a support chat in Python and in Node, and w
 	@VIEW=$(VIEW) $(PY) examples/demo.py
 .PHONY: demo
 
-test: test-rust test-python test-node test-e2e test-viewer test-prices test-faults ## all tests
+test: test-rust test-python test-node test-examples test-e2e test-viewer test-prices test-faults ## all tests
 	@$(PY) tests/count.py
 .PHONY: test
 
@@ -105,6 +105,16 @@ test-python: $(STAMPS)/python-package | .work/results
 
 test-node: $(STAMPS)/node-package | .work/results
 	npm test --prefix bindings-node --silent 2>&1 | tee .work/results/node.txt
+
+# The examples as they stand, each as a process of its own, and the tree that they leave in the store.
+examples/.built: examples/node_modules $(STAMPS)/node-package examples/tsconfig.json $(wildcard examples/*.mjs examples/*/*.ts)
+	cd examples && node_modules/.bin/tsc -p tsconfig.json
+	@touch $@
+
+test-examples: $(STAMPS)/python-package examples/.built | .work/results
+	cargo build -q --locked --workspace --bins --examples
+	$(PY) -m pytest -q -p no:cacheprovider tests/examples 2>&1 | tee $(ROOT)/.work/results/examples.txt
+.PHONY: test-examples
 
 # Real processes in each language that are killed, forked, refused and cut off. What takes longer is in `make faults`.
 test-faults: $(STAMPS)/python-package $(STAMPS)/node-package $(STAMPS)/faketime | .work/results
@@ -193,13 +203,14 @@ coverage: ## write docs/coverage.md from what the last run of the end-to-end tes
 	@$(PY) tests/e2e/coverage.py .work/coverage-python.jsonl .work/coverage-node.jsonl --write
 .PHONY: coverage coverage-check
 
-lint: build ## formats, lints and types
+lint: build examples/.built ## formats, lints and types
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	cd bindings-python && $(PY) -m mypy --strict python/llmtrail && MYPYPATH=python $(PY) -m mypy.stubtest llmtrail._core
 	npm run lint --prefix bindings-node --silent
+	cd examples && $(PY) -m mypy --strict plain.py fastapi_app.py flask_app.py support_chat.py && node_modules/.bin/pyright --pythonpath $(PY) plain.py fastapi_app.py flask_app.py support_chat.py
 	$(PY) tests/corpus/check.py
 	$(PY) tests/e2e/coverage.py --agree
 .PHONY: lint

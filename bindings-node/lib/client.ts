@@ -1,6 +1,7 @@
+import { type Budget, type BudgetOptions, setBudget } from './budget.js'
 import { ask, type Cost, type CostQuestion, type Price, setPrice } from './cost.js'
 import { type Checkup, examine } from './doctor.js'
-import { coded } from './errors.js'
+import { coded, LlmtrailError } from './errors.js'
 import { deliverAtExit, forget } from './exit.js'
 import { type Fetch, observe } from './fetch.js'
 import { type BeforeSend, Hooks, type OnError } from './hooks.js'
@@ -16,7 +17,14 @@ import {
   type TraceRecord,
   type TraceRef,
 } from './manual.js'
-import { type NativeClient, type NativeScope, native, type Report, type Stats } from './native.js'
+import {
+  type NativeClient,
+  type NativeScope,
+  native,
+  type Report,
+  type Stats,
+  type Totals,
+} from './native.js'
 import {
   currentScope,
   inScope,
@@ -55,8 +63,12 @@ export interface Options {
   privacy?: boolean
   /** Keeps media as sent. */
   fullCapture?: boolean
+  /** Personal data in content that is replaced by placeholders; true for all kinds (`LLMTRAIL_DETECTORS`). */
+  detectors?: boolean | ('email' | 'phone' | 'card' | 'iban' | 'ip')[]
   /** Asks providers for usage in streams where the caller did not say; default true. */
   streamUsage?: boolean
+  /** Makes a span of each tool call and its result in a later call of the same trace; default true. */
+  toolSpans?: boolean
   /** Sends a batch at this many events; default 100 (`LLMTRAIL_FLUSH_AT`). */
   flushAt?: number
   /** Sends what there is after this time; default 5000 (`LLMTRAIL_FLUSH_INTERVAL`, in seconds). */
@@ -103,6 +115,16 @@ export interface DoctorOptions {
   show?: boolean
   /** How long the server may take to answer; default 5000. */
   timeoutMs?: number
+}
+
+/** Whose totals are asked for: at most one of them. */
+export interface TotalsOf {
+  /** Those of a person. */
+  distinctId?: string
+  /** Those of a session: of all the scopes that had its id. */
+  sessionId?: string
+  /** Those of a trace. */
+  traceId?: string
 }
 
 /** What can be given to `metric` beside name and value. */
@@ -326,6 +348,33 @@ export class Client {
    */
   setPrice(price: Price): void {
     setPrice(this.native, price)
+  }
+
+  /**
+   * Limits what calls may cost from now on, for clients that are observed. Several budgets count side by side. What a
+   * budget guarantees, and which SDKs pass its error on as it is, is in the documentation (docs/budgets.md).
+   * @throws {ConfigError} for a value that is not what it should be.
+   */
+  budget(options: BudgetOptions): Budget {
+    return setBudget(this, options)
+  }
+
+  /**
+   * What calls used and cost in this process so far: those for a person, or of a session or trace, by its id; without an
+   * id those of the whole process. Waits (at most `timeoutMs`) until calls that ended are decoded. The latest 4,096 of
+   * each kind are remembered.
+   * @throws {LlmtrailError} with the code `usage` for more than one id.
+   */
+  totals(of: TotalsOf = {}, timeoutMs = 2000): Promise<Totals> {
+    const ids = [
+      ['user', of.distinctId],
+      ['session', of.sessionId],
+      ['trace', of.traceId],
+    ].filter((id): id is [string, string] => id[1] !== undefined)
+    if (ids.length > 1)
+      throw new LlmtrailError('usage', 'totals: give one id, of a person, a session or a trace')
+    const [per, id] = ids[0] ?? ['process', '']
+    return this.native.totalsOf(per, String(id), timeoutMs)
   }
 
   /** How things stand. */

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { asking, reservationOf } from './budget.js'
 import { covered, covering } from './covered.js'
 import { observeNodeStream } from './node-stream.js'
 import { begin as beginCall, bytesOf, names, type Observing, picked, trouble } from './observing.js'
@@ -46,6 +47,14 @@ export function observe(how: ObservingFetch): Fetch {
       trouble(how)
     }
     if (!recorder) return inner.call(this, input, init)
+    if (asking.wanted) {
+      try {
+        reserve(how, recorder, init)
+      } catch (error) {
+        recorder.discard()
+        return Promise.reject(error)
+      }
+    }
     return attempt(this, how, inner, recorder, input, init, sent)
   }
   observers.set(observed, how)
@@ -65,6 +74,14 @@ function begin(how: Observing, input: Input, init: Init): Recorder | undefined {
   if (recorder && unread.size > 0) endUnread(recorder)
   if (recorder && request?.body && !body) readAlong(request, recorder)
   return recorder
+}
+
+/** Lets the call begin, unless a budget forbids it. */
+function reserve(how: Observing, recorder: Recorder, init: Init): void {
+  const body = init?.body
+  const text = typeof body === 'string' ? body : undefined
+  const bytes = text === undefined ? bytesOf(body) : undefined
+  recorder.reservation = reservationOf(how, recorder.url, init, text, bytes)
 }
 
 /** Reads the body of a request as it is sent. Only where it is JSON: that was made in memory, so a second reader is cheap. */

@@ -2,11 +2,14 @@
 import llmtrail from './index.js'
 
 export const {
+  Budget,
+  BudgetExceeded,
   Client,
   ConfigError,
   Generation,
   LlmtrailError,
   Scope,
+  budget,
   capture,
   captureEmbedding,
   captureGeneration,
@@ -34,6 +37,7 @@ export const {
   startSpan,
   startTrace,
   stats,
+  totals,
   trace,
   uninstrument,
   wrap,

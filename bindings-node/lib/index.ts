@@ -13,12 +13,14 @@ import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import type { Report, Stats } from './native.js'
 import { type WrapOptions, wrapClient } from './wrap.js'
 
+export { Budget, BudgetExceeded, type BudgetOptions } from './budget.js'
 export {
   Client,
   type DoctorOptions,
   type IncomingHeaders,
   type MetricOptions,
   type Options,
+  type TotalsOf,
 } from './client.js'
 export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
 export type {
@@ -107,6 +109,8 @@ type Method =
   | 'generation'
   | 'embedding'
   | 'startGeneration'
+  | 'budget'
+  | 'totals'
   | 'headers'
   | 'continueFrom'
 type Methods = Record<string, (...args: unknown[]) => unknown>
@@ -178,6 +182,15 @@ export const embedding: Client['embedding'] = onDefault('embedding')
 
 /** A generation of your own that lasts until its `end`. */
 export const startGeneration: Client['startGeneration'] = onDefault('startGeneration')
+
+/**
+ * Limits what calls may cost from now on: the one that would start beyond the limit throws `BudgetExceeded`.
+ * @throws {ConfigError} for a value that is not what it should be.
+ */
+export const budget: Client['budget'] = onDefault('budget')
+
+/** What calls used and cost in this process so far, for a person, session or trace, or all of them. */
+export const totals: Client['totals'] = onDefault('totals')
 
 /** The headers that carry the current scope to another process. */
 export const headers: Client['headers'] = onDefault('headers')

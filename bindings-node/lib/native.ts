@@ -2,6 +2,8 @@
  * The compiled core. It is one file in the package, made for one platform; nothing is downloaded or built here.
  */
 
+import type { Refusal } from './budget.js'
+
 /** What was sent, what is pending and what was dropped. Counts are of events since the client began. */
 export interface Report {
   /** Everything that was handed over. */
@@ -94,6 +96,11 @@ export interface NativePieces {
   add(bytes: Uint8Array, marks: Float64Array): void
 }
 
+/** A call under way, which counts for its budgets. @internal */
+export interface NativeReservation {
+  release(): void
+}
+
 /** @internal */
 export interface NativeFilter {
   push(piece: Uint8Array): number
@@ -133,7 +140,19 @@ export interface NativeClient {
     pieces: Uint8Array | undefined,
     marks: Float64Array | undefined,
     decoded: boolean,
+    reservation: NativeReservation | undefined,
   ): void
+  budget(options: string): number
+  removeBudget(number: number): void
+  hasBudgets(): boolean
+  admit(
+    url: string,
+    provider: string | undefined,
+    scope: NativeScope | undefined,
+    text: string | undefined,
+    bytes: Uint8Array | undefined,
+  ): { reservation?: NativeReservation; refusal?: Refusal }
+  totalsOf(per: string, id: string, timeout: number): Promise<Totals>
   open(kind: string, parent: NativeScope | undefined, options: string): NativeScope
   close(scope: NativeScope): void
   capture(scope: NativeScope | undefined, event: string, options: string): string

@@ -3,6 +3,7 @@ import {
   type NativeClient,
   type NativeFilter,
   type NativePieces,
+  type NativeReservation,
   type NativeScope,
   native,
 } from './native.js'
@@ -75,6 +76,8 @@ export function abandonAll(): void {
 export class Recorder {
   /** Usage may have to be asked for. */
   mayAsk = false
+  /** What it is taken to cost by its budgets. */
+  reservation: NativeReservation | undefined
   /** Each piece has to go through `pass`. */
   filtered = false
   /** The content encoding of the pieces was undone already. */
@@ -243,6 +246,7 @@ export class Recorder {
         bytes,
         marks,
         this.decoded,
+        this.reservation,
       )
       if (memory && memory.length >= FIRST && memory.length <= SPILL) spare = memory
     } catch {
@@ -253,6 +257,7 @@ export class Recorder {
   /** The call is recorded by another: this one counts for nothing. */
   discard(): void {
     this.over = true
+    this.reservation?.release()
     underWay.delete(this)
   }
 

@@ -7,6 +7,7 @@ use llmtrail::{Chunk, End, Exchange};
 use napi::bindgen_prelude::{Buffer, BufferSlice};
 use napi_derive::napi;
 
+use crate::budget::Reservation;
 use crate::client::NativeClient;
 use crate::convert::{Result, millis, pairs, time, usage};
 use crate::scope::Scope;
@@ -73,6 +74,7 @@ impl NativeClient {
         pieces: Option<&[u8]>,
         marks: Option<&[f64]>,
         decoded: bool,
+        reservation: Option<&Reservation>,
     ) -> Result<()> {
         let error = error.unwrap_or_default();
         let end = match end.as_str() {
@@ -104,6 +106,7 @@ impl NativeClient {
             provider,
             scope: scope.map(|scope| scope.0.clone()),
             asked_usage,
+            reservation: reservation.and_then(Reservation::take),
         });
         Ok(())
     }

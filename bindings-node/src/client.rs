@@ -5,7 +5,7 @@ use napi::bindgen_prelude::{AsyncTask, Function};
 use napi_derive::napi;
 
 use crate::convert::{Result, coded, millis, usage};
-use crate::delivery::{Doctor, Flush, Report, Settle, Stats};
+use crate::delivery::{Doctor, Flush, Report, Settle, Stats, Whose};
 use crate::hooks::bell;
 use crate::scope::{self, Scope};
 
@@ -60,7 +60,11 @@ impl NativeClient {
     /// What the calls in a scope used and cost, once they are decoded.
     #[napi]
     pub fn totals(&self, scope: &Scope, timeout: f64) -> AsyncTask<Settle> {
-        AsyncTask::new(Settle { client: self.0.clone(), scope: scope.0.clone(), timeout: millis(timeout) })
+        AsyncTask::new(Settle {
+            client: self.0.clone(),
+            whose: Whose::Scope(scope.0.clone()),
+            timeout: millis(timeout),
+        })
     }
 
     /// Sends what there is.

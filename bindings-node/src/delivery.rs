@@ -156,10 +156,18 @@ impl Task for Flush {
     }
 }
 
+/// Whose totals are asked for.
+pub enum Whose {
+    /// Those of a scope.
+    Scope(llmtrail::Scope),
+    /// Those of all that has an id.
+    Of(llmtrail::TotalsOf),
+}
+
 /// A wait until what was observed is decoded, on a thread of Node's pool.
 pub struct Settle {
     pub(crate) client: Client,
-    pub(crate) scope: llmtrail::Scope,
+    pub(crate) whose: Whose,
     pub(crate) timeout: Duration,
 }
 
@@ -168,7 +176,10 @@ impl Task for Settle {
     type JsValue = Totals;
 
     fn compute(&mut self) -> Result<Self::Output> {
-        Ok(self.client.totals(&self.scope, self.timeout))
+        Ok(match &self.whose {
+            Whose::Scope(scope) => self.client.totals(scope, self.timeout),
+            Whose::Of(whose) => self.client.totals_of(whose, self.timeout),
+        })
     }
 
     fn resolve(&mut self, _env: Env, totals: Self::Output) -> Result<Totals> {

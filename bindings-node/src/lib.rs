@@ -6,6 +6,7 @@
     reason = "what crosses the border is owned: JavaScript keeps nothing that Rust could borrow"
 )]
 
+mod budget;
 mod call;
 mod client;
 mod convert;

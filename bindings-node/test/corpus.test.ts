@@ -47,7 +47,7 @@ describe('the corpus', () => {
     // biome-ignore format: one call
     raw.observe(
       method, about.url, provider, undefined, Date.now(), there, undefined, sent, asked,
-      end, error, 10, 0, status, back, 5, undefined, body, marks, true,
+      end, error, 10, 0, status, back, 5, undefined, body, marks, true, undefined,
     )
     // A flush would leave what goes on in the background.
     await client.shutdown(5000)

@@ -4,12 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyList};
 
 use bytes::Bytes;
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
 use llmtrail::{Chunk, End, Exchange, Language, Options, ScopeOptions, stream_usage};
 
+use crate::budget::{self, Reservation, Totals};
 use crate::delivery::{Report, Stats};
 use crate::error::{raise, usage};
 use crate::filter::Filter;
@@ -62,41 +64,25 @@ impl Client {
         Filter::of(&self.0, response, decoded)
     }
 
-    /// Hands over what was noted of one attempt: an httpx request, its response if one came, the pieces of the body
-    /// with the provider's clock at each (nanoseconds), and how it ended.
-    #[pyo3(signature = (request, url, response, provider, scope, wall, marks, pieces, waited, paused, how, error, decoded,
-        asked_usage))]
-    #[expect(clippy::too_many_arguments, reason = "one step into the core for the whole call")]
+    /// Hands over what was noted of one attempt: an httpx request, its response if one came, and what is [`Noted`] of any.
     fn record(
         &self,
         request: &Bound<'_, PyAny>,
         url: String,
         response: Option<&Bound<'_, PyAny>>,
-        provider: Option<String>,
-        scope: Option<&Bound<'_, Scope>>,
-        wall: u64,
-        marks: Vec<u64>,
-        pieces: &Bound<'_, PyList>,
-        waited: u64,
-        paused: u64,
-        how: &str,
-        error: Option<&Bound<'_, PyAny>>,
-        decoded: bool,
         asked_usage: bool,
+        noted: Noted<'_>,
     ) -> PyResult<()> {
         let method = request.getattr(intern!(request.py(), "method"))?.extract()?;
         let request = observation::request_of(request)?;
         let response = response.map(observation::head_of).transpose()?;
-        let noted = Noted { scope, wall, marks, pieces, waited, paused, how, error };
-        let exchange = noted.exchange(method, url, provider, request, response, decoded);
+        let exchange = noted.exchange(method, url, request, response);
         self.0.observe(Exchange { asked_usage, ..exchange });
         Ok(())
     }
 
     /// As [`Self::record`], of an HTTP library that has its requests and responses otherwise. Headers are pairs of texts,
     /// of which only the allow-list is read.
-    #[pyo3(signature = (method, url, request_headers, request_body, status, response_headers, provider, scope, wall, marks,
-        pieces, waited, paused, how, error, decoded))]
     #[expect(clippy::too_many_arguments, reason = "one step into the core for the whole call")]
     fn record_parts(
         &self,
@@ -106,16 +92,7 @@ impl Client {
         request_body: &Bound<'_, PyAny>,
         status: Option<u16>,
         response_headers: Option<&Bound<'_, PyAny>>,
-        provider: Option<String>,
-        scope: Option<&Bound<'_, Scope>>,
-        wall: u64,
-        marks: Vec<u64>,
-        pieces: &Bound<'_, PyList>,
-        waited: u64,
-        paused: u64,
-        how: &str,
-        error: Option<&Bound<'_, PyAny>>,
-        decoded: bool,
+        noted: Noted<'_>,
     ) -> PyResult<()> {
         let headers = observation::pick_pairs(request_headers, REQUEST_HEADERS)?;
         let body = request_body.cast_exact::<PyBytes>().map(observation::share).unwrap_or_default();
@@ -124,8 +101,7 @@ impl Client {
             (Some(status), None) => Some((status, Vec::new())),
             (None, _) => None,
         };
-        let noted = Noted { scope, wall, marks, pieces, waited, paused, how, error };
-        self.0.observe(noted.exchange(method, url, provider, (headers, body), response, decoded));
+        self.0.observe(noted.exchange(method, url, (headers, body), response));
         Ok(())
     }
 
@@ -140,18 +116,8 @@ impl Client {
     }
 
     /// What the calls in a scope used and cost: `(calls, unpriced, cost_usd, usage)`.
-    fn totals<'py>(
-        &self,
-        py: Python<'py>,
-        scope: &Scope,
-        timeout: f64,
-    ) -> PyResult<(u64, u64, Option<f64>, Bound<'py, PyDict>)> {
-        let totals = py.detach(|| self.0.totals(&scope.0, seconds(timeout)));
-        let usage = PyDict::new(py);
-        for (bucket, units) in totals.usage.buckets() {
-            usage.set_item(bucket, units)?;
-        }
-        Ok((totals.calls, totals.unpriced, totals.cost_usd(), usage))
+    fn totals<'py>(&self, py: Python<'py>, scope: &Scope, timeout: f64) -> PyResult<Totals<'py>> {
+        budget::totals(py, &py.detach(|| self.0.totals(&scope.0, seconds(timeout))))
     }
 
     fn flush(&self, py: Python<'_>, timeout: f64) -> Report {
@@ -236,44 +202,57 @@ impl Client {
             provider,
             scope: scope.map(|scope| scope.get().0.clone()),
             asked_usage,
+            reservation: None,
         });
         Ok(())
     }
 }
 
-/// What Python noted of one attempt, whatever its HTTP library.
-struct Noted<'a, 'py> {
-    scope: Option<&'a Bound<'py, Scope>>,
-    wall: u64,
-    marks: Vec<u64>,
-    pieces: &'a Bound<'py, PyList>,
-    waited: u64,
-    paused: u64,
-    how: &'a str,
-    error: Option<&'a Bound<'py, PyAny>>,
-}
+/// What Python noted of one attempt, whatever its HTTP library: a tuple.
+#[derive(FromPyObject)]
+struct Noted<'py>(
+    /// The provider's name, when the application gave it.
+    Option<String>,
+    Option<Bound<'py, Scope>>,
+    /// When it began, in nanoseconds since 1970.
+    u64,
+    /// The provider's clock at each piece, in nanoseconds.
+    Vec<u64>,
+    /// The pieces of the body.
+    Bound<'py, PyList>,
+    /// The provider's clock at the end.
+    u64,
+    /// Time between reads, in nanoseconds.
+    u64,
+    /// How it ended: `complete`, `abandoned` or `error`.
+    PyBackedStr,
+    /// The exception that ended it.
+    Option<Bound<'py, PyAny>>,
+    /// The body's content encoding was undone below.
+    bool,
+    Option<Bound<'py, Reservation>>,
+);
 
-impl Noted<'_, '_> {
+impl Noted<'_> {
     fn exchange(
         self,
         method: String,
         url: String,
-        provider: Option<String>,
         (request_headers, request_body): (Headers, Bytes),
         response: Option<(u16, Headers)>,
-        decoded: bool,
     ) -> Exchange {
+        let Self(provider, scope, wall, marks, pieces, waited, paused, how, error, decoded, reservation) = self;
         let (status, response_headers) =
             response.map_or_else(Default::default, |(status, headers)| (Some(status), headers));
-        let chunks = observation::chunks(self.pieces, self.marks);
-        let end = match (self.how, self.error) {
-            ("error", Some(error)) => observation::end_of(error),
+        let chunks = observation::chunks(&pieces, marks);
+        let end = match (&*how, error) {
+            ("error", Some(error)) => observation::end_of(&error),
             ("complete", _) => End::Complete,
             _ => End::Abandoned,
         };
         // A consumer that leaves says nothing about the provider: then the clock stands at the last piece.
-        let last = chunks.last().map_or(self.waited, |chunk| u64::try_from(chunk.at.as_nanos()).unwrap_or(self.waited));
-        let ended = if end == End::Abandoned && status.is_some() { last } else { self.waited };
+        let last = chunks.last().map_or(waited, |chunk| u64::try_from(chunk.at.as_nanos()).unwrap_or(waited));
+        let ended = if end == End::Abandoned && status.is_some() { last } else { waited };
         Exchange {
             method,
             url,
@@ -283,14 +262,15 @@ impl Noted<'_, '_> {
             response_headers,
             headers_at: Duration::ZERO,
             ended_at: Duration::from_nanos(ended),
-            paused: Duration::from_nanos(self.paused),
+            paused: Duration::from_nanos(paused),
             chunks,
             decoded,
-            started_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(self.wall)),
+            started_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(wall)),
             end,
             provider,
-            scope: self.scope.map(|scope| scope.get().0.clone()),
+            scope: scope.map(|scope| scope.get().0.clone()),
             asked_usage: false,
+            reservation: reservation.and_then(|reservation| reservation.get().take()),
         }
     }
 }

@@ -6,6 +6,7 @@ use llmtrail::Language;
 use llmtrail::cli::Caller;
 use pyo3::prelude::*;
 
+mod budget;
 mod client;
 mod cost;
 mod delivery;
@@ -41,6 +42,7 @@ fn known_sdks() -> Vec<String> {
 fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<client::Client>()?;
+    module.add_class::<budget::Reservation>()?;
     module.add_class::<scope::Scope>()?;
     module.add_class::<filter::Filter>()?;
     module.add_class::<hooks::Hooks>()?;

@@ -1,18 +1,21 @@
 //! The client: the only file that knows the whole flow.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::Map;
 
+use crate::budget::{Budget, BudgetExceeded, BudgetId, Budgets, Per};
 use crate::config::{Config, Options};
-use crate::context::{Scope, ScopeKind, ScopeOptions, Totals};
+use crate::context::{self, Scope, ScopeKind, ScopeOptions, Totals};
 use crate::decode::{Recognised, recognise};
 use crate::deliver::hook::HookDesk;
 use crate::deliver::{Delivery, Report, Stats, has_heritage};
 use crate::error::{Error, Result};
+use crate::estimate;
 use crate::exchange::Exchange;
+use crate::ledger::{self, Key, Ledger, Reservation};
 use crate::notes::Notes;
 use crate::open::OpenScopes;
 use crate::pipeline::{Input, Pipeline};
@@ -29,6 +32,7 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     config: Arc<Config>,
     prices: Arc<ArcSwap<PriceBook>>,
+    budgets: Arc<Budgets>,
     core: ArcSwapOption<Core>,
 }
 
@@ -38,6 +42,20 @@ struct Core {
     delivery: Delivery<Pipeline>,
     notes: Notes,
     open: OpenScopes,
+    ledger: Arc<Ledger>,
+}
+
+/// Whose totals are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TotalsOf {
+    /// Those of a trace, by its id.
+    Trace(String),
+    /// Those of a session, by its id: of all the scopes that had it.
+    Session(String),
+    /// Those of a person, by the distinct id.
+    User(String),
+    /// Those of this process, for this client.
+    Process,
 }
 
 impl Client {
@@ -75,7 +93,8 @@ impl Client {
             config.warnings.push(format!("LLMTRAIL_PRICES is ignored: {text}"));
         }
         let prices = Arc::new(ArcSwap::from_pointee(book));
-        Ok(Self(Arc::new(Shared { config: Arc::new(config), prices, core: ArcSwapOption::empty() })))
+        let budgets = Arc::default();
+        Ok(Self(Arc::new(Shared { config: Arc::new(config), prices, budgets, core: ArcSwapOption::empty() })))
     }
 
     /// Sets a price of one's own. It counts for calls that are decoded from now on, before the catalogue's.
@@ -147,6 +166,72 @@ impl Client {
         scope.totals()
     }
 
+    /// What the calls of a trace, session or person used and cost in this process, for this client; waits as
+    /// [`totals`](Self::totals) does. The latest 4,096 of each kind are remembered.
+    pub fn totals_of(&self, whose: &TotalsOf, timeout: Duration) -> Totals {
+        let Some(core) = self.core_if_started() else { return Totals::default() };
+        core.delivery.settle(timeout);
+        core.ledger.totals(&match whose {
+            TotalsOf::Trace(id) => Key::new(Per::Trace, context::clean_id(id)),
+            TotalsOf::Session(id) => Key::new(Per::Session, id),
+            TotalsOf::User(id) => Key::new(Per::User, id),
+            TotalsOf::Process => Key::process(),
+        })
+    }
+
+    /// Limits what calls may cost from now on. Several budgets count side by side.
+    ///
+    /// A call may begin while what ended calls cost, and what those under way are taken to cost, is below the limit: so
+    /// calls one after another go beyond it by less than one call, and calls side by side do too, as long as none costs
+    /// more than it was taken to. A call under way is taken to cost as much as the dearest call of its model so far; the
+    /// first one as its request suggests (four characters a token, and `max_tokens` or 1,000 tokens of output). Calls of
+    /// an unknown price cost nothing. Where events go to the local store, all processes that use it share the budgets
+    /// per trace, session, user and day, but for calls under way: each sees a moment later what others spent. Budgets hold for calls that are observed, and for this client.
+    pub fn budget(&self, budget: Budget) -> BudgetId {
+        self.0.budgets.add(budget)
+    }
+
+    /// Takes a budget back. What was spent stays spent.
+    pub fn remove_budget(&self, id: BudgetId) {
+        self.0.budgets.remove(id);
+    }
+
+    /// Whether calls have to ask by [`admit`](Self::admit) before they begin.
+    pub fn has_budgets(&self) -> bool {
+        self.0.budgets.any() && self.config().enabled
+    }
+
+    /// Asks whether a call may begin by its budgets. What comes back belongs into [`Exchange::reservation`]; `None`: no
+    /// budget has a say. Waits a moment for calls to be decoded where the budget is almost used up. The body is decoded
+    /// here, on the caller's thread, if there is a budget.
+    ///
+    /// # Errors
+    /// When a budget is used up.
+    pub fn admit(
+        &self,
+        url: &str,
+        provider: Option<&str>,
+        scope: Option<&Scope>,
+        body: &[u8],
+    ) -> Result<Option<Arc<Reservation>>, BudgetExceeded> {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        if !self.has_budgets() {
+            return Ok(None);
+        }
+        let Some(found) = self.recognise("POST", url, provider) else { return Ok(None) };
+        let core = self.core();
+        let keys = ledger::keys(self.config(), scope, None, SystemTime::now());
+        let amount = estimate::of(&found, url, body, &self.0.prices.load(), |model| core.ledger.dearest(model));
+        let ask = || core.ledger.admit(&self.0.budgets.all(), &keys, amount);
+        // What ended but is not decoded yet counts as under way, and may have cost less.
+        let refused = match ask() {
+            Ok(reservation) => return Ok(Some(Arc::new(reservation))),
+            Err(refused) => refused,
+        };
+        let again = if refused.under_way_usd > 0.0 && core.delivery.settle(PATIENCE) { ask() } else { Err(refused) };
+        again.map(|reservation| Some(Arc::new(reservation))).inspect_err(|_| core.notes.add("budget_refused"))
+    }
+
     /// Sends what there is and waits for it, at most `timeout`; also what processes that ended left in the spool.
     pub fn flush(&self, timeout: Duration) -> Report {
         let started = self.core_if_started();
@@ -210,9 +295,11 @@ impl Client {
             }
             let config = Arc::clone(&self.0.config);
             let notes = Notes::default();
-            let pipeline = Pipeline::new(Arc::clone(&config), Arc::clone(&self.0.prices), notes.clone());
-            let fresh =
-                Arc::new(Core { pid, delivery: Delivery::new(config, pipeline), notes, open: OpenScopes::default() });
+            let ledger = Arc::new(Ledger::new(&config, notes.clone()));
+            let (prices, budgets) = (Arc::clone(&self.0.prices), Arc::clone(&self.0.budgets));
+            let pipeline = Pipeline::new(Arc::clone(&config), prices, notes.clone(), Arc::clone(&ledger), budgets);
+            let delivery = Delivery::new(config, pipeline);
+            let fresh = Arc::new(Core { pid, delivery, notes, open: OpenScopes::default(), ledger });
             self.0.core.compare_and_swap(&current, Some(fresh));
             std::mem::forget(current);
         }

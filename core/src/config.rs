@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::deliver::hook::{Elsewhere, Hooks, Notice};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::event::detect::Detector;
 use crate::sink::{MadeSink, Sink};
 
 /// The language that the library is used from. It names the options and the unit of times, and is
@@ -89,8 +90,12 @@ pub struct Config {
     pub privacy: bool,
     /// Keeps media as sent.
     pub full_capture: bool,
+    /// Personal data that is looked for in content and replaced.
+    pub detectors: Vec<Detector>,
     /// Asks providers for usage in streams where the caller did not say.
     pub stream_usage: bool,
+    /// Makes a span of each tool call and its result.
+    pub tool_spans: bool,
     /// Sends a batch at this many events.
     pub flush_at: usize,
     /// Sends what there is after this time.
@@ -164,6 +169,8 @@ enum Kind {
     /// A duration; the longest allowed in seconds.
     Time(f64),
     Object,
+    /// Names of detectors, or true for all of them.
+    Detectors,
     OneOf(&'static [&'static str]),
 }
 
@@ -192,7 +199,9 @@ const TABLE: &[Row] = &[
     row("keep_errors", &["LLMTRAIL_KEEP_ERRORS"], Kind::Bool),
     row("privacy", &["LLMTRAIL_PRIVACY"], Kind::Bool),
     row("full_capture", &[], Kind::Bool),
+    row("detectors", &["LLMTRAIL_DETECTORS"], Kind::Detectors),
     row("stream_usage", &[], Kind::Bool),
+    row("tool_spans", &[], Kind::Bool),
     row("flush_at", &["LLMTRAIL_FLUSH_AT"], Kind::Count(1, 10_000)),
     row("flush_interval", &["LLMTRAIL_FLUSH_INTERVAL"], Kind::Time(3600.0)),
     row("max_retries", &[], Kind::Count(0, 100)),
@@ -225,7 +234,9 @@ impl Default for Config {
             keep_errors: false,
             privacy: false,
             full_capture: false,
+            detectors: Vec::new(),
             stream_usage: true,
+            tool_spans: true,
             flush_at: 100,
             flush_interval: Duration::from_secs(5),
             max_retries: 3,
@@ -383,8 +394,26 @@ impl Row {
             Kind::Share | Kind::Count(..) | Kind::Time(_) => serde_json::from_str::<serde_json::Number>(text)
                 .map(Value::Number)
                 .map_err(|_| format!("{text:?} is not a number"))?,
+            Kind::Detectors => match text {
+                "true" | "all" => Value::Bool(true),
+                names => names.split(',').map(str::trim).collect(),
+            },
             Kind::Text | Kind::Object | Kind::OneOf(_) => Value::String(text.to_owned()),
         })
+    }
+}
+
+/// Which detectors are on.
+fn detectors(value: &Value) -> std::result::Result<Vec<Detector>, String> {
+    let names = Detector::ALL.map(Detector::as_str).join(", ");
+    let wrong = || expected(&format!("a list with some of {names}, or true for all"), value);
+    match value {
+        Value::Bool(false) => Ok(Vec::new()),
+        Value::Bool(true) => Ok(Detector::ALL.to_vec()),
+        Value::Array(given) => {
+            given.iter().map(|name| Detector::named(name.as_str().unwrap_or_default()).ok_or_else(wrong)).collect()
+        }
+        _ => Err(wrong()),
     }
 }
 
@@ -419,12 +448,14 @@ impl Config {
                     "privacy" => &mut self.privacy,
                     "full_capture" => &mut self.full_capture,
                     "stream_usage" => &mut self.stream_usage,
+                    "tool_spans" => &mut self.tool_spans,
                     "gzip" => &mut self.gzip,
                     "prices_update" => &mut self.prices_update,
                     "local" => &mut self.local,
                     other => unreachable!("{other} is not a switch"),
                 } = given;
             }
+            Kind::Detectors => self.detectors = detectors(value)?,
             Kind::Share => {
                 let share = value.as_f64().filter(|share| (0.0..=1.0).contains(share));
                 self.sample_rate = share.ok_or_else(|| expected("a number from 0 to 1", value))?;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::config::Language;
 use crate::event::usage::Usage;
 use crate::fields::Fields;
+use crate::patient;
 use crate::price::Amount;
 use crate::propagate;
 
@@ -459,22 +460,9 @@ impl Scope {
         self.with(|state| state.properties.clone()).unwrap_or_default()
     }
 
-    /// The scope's changing part, unless it cannot be had: in a forked child the lock may be held by a thread that was
-    /// left behind, and then giving up is better than waiting for ever. It is never held for long otherwise.
+    /// The scope's changing part, unless it cannot be had. It is never held for long.
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> Option<R> {
-        const PATIENCE: Duration = Duration::from_millis(100);
-        let mut since = None;
-        loop {
-            match self.0.state.try_lock() {
-                Ok(mut state) => return Some(work(&mut state)),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(work(&mut poisoned.into_inner())),
-                Err(TryLockError::WouldBlock) => {}
-            }
-            if since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-                return None;
-            }
-            std::thread::yield_now();
-        }
+        patient::lock(&self.0.state).map(|mut state| work(&mut state))
     }
 }
 
@@ -496,7 +484,7 @@ impl Totals {
         (self.calls == 0 || self.unpriced < self.calls).then(|| self.cost.to_f64())
     }
 
-    fn add(&mut self, usage: &Usage, cost: Option<Amount>) {
+    pub(crate) fn add(&mut self, usage: &Usage, cost: Option<Amount>) {
         self.calls += 1;
         self.usage.add(usage);
         match cost {

@@ -1,6 +1,7 @@
 //! The event: what is sent, in the shape of PostHog's LLM analytics.
 
 pub(crate) mod build;
+pub mod detect;
 pub(crate) mod media;
 pub(crate) mod recorded;
 pub(crate) mod secrets;

@@ -1,10 +1,12 @@
 //! The input of everything: one HTTP request and response, as an observer saw it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use crate::context::Scope;
+use crate::ledger::Reservation;
 
 /// Request headers that are read. Observers pass these and no other, so that credentials never leave the caller's stack.
 pub const REQUEST_HEADERS: &[&str] = &[
@@ -77,6 +79,8 @@ pub struct Exchange {
     pub scope: Option<Scope>,
     /// The observer added `include_usage` to what was sent.
     pub asked_usage: bool,
+    /// What the call is taken to cost by its budgets until it is decoded: see [`Client::admit`](crate::Client::admit).
+    pub reservation: Option<Arc<Reservation>>,
 }
 
 /// A piece of a response's body and when it arrived, on the provider's clock.

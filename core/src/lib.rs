@@ -7,6 +7,7 @@
 
 mod attempts;
 mod background;
+pub mod budget;
 pub mod client;
 pub mod config;
 pub mod context;
@@ -14,13 +15,16 @@ pub mod decode;
 mod deliver;
 pub mod doctor;
 pub mod error;
+mod estimate;
 pub mod event;
 pub mod exchange;
 mod fields;
+mod ledger;
 pub mod manual;
 mod notes;
 pub mod observation;
 mod open;
+mod patient;
 mod pipeline;
 pub mod price;
 pub mod propagate;
@@ -29,6 +33,7 @@ mod sample;
 pub mod scoped;
 mod sink;
 pub mod stream_usage;
+mod tools;
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -37,7 +42,8 @@ pub mod middleware;
 #[cfg(feature = "viewer")]
 pub mod viewer;
 
-pub use client::Client;
+pub use budget::{Budget, BudgetExceeded};
+pub use client::{Client, TotalsOf};
 pub use config::{Config, Language, Options};
 pub use context::{Scope, ScopeKind, ScopeOptions};
 pub use deliver::hook::{HookDesk, HookWork, Hooks, Notice, Verdict};
@@ -45,6 +51,7 @@ pub use deliver::{Report, SinkStats, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::{Chunk, End, Exchange};
 pub use fields::Fields;
+pub use ledger::Reservation;
 pub use manual::Timer;
 pub use observation::Observation;
 pub use record::{CallRecord, RecordedError, StepRecord};

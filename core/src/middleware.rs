@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::Extensions;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
-use reqwest::{Body, Request, Response, ResponseBuilderExt};
+use reqwest::{Body, Method, Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
 
 use crate::client::Client;
@@ -24,6 +24,9 @@ use crate::exchange::{End, REQUEST_HEADERS, RESPONSE_HEADERS};
 use crate::observation::Observation;
 
 /// Observes the calls that pass. Put it last (nearest to the network), so that it sees each attempt.
+///
+/// A call that a budget refuses ends with [`Error::Middleware`], which downcasts to
+/// [`BudgetExceeded`](crate::BudgetExceeded).
 #[derive(Debug, Clone)]
 pub struct Observer {
     client: Client,
@@ -52,14 +55,23 @@ impl Middleware for Observer {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
+        let scope = context::current();
+        let reservation = if self.client.has_budgets() && request.method() == Method::POST {
+            let body = request.body().and_then(Body::as_bytes).unwrap_or_default();
+            let admitted = self.client.admit(request.url().as_str(), self.provider.as_deref(), scope.as_ref(), body);
+            admitted.map_err(Error::middleware)?
+        } else {
+            None
+        };
         let observation = Observation::begin(
             &self.client,
             request.method().as_str(),
             request.url().as_str(),
             self.provider.as_deref(),
-            context::current(),
+            scope,
         );
         let Some(observation) = observation else { return next.run(request, extensions).await };
+        observation.reserve(reservation);
         // A body that is a stream is not ours to read: the event then has no input.
         let body = request.body().and_then(Body::as_bytes).map(Bytes::copy_from_slice).unwrap_or_default();
         let headers = pick(request.headers(), |name| REQUEST_HEADERS.contains(&name));

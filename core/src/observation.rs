@@ -1,6 +1,6 @@
 //! One observed call while it is under way: what an observer in any language talks to.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::context::Scope;
 use crate::decode::Recognised;
 use crate::exchange::{Chunk, End, Exchange};
+use crate::ledger::Reservation;
 use crate::stream_usage::{self, Filter};
 
 /// One HTTP attempt under way. It is handed over when it ends, or when it is dropped (then as abandoned), once.
@@ -72,6 +73,13 @@ impl Observation {
             exchange.asked_usage = outgoing.is_some();
         }
         outgoing
+    }
+
+    /// What the call is taken to cost until its end: see [`Client::admit`].
+    pub fn reserve(&self, reservation: Option<Arc<Reservation>>) {
+        if let Some(exchange) = &mut self.state().exchange {
+            exchange.reservation = reservation;
+        }
     }
 
     /// The response's head came. `decoded`: the bytes that follow are no longer content-encoded.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::attempts::{Attempt, Attempts};
 use crate::background::{Background, Polled};
+use crate::budget::Budgets;
 use crate::config::Config;
 use crate::context::{Scope, ScopeKind};
 use crate::decode::call::Call;
@@ -18,6 +19,7 @@ use crate::deliver::Stage;
 use crate::event::usage::Usage;
 use crate::event::{AI_EVENTS, Event, WireEvent, build, recorded, unix_ms};
 use crate::exchange::Exchange;
+use crate::ledger::{self, Ledger};
 use crate::manual::CaptureOptions;
 use crate::notes::Notes;
 use crate::price::given::Given;
@@ -25,6 +27,7 @@ use crate::price::watch::Watch;
 use crate::price::{Amount, Overrides, PriceBook, Query, price, region_of};
 use crate::record::CallRecord;
 use crate::sample::Sampler;
+use crate::tools::Tools;
 
 /// What callers hand over.
 pub(crate) enum Input {
@@ -66,10 +69,19 @@ pub(crate) struct Pipeline {
     sampler: RefCell<Sampler>,
     /// Events that the sampler left out since the worker asked.
     left_out: Cell<u64>,
+    ledger: Arc<Ledger>,
+    budgets: Arc<Budgets>,
+    tools: Tools,
 }
 
 impl Pipeline {
-    pub(crate) fn new(config: Arc<Config>, prices: Arc<ArcSwap<PriceBook>>, notes: Notes) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        prices: Arc<ArcSwap<PriceBook>>,
+        notes: Notes,
+        ledger: Arc<Ledger>,
+        budgets: Arc<Budgets>,
+    ) -> Self {
         let watch = Watch::new(Arc::clone(&config), Arc::clone(&prices), notes.clone());
         let sampler = RefCell::new(Sampler::new(config.sample_rate, config.keep_errors));
         Self {
@@ -81,6 +93,9 @@ impl Pipeline {
             watch,
             sampler,
             left_out: Cell::new(0),
+            ledger,
+            budgets,
+            tools: Tools::default(),
         }
     }
 
@@ -110,16 +125,42 @@ impl Pipeline {
         }
     }
 
-    fn emit(&self, attempt: &Attempt, out: &mut Vec<WireEvent>) {
+    fn emit(&mut self, attempt: &Attempt, out: &mut Vec<WireEvent>) {
         let Some(found) = recognise(&self.config, &attempt.exchange) else { return };
         self.emit_call(&found, decode::read(&found, &attempt.exchange), attempt, out);
     }
 
-    fn emit_call(&self, found: &Recognised, call: Call, attempt: &Attempt, out: &mut Vec<WireEvent>) {
+    fn emit_call(&mut self, found: &Recognised, call: Call, attempt: &Attempt, out: &mut Vec<WireEvent>) {
         if call.unreadable {
             self.notes.add("unreadable_answer");
         }
-        self.send(&event_of_call(&self.config, &self.prices.load(), found, call, attempt), out);
+        let charged = event_of_call(&self.config, &self.prices.load(), found, call, attempt);
+        self.charged(attempt.exchange.scope.as_ref(), charged, out);
+    }
+
+    /// What there is to do with the event of a call: it is counted, looked through for tools, redacted and sent.
+    fn charged(&mut self, scope: Option<&Scope>, mut charged: Charged, out: &mut Vec<WireEvent>) {
+        self.count(scope, &charged);
+        let Charged { event, started, took, .. } = &mut charged;
+        if self.config.tool_spans && event.event == "$ai_generation" {
+            let ended = started.checked_add(*took).unwrap_or(*started);
+            for span in self.tools.see(&self.config, &event.properties, scope, *started, ended) {
+                self.send(&span, out);
+            }
+        }
+        build::redact(&self.config, scope, &mut event.properties);
+        self.send(event, out);
+    }
+
+    /// Adds what a call cost to all that it counts for.
+    fn count(&self, scope: Option<&Scope>, charged: &Charged) {
+        let Charged { event, model, usage, amount, started, .. } = charged;
+        if let Some(scope) = scope {
+            scope.add(usage, *amount);
+        }
+        let trace_id = event.properties.get("$ai_trace_id").and_then(Value::as_str);
+        let keys = ledger::keys(&self.config, scope, trace_id, *started);
+        self.ledger.add(&keys, model.as_deref(), usage, *amount, &self.budgets.shared());
     }
 
     /// Encodes what is sampled in. A trace is kept or dropped whole, the same in every process that has a part in it.
@@ -142,7 +183,9 @@ impl Stage for Pipeline {
     fn process(&mut self, input: Input, out: &mut Vec<WireEvent>) {
         self.watch.look();
         match input {
-            Input::Exchange(exchange) => {
+            Input::Exchange(mut exchange) => {
+                // What it was taken to cost counts until what it did cost is added, and not while it waits for a retry.
+                let _until_here = exchange.reservation.take();
                 let found = recognise(&self.config, &exchange);
                 let Some(found) = found.filter(|found| decode::is_call(found, &exchange)) else { return };
                 if found.wire == Wire::OpenAiResponsesPoll {
@@ -158,13 +201,14 @@ impl Stage for Pipeline {
                         self.emit(&attempt, out);
                     }
                 }
+                self.tools.ended(&scope);
                 let mut event = build::scope_event(&self.config, &scope, took);
                 build::redact(&self.config, Some(&scope), &mut event.properties);
                 self.send(&event, out);
             }
             Input::Recorded(recorded) => {
-                let event = recorded_event(&self.config, &self.prices.load(), *recorded);
-                self.send(&event, out);
+                let (scope, charged) = recorded_event(&self.config, &self.prices.load(), *recorded);
+                self.charged(Some(&scope), charged, out);
             }
             Input::Event(captured) => {
                 let scope = captured.scope.clone();
@@ -213,11 +257,26 @@ pub(crate) fn event_of(config: &Config, exchange: Exchange) -> Option<Event> {
         return None;
     }
     let call = decode::read(&found, &exchange);
-    Some(event_of_call(config, &PriceBook::new(), &found, call, &Attempt::first(Box::new(exchange))))
+    let scope = exchange.scope.clone();
+    let mut charged = event_of_call(config, &PriceBook::new(), &found, call, &Attempt::first(Box::new(exchange)));
+    build::redact(config, scope.as_ref(), &mut charged.event.properties);
+    Some(charged.event)
+}
+
+/// The event of a call, not redacted yet, and what it used and cost.
+struct Charged {
+    event: Event,
+    /// The model that was asked for.
+    model: Option<String>,
+    usage: Usage,
+    amount: Option<Amount>,
+    started: SystemTime,
+    /// From its start to its end, the caller's pauses included.
+    took: Duration,
 }
 
 /// The event of a call.
-fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call: Call, attempt: &Attempt) -> Event {
+fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call: Call, attempt: &Attempt) -> Charged {
     let exchange = &*attempt.exchange;
     let mut waited = exchange.ended_at + attempt.earlier;
     if let Some(own) = attempt.polled {
@@ -226,6 +285,7 @@ fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call
         call.first_content_at = None;
     }
     let usage = call.usage;
+    let model = call.model_requested.clone().or_else(|| call.model.clone());
     let reported = call.reported_usd.clone();
     // A call that failed before it used anything has no cost, and no reason to explain one.
     let nothing_used = call.error.is_some() && call.raw_usage.is_none();
@@ -233,25 +293,21 @@ fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call
     let started = exchange.started_at.unwrap_or_else(SystemTime::now);
     let amount =
         if nothing_used { None } else { charge(&mut event, book, found.local, &usage, reported.as_deref(), started) };
-    if let Some(scope) = &exchange.scope {
-        scope.add(&usage, amount);
-    }
-    build::redact(config, exchange.scope.as_ref(), &mut event.properties);
-    event
+    Charged { event, model, usage, amount, started, took: waited + exchange.paused }
 }
 
 /// The event of a call that the application told of.
-fn recorded_event(config: &Config, book: &PriceBook, recorded: Recorded) -> Event {
+fn recorded_event(config: &Config, book: &PriceBook, recorded: Recorded) -> (Scope, Charged) {
     let Recorded { record, embedding, scope, id } = recorded;
+    let model = record.model.clone();
+    let took = record.latency.unwrap_or_default();
     let started = record.scope.started_at.unwrap_or_else(SystemTime::now);
     // Neither counts nor a cost: there is nothing to price, and no reason to explain it.
     let nothing_used = record.usage.is_none() && record.cost_usd.is_none();
     let (mut event, usage, reported) = recorded::event(config, record, embedding, &scope, id);
     let amount =
         if nothing_used { None } else { charge(&mut event, book, false, &usage, reported.as_deref(), started) };
-    scope.add(&usage, amount);
-    build::redact(config, Some(&scope), &mut event.properties);
-    event
+    (scope, Charged { event, model, usage, amount, started, took })
 }
 
 /// Puts the cost of a call on its event. The application's own properties (model, provider, unit prices) are on the

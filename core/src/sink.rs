@@ -176,6 +176,12 @@ pub(crate) fn of(config: &Config) -> Vec<Box<dyn Carrier>> {
     all
 }
 
+/// Whether events go to the local store, among others.
+#[cfg(feature = "store")]
+pub(crate) fn writes_store(config: &Config) -> bool {
+    config.local || (config.api_key.is_none() && config.sinks.is_empty())
+}
+
 /// Where events go, for people: the first sink's place.
 pub(crate) fn place(config: &Config) -> String {
     match (&config.api_key, config.sinks.first()) {

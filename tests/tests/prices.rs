@@ -48,20 +48,15 @@ fn call(client: &Client, url: &str, model: &str) {
     client.observe(Exchange {
         method: "POST".to_owned(),
         url: url.to_owned(),
-        request_headers: Vec::new(),
         request_body: request.into(),
         status: Some(200),
         response_headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-        headers_at: Duration::ZERO,
         ended_at: Duration::from_millis(5),
-        paused: Duration::ZERO,
         chunks: vec![Chunk { bytes: response.into(), at: Duration::from_millis(4) }],
         decoded: true,
         started_at: Some(SystemTime::now()),
         end: End::Complete,
-        provider: None,
-        scope: None,
-        asked_usage: false,
+        ..Exchange::default()
     });
 }
 

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { asking, reservationOf } from '../budget.js'
 import { covered, covering } from '../covered.js'
 import { broke, observeNodeStream } from '../node-stream.js'
 import { begin, bytesOf, names, type Observing, picked, trouble } from '../observing.js'
@@ -75,6 +76,16 @@ function middleware(how: Observing): Middleware {
       trouble(how)
     }
     if (!recorder) return next(args)
+    if (asking.wanted) {
+      try {
+        const { body } = args.request
+        const text = typeof body === 'string' ? body : undefined
+        recorder.reservation = reservationOf(how, recorder.url, undefined, text, bytesOf(body))
+      } catch (error) {
+        recorder.discard()
+        throw error
+      }
+    }
     try {
       const result = await covering(recorder.url, () => next(args))
       answered(result.response, recorder)

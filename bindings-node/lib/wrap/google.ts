@@ -1,3 +1,4 @@
+import { askFirst, asking } from '../budget.js'
 import { type Fetch, observe } from '../fetch.js'
 import { isFunction, type Kind } from './kind.js'
 
@@ -38,8 +39,10 @@ export const wrapGoogle: Kind = (google, how) => {
     }
     // The older ones take no fetch: their call is all that one does, so it is observed as one.
     const whole = observe({ ...observing, inner: (url, init) => plain.call(client, String(url), init ?? {}) })
-    const hooked: ApiClient['apiCall'] = (url, init, retry, timeout, signal, fetch) =>
-      plain.length < TAKES_FETCH
+    const hooked: ApiClient['apiCall'] = async (url, init, retry, timeout, signal, fetch) => {
+      // Here, for what its `fetch` throws is thrown away but for the text.
+      if (asking.wanted) askFirst(observing, url, init as object)
+      return plain.length < TAKES_FETCH
         ? whole(url, init)
         : plain.call(
             client,
@@ -50,6 +53,7 @@ export const wrapGoogle: Kind = (google, how) => {
             signal,
             observe({ ...observing, limit: () => timeout ?? observing.limit(), inner: fetch }),
           )
+    }
     hooks.set(hooked, { ...how, plain })
     client.apiCall = hooked
     if (client.apiCall !== hooked) how.fail('its apiCall cannot be set')

@@ -1,3 +1,4 @@
+import { watchBuilding } from '../budget.js'
 import type { Fetch } from '../fetch.js'
 import { another, isFunction, isObject, type Kind, observed } from './kind.js'
 
@@ -23,6 +24,7 @@ export const wrapStainless: Kind = (client, how) => {
       if (isObject(client._options)) client._options.fetch = fetch
     }
     if ((hooked as Stainless | undefined)?.fetch !== fetch) how.fail('it does not take another fetch')
+    watchBuilding(hooked as object)
     return hooked as object
   }
 }

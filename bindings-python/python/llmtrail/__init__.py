@@ -12,9 +12,11 @@ Events go to PostHog when `POSTHOG_API_KEY` is set, else into a local store that
 here throws, blocks or grows without bound inside the program that it observes.
 """
 
+from ._budget import Budget
 from ._carry import carry
 from ._client import (
     Client,
+    budget,
     capture,
     capture_embedding,
     capture_generation,
@@ -37,17 +39,21 @@ from ._client import (
     shutdown,
     span,
     stats,
+    totals,
     trace,
     uninstrument,
     wrap,
 )
 from ._core import Report, Stats, __version__
 from ._cost import Cost, CostLine
-from ._errors import ConfigError, LlmtrailError
+from ._errors import BudgetExceeded, ConfigError, LlmtrailError
 from ._manual import Generation
 from ._scopes import Scope
+from ._totals import Totals
 
 __all__ = [
+    "Budget",
+    "BudgetExceeded",
     "Client",
     "ConfigError",
     "Cost",
@@ -57,7 +63,9 @@ __all__ = [
     "Report",
     "Scope",
     "Stats",
+    "Totals",
     "__version__",
+    "budget",
     "capture",
     "capture_embedding",
     "capture_generation",
@@ -81,6 +89,7 @@ __all__ = [
     "shutdown",
     "span",
     "stats",
+    "totals",
     "trace",
     "uninstrument",
     "wrap",

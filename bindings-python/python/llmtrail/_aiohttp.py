@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from _weakref import ref
 
-from ._notes import NONE, Observer, Parts, Seen, within
+from ._notes import NONE, Asking, Observer, Parts, Seen, within
 from ._urllib3 import as_bytes
 
 TYPE_CHECKING = False
@@ -87,10 +87,15 @@ def _begin(observer: Observer, session: Any, method: str, url: Any, kwargs: dict
             del kwargs["json"]
         data = kwargs.get("data")
         body = as_bytes(getattr(data, "_value", data))
-        return Parts(trail, observer, method, text, list((kwargs.get("headers") or {}).items()), body)
+        notes = Parts(trail, observer, method, text, list((kwargs.get("headers") or {}).items()), body)
     except Exception:
         observer.trouble()
         return None
+    if Asking.wanted and method == "POST":
+        from ._budget import reserve
+
+        reserve(notes, None, body)
+    return notes
 
 
 def _encoded(session: Any, json: Any) -> Any:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ._budget import Budget
     from ._cost import Cost
     from ._errors import LlmtrailError
     from ._hooks import Hooks
+    from ._totals import Totals
 
     Money = Decimal | float | str
     T = TypeVar("T")
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
         keep_errors: bool | None
         privacy: bool | None
         full_capture: bool | None
+        detectors: bool | Sequence[Literal["email", "phone", "card", "iban", "ip"]] | None
         stream_usage: bool | None
+        tool_spans: bool | None
         flush_at: int | None
         flush_interval: float | None
         max_retries: int | None
@@ -306,6 +310,50 @@ class _Surface(Manual):
         words = locals()
         set_price(self._resolve(), {word: words[word] for word in words if word not in ("self", "set_price")})
 
+    def budget(
+        self,
+        usd: Money,
+        *,
+        per: Literal["trace", "session", "user", "process", "day"] = "process",
+        action: Literal["warn", "raise"] = "raise",
+    ) -> Budget:
+        """Limits what calls may cost from now on, for clients that are observed. Several budgets count side by side.
+
+        With `raise` the call that would start beyond the limit raises `BudgetExceeded` before it is sent; with
+        `warn` it goes on, and one line on stderr says so. What a budget guarantees, and which SDKs pass the error on
+        as it is, is in the documentation (docs/budgets.md).
+
+        Args:
+            usd: US dollars, as a number, a `Decimal` or a decimal string.
+            per: what shares the budget: a trace, a session, a distinct id (`user`), this process, or a day in UTC.
+                Calls outside of any session, or for nobody, have no budget per session or user.
+
+        Raises:
+            ConfigError: a value is not what it should be.
+        """
+        from ._budget import budget
+
+        return budget(self._resolve, {"usd": str(usd), "per": per, "action": action})
+
+    def totals(
+        self,
+        *,
+        distinct_id: str | None = None,
+        session_id: str | None = None,
+        trace_id: str | None = None,
+    ) -> Totals:
+        """What calls used and cost in this process so far: those for a person, or of a session or trace, by its id.
+
+        Without an id those of the whole process. Waits (at most a second) until calls that ended are decoded. The
+        latest 4,096 of each kind are remembered.
+
+        Raises:
+            LlmtrailError: more than one id is given.
+        """
+        from ._totals import totals
+
+        return totals(self._resolve(), {"user": distinct_id, "session": session_id, "trace": trace_id})
+
     def headers(self) -> dict[str, str]:
         """The headers that carry the current scope to another process: `traceparent` and `baggage`.
 
@@ -460,6 +508,8 @@ options = _default.options
 capture = _default.capture
 cost = _default.cost
 set_price = _default.set_price
+budget = _default.budget
+totals = _default.totals
 capture_generation = _default.capture_generation
 capture_embedding = _default.capture_embedding
 capture_span = _default.capture_span

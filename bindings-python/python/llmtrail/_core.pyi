@@ -9,6 +9,7 @@ __all__ = [
     "Filter",
     "Hooks",
     "Report",
+    "Reservation",
     "Scope",
     "SinkStats",
     "Stats",
@@ -139,6 +140,10 @@ class Hooks:
     def fail(self, number: int, why: str) -> None: ...
 
 @final
+class Reservation:
+    """A call under way, which counts for its budgets."""
+
+@final
 class Client:
     def __new__(cls, options: str, before_send: bool = False, on_error: bool = False) -> Client: ...
     @property
@@ -151,17 +156,8 @@ class Client:
         request: Any,
         url: str,
         response: Any,
-        provider: str | None,
-        scope: Scope | None,
-        wall: int,
-        marks: list[int],
-        pieces: list[bytes],
-        waited: int,
-        paused: int,
-        how: str,
-        error: BaseException | None,
-        decoded: bool,
         asked_usage: bool,
+        noted: tuple[Any, ...],
     ) -> None: ...
     def record_parts(
         self,
@@ -171,16 +167,7 @@ class Client:
         request_body: object,
         status: int | None,
         response_headers: Iterable[tuple[str | bytes, str | bytes]] | None,
-        provider: str | None,
-        scope: Scope | None,
-        wall: int,
-        marks: list[int],
-        pieces: list[bytes],
-        waited: int,
-        paused: int,
-        how: str,
-        error: BaseException | None,
-        decoded: bool,
+        noted: tuple[Any, ...],
     ) -> None: ...
     def open(self, kind: str, parent: Scope | None, options: str) -> Scope: ...
     def close(self, scope: Scope) -> None: ...
@@ -192,6 +179,16 @@ class Client:
     def headers(self, scope: Scope | None) -> list[tuple[str, str]]: ...
     def timer(self, scope: Scope | None, embedding: bool) -> Timer: ...
     def totals(self, scope: Scope, timeout: float) -> tuple[int, int, float | None, dict[str, int]]: ...
+    def totals_of(
+        self, per: str, id: str, timeout: float
+    ) -> tuple[int, int, float | None, dict[str, int]]: ...
+    def budget(self, options: str) -> int: ...
+    def remove_budget(self, number: int) -> None: ...
+    @property
+    def has_budgets(self) -> bool: ...
+    def admit(
+        self, url: str, provider: str | None, scope: Scope | None, body: bytes | None
+    ) -> Reservation | None: ...
     def flush(self, timeout: float) -> Report: ...
     def shutdown(self, timeout: float) -> Report: ...
     def hooks(self) -> Hooks | None: ...

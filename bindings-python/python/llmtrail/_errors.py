@@ -15,6 +15,36 @@ class ConfigError(LlmtrailError):
     code = "config"
 
 
+class BudgetExceeded(LlmtrailError):
+    """A call that would have started beyond a budget; it was not sent.
+
+    The one error of this library that a call can raise, for a budget asks for it.
+    """
+
+    code = "budget_exceeded"
+
+    per: str
+    """Who shares the budget: `trace`, `session`, `user`, `process` or `day`."""
+    id: str | None
+    """Which of them: the trace's, session's or person's id, or the day; None for the process."""
+    limit_usd: float
+    """The limit, in US dollars."""
+    spent_usd: float
+    """What the calls that ended cost, in US dollars."""
+    under_way_usd: float
+    """What the calls under way are taken to cost, in US dollars."""
+
+
+def budget_exceeded(
+    message: str, per: str, id: str | None, limit_usd: float, spent_usd: float, under_way_usd: float
+) -> BudgetExceeded:
+    """The exception for a refusal of the core."""
+    error = BudgetExceeded(message)
+    error.per, error.id = per, id
+    error.limit_usd, error.spent_usd, error.under_way_usd = limit_usd, spent_usd, under_way_usd
+    return error
+
+
 def make(code: str, message: str, cause: str | None) -> LlmtrailError:
     """The exception for an error of the core."""
     error = ConfigError(message) if code == "config" else LlmtrailError(message)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from _weakref import ref
 from time import perf_counter_ns
 
-from ._notes import CALL, NONE, Notes, Observer, Seen, within
+from ._notes import CALL, NONE, Asking, Notes, Observer, Seen, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class HttpxObserver(Observer):
     ) -> None:
         super().__init__(provider, trail, seen, own)
         self.package = package
+        if Asking.wanted:
+            from ._budget import watch
+
+            watch(package)
         self.noted = _noted_classes(package)
 
     def begin(self, request: Any) -> tuple[HttpxNotes | None, Any]:
@@ -66,14 +70,17 @@ class HttpxObserver(Observer):
             if kind != CALL:
                 content = request.__dict__.get("_content")
                 # Most calls are no streams, and a look at a short body takes less than the step into the core.
-                if type(content) is not bytes or (len(content) < _SHORT and b'"stream"' not in content):
-                    return notes, request
-                body = trail.ask(text, self.provider, content)
-                if body is not None:
-                    request = _with_body(self.package, request, body)
-                    notes.asked = True
+                if type(content) is bytes and (len(content) >= _SHORT or b'"stream"' in content):
+                    body = trail.ask(text, self.provider, content)
+                    if body is not None:
+                        request = _with_body(self.package, request, body)
+                        notes.asked = True
         except Exception:
             self.trouble()
+        if Asking.wanted and notes is not None:
+            from ._budget import reserve
+
+            reserve(notes, notes.request, notes.request.__dict__.get("_content"))
         return notes, request
 
 
@@ -121,10 +128,7 @@ class HttpxNotes(Notes):
         request, response = self.request, self.response
         # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.
         self.request = self.response = None
-        self.trail.record(
-            request, self.url, response, self.observer.provider, self.scope, self.wall, self.marks, self.pieces,
-            self.waited, self.idle - self.start - self.waited, how, error, self.decoded, self.asked,
-        )  # fmt: skip
+        self.trail.record(request, self.url, response, self.asked, self.noted(how, error))
 
 
 def observe(

@@ -46,6 +46,12 @@ class Seen:
 wrapped: dict[str, Seen] = {}
 
 
+class Asking:
+    """Whether there is a budget, so that calls ask before they begin."""
+
+    wanted = False
+
+
 class Observer:
     """What all hooks of one HTTP client share. `own`: it is that of a wrapped client, and not of the whole process."""
 
@@ -101,8 +107,8 @@ class Notes:
     """
 
     __slots__ = (
-        "__weakref__", "asked", "decoded", "idle", "marks", "observer", "over", "pieces", "scope", "start", "trail",
-        "url", "waited", "wall",
+        "__weakref__", "asked", "decoded", "idle", "marks", "observer", "over", "pieces", "reservation", "scope",
+        "start", "trail", "url", "waited", "wall",
     )  # fmt: skip
 
     def __init__(self, trail: _core.Client, observer: Observer, url: str) -> None:
@@ -114,6 +120,7 @@ class Notes:
         self.scope = of_otel(trail, scope) if "opentelemetry.trace" in modules else scope
         self.pieces: list[bytes] = []
         self.marks: list[int] = []
+        self.reservation: _core.Reservation | None = None
         self.asked = False
         self.decoded = False
         self.over = False
@@ -126,11 +133,6 @@ class Notes:
         """The response's head came, or an error in its place."""
         self.idle = perf_counter_ns()
         self.waited = self.idle - self.start
-
-    @property
-    def paused(self) -> int:
-        """Time between reads, spent by the consumer."""
-        return self.idle - self.start - self.waited
 
     def asks(self) -> int:
         """The consumer asks for more; says when."""
@@ -168,6 +170,14 @@ class Notes:
         except Exception:
             self.observer.trouble()
         self.pieces, self.marks = [], []
+        self.reservation = None
+
+    def noted(self, how: str, error: BaseException | None) -> tuple[Any, ...]:
+        """What the core is told of any attempt."""
+        return (
+            self.observer.provider, self.scope, self.wall, self.marks, self.pieces, self.waited,
+            self.idle - self.start - self.waited, how, error, self.decoded, self.reservation,
+        )  # fmt: skip
 
     def hand_over(self, how: str, error: BaseException | None) -> None:
         raise NotImplementedError
@@ -208,6 +218,5 @@ class Parts(Notes):
     def hand_over(self, how: str, error: BaseException | None) -> None:
         self.trail.record_parts(
             self.method, self.url, self.head_of_request, self.body, self.status, self.head_of_response,
-            self.observer.provider, self.scope, self.wall, self.marks, self.pieces, self.waited, self.paused, how,
-            error, self.decoded,
+            self.noted(how, error),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _weakref import ref
 
-from ._notes import NONE, Observer, Parts, Seen, within
+from ._notes import NONE, Asking, Observer, Parts, Seen, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ _noted: dict[type, type] = {}
 
 
 def begin(observer: Observer, request: Any) -> Parts | None:
-    """Begins to note a prepared request; None: it is none of ours."""
+    """Begins to note a prepared request; None: it is none of ours.
+
+    Raises:
+        BudgetExceeded: the call may not begin.
+    """
     try:
         if within.get():
             return None
@@ -30,10 +34,15 @@ def begin(observer: Observer, request: Any) -> Parts | None:
         method, url = request.method, request.url
         if observer.kind(trail, url, method) == NONE:
             return None
-        return Parts(trail, observer, method, url, request.headers.items(), as_bytes(request.body))
+        notes = Parts(trail, observer, method, url, request.headers.items(), as_bytes(request.body))
     except Exception:
         observer.trouble()
         return None
+    if Asking.wanted and method == "POST":
+        from ._budget import reserve
+
+        reserve(notes, request, notes.body)
+    return notes
 
 
 def as_bytes(body: Any) -> bytes | None:

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Event, media, secrets, timestamp};
+use super::{Event, detect, media, secrets, timestamp};
 use crate::attempts::Attempt;
 use crate::config::Config;
 use crate::context::{Scope, ScopeKind, new_id};
@@ -304,6 +304,13 @@ pub(crate) fn redact(config: &Config, scope: Option<&Scope>, p: &mut Properties)
         for name in CONTENT.into_iter().chain(["$ai_error", "$ai_model_parameters"]) {
             if let Some(content) = p.get_mut(name) {
                 media::redact(content, format.as_deref());
+            }
+        }
+    }
+    if !config.detectors.is_empty() {
+        for name in CONTENT.into_iter().chain(["$ai_error", "$ai_model_parameters", "$ai_feedback_text"]) {
+            if let Some(content) = p.get_mut(name) {
+                detect::redact(&config.detectors, content);
             }
         }
     }

@@ -17,7 +17,9 @@ const RESPONSES: &str = "https://api.openai.com/v1/responses";
 
 fn pipeline(notes: &Notes) -> Pipeline {
     let prices = Arc::new(ArcSwap::from_pointee(PriceBook::new()));
-    Pipeline::new(Arc::new(Config::default()), prices, notes.clone())
+    let config = Arc::new(Config { api_key: Some("phc_test".to_owned().into()), ..Config::default() });
+    let ledger = Arc::new(crate::ledger::Ledger::new(&config, notes.clone()));
+    Pipeline::new(config, prices, notes.clone(), ledger, Arc::default())
 }
 
 /// The time of a call: seconds since some moment.

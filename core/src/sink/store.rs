@@ -20,6 +20,7 @@ mod row;
 pub(crate) mod scan;
 mod schema;
 mod search;
+pub(crate) mod spent;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;

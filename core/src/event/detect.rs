@@ -1,0 +1,266 @@
+//! Detectors of personal data in content: each value found becomes a placeholder that stays the same in a process.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{LazyLock, Mutex};
+
+use regex_lite::Regex;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::patient;
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Detector {
+    /// Bank accounts, whose check digits are right.
+    Iban,
+    /// Payment cards, by Luhn's checksum.
+    Card,
+    /// Mail addresses.
+    Email,
+    /// IPv4 and IPv6 addresses.
+    Ip,
+    /// Telephone numbers: with a country's code (`+49 ...`, `0049 ...`), or as North America writes them.
+    Phone,
+}
+
+impl Detector {
+    /// All of them, in the order in which they look: what one took the next does not see.
+    pub(crate) const ALL: [Self; 5] = [Self::Iban, Self::Card, Self::Email, Self::Ip, Self::Phone];
+
+    /// Its name, which is that in its placeholders.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Iban => "iban",
+            Self::Card => "card",
+            Self::Email => "email",
+            Self::Ip => "ip",
+            Self::Phone => "phone",
+        }
+    }
+
+    /// A detector by its name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|detector| detector.as_str() == name)
+    }
+
+    /// What may be one.
+    fn pattern(self) -> &'static Regex {
+        #[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles each")]
+        fn compiled(pattern: &str) -> Regex {
+            Regex::new(pattern).expect("a valid pattern")
+        }
+        static IBAN: LazyLock<Regex> =
+            LazyLock::new(|| compiled(r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"));
+        static CARD: LazyLock<Regex> = LazyLock::new(|| compiled(r"\b[2-6](?:[ -]?[0-9]){12,18}\b"));
+        static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
+            compiled(r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b")
+        });
+        static IP: LazyLock<Regex> = LazyLock::new(|| {
+            compiled(
+                r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b|(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4})",
+            )
+        });
+        static PHONE: LazyLock<Regex> = LazyLock::new(|| {
+            compiled(
+                r"(?:\+|\b00)[1-9](?:[ ()./-]{0,2}[0-9]){6,14}\b|(?:\b|\()[2-9][0-9]{2}\)?[ .-][0-9]{3}[ .-][0-9]{4}\b",
+            )
+        });
+        match self {
+            Self::Iban => &IBAN,
+            Self::Card => &CARD,
+            Self::Email => &EMAIL,
+            Self::Ip => &IP,
+            Self::Phone => &PHONE,
+        }
+    }
+
+    /// The value without what it may be written with or without, when it is one.
+    fn value(self, found: &str) -> Option<String> {
+        let bare = || found.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+        match self {
+            Self::Iban => Some(bare()).filter(|iban| checks_out(iban)),
+            Self::Card => Some(bare()).filter(|card| (13..=19).contains(&card.len()) && luhn(card)),
+            Self::Email => Some(found.to_lowercase()),
+            Self::Ip => {
+                let known = |ip: &IpAddr| match ip {
+                    // What is everybody's says nothing about anybody.
+                    IpAddr::V4(ip) => *ip != Ipv4Addr::UNSPECIFIED && !ip.is_loopback(),
+                    IpAddr::V6(ip) => *ip != Ipv6Addr::UNSPECIFIED && !ip.is_loopback(),
+                };
+                found.parse::<IpAddr>().ok().filter(known).map(|ip| ip.to_string())
+            }
+            Self::Phone => Some(bare()),
+        }
+    }
+}
+
+/// ISO 7064's check of an IBAN.
+fn checks_out(iban: &str) -> bool {
+    if !(15..=34).contains(&iban.len()) {
+        return false;
+    }
+    let turned = iban[4..].chars().chain(iban[..4].chars());
+    let rest = turned.filter_map(|c| c.to_digit(36)).fold(0, |rest, digit| {
+        let shift = if digit > 9 { 100 } else { 10 };
+        (rest * shift + digit) % 97
+    });
+    rest == 1
+}
+
+/// The checksum of payment cards.
+fn luhn(digits: &str) -> bool {
+    let sum: u32 = digits
+        .bytes()
+        .rev()
+        .enumerate()
+        .map(|(at, digit)| {
+            let value = u32::from(digit - b'0') * (1 + u32::from(at % 2 == 1));
+            value / 10 + value % 10
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
+
+/// Puts placeholders into every text below a value.
+pub(crate) fn redact(detectors: &[Detector], value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(redacted) = redact_text(detectors, text) {
+                *text = redacted;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| redact(detectors, item)),
+        Value::Object(members) => members.values_mut().for_each(|member| redact(detectors, member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The text with placeholders; `None`: nothing was found.
+fn redact_text(detectors: &[Detector], text: &str) -> Option<String> {
+    let mut current: Option<String> = None;
+    for detector in Detector::ALL.into_iter().filter(|detector| detectors.contains(detector)) {
+        let seen = current.as_deref().unwrap_or(text);
+        let mut out = String::new();
+        let mut done = 0;
+        for found in detector.pattern().find_iter(seen) {
+            if let Some(value) = detector.value(found.as_str()) {
+                out.push_str(&seen[done..found.start()]);
+                out.push_str(&placeholder(detector, &value));
+                done = found.end();
+            }
+        }
+        if done > 0 {
+            out.push_str(&seen[done..]);
+            current = Some(out);
+        }
+    }
+    current
+}
+
+/// The numbers of values, which are kept as hashes only.
+#[derive(Default)]
+struct Known {
+    numbers: HashMap<(Detector, [u8; 16]), usize>,
+    counts: HashMap<Detector, usize>,
+}
+
+/// The same for the same value, in this process: `[email-1]`. Beyond so many values what is new has no number.
+fn placeholder(detector: Detector, value: &str) -> String {
+    const REMEMBERED: usize = 65_536;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let digest = Sha256::digest(value.as_bytes());
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&digest[..16]);
+    let number = patient::lock(&KNOWN).and_then(|mut known| {
+        if let Some(number) = known.numbers.get(&(detector, hash)) {
+            return Some(*number);
+        }
+        if known.numbers.len() >= REMEMBERED {
+            return None;
+        }
+        let count = known.counts.entry(detector).or_default();
+        *count += 1;
+        let number = *count;
+        known.numbers.insert((detector, hash), number);
+        Some(number)
+    });
+    let name = detector.as_str();
+    number.map_or_else(|| format!("[{name}]"), |number| format!("[{name}-{number}]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(text: &str) -> String {
+        let mut value = Value::from(text);
+        redact(&Detector::ALL, &mut value);
+        // Numbers depend on what else this process saw.
+        let Value::String(text) = value else { unreachable!() };
+        let mut out = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find('[') {
+            let end = rest[at..].find(']').map_or(rest.len(), |end| at + end + 1);
+            out.push_str(&rest[..at]);
+            out.push_str(rest[at..end].trim_end_matches(|c: char| c.is_ascii_digit() || c == ']' || c == '-'));
+            out.push(']');
+            rest = &rest[end..];
+        }
+        out + rest
+    }
+
+    #[test]
+    fn finds_what_it_is_to_find() {
+        for (text, expected) in [
+            ("Write to Ann.Lee+x@mail.example.co.uk, please.", "Write to [email], please."),
+            ("{\"to\":\"a@b.de\"}", "{\"to\":\"[email]\"}"),
+            ("card 4242 4242 4242 4242!", "card [card]!"),
+            ("3782-822463-10005 and 5555555555554444", "[card] and [card]"),
+            ("IBAN DE89 3704 0044 0532 0130 00.", "IBAN [iban]."),
+            ("GB82WEST12345698765432", "[iban]"),
+            ("from 203.0.113.7:8080", "from [ip]:8080"),
+            ("2001:db8::8a2e:370:7334", "[ip]"),
+            ("call +49 (0)30 901820, or +1-202-555-0143", "call [phone], or [phone]"),
+            ("(202) 555-0143 / 202-555-0143", "[phone] / [phone]"),
+            ("0049 30 901820", "[phone]"),
+        ] {
+            assert_eq!(redacted(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn leaves_what_only_looks_like_it() {
+        for text in [
+            "4242 4242 4242 4241",
+            "DE89 3704 0044 0532 0130 02",
+            "version 1.2.3, at 12:30:45 on 2026-11-24",
+            "999.1.1.1 and 127.0.0.1 and ::1 and ::",
+            "@handle, user@localhost, a @ b.de",
+            "order 1234567890, total 1,299.00, 2026-11-24T10:20:30Z",
+            "sha256:ebf3de2aceee3759a68ab18a5257871dea40d34c10e8c6d21a1280fda64000f3",
+            "call_Xk2mQv9LrT4wYb7sNc1pZd8e 019a8f2c-7d31-7c44-9a55-0123456789ab",
+            "std::net::Ipv4Addr and a::b",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+    }
+
+    #[test]
+    fn the_same_value_has_the_same_placeholder_however_it_is_written() {
+        let [first, second, other] = ["4242424242424242", "4242-4242-4242-4242", "5555555555554444"]
+            .map(|card| redact_text(&[Detector::Card], card).unwrap_or_default());
+        assert_eq!(first, second);
+        assert_ne!(first, other);
+        assert!(first.starts_with("[card-"), "{first}");
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_looked_for() {
+        let mut value = serde_json::json!([{"text": "a@b.de 203.0.113.7"}, 7, null]);
+        redact(&[Detector::Ip], &mut value);
+        let text = value[0]["text"].as_str().unwrap_or_default();
+        assert!(text.starts_with("a@b.de [ip-"), "{text}");
+    }
+}
