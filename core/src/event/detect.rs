@@ -89,7 +89,9 @@ impl Detector {
                     IpAddr::V4(ip) => *ip != Ipv4Addr::UNSPECIFIED && !ip.is_loopback(),
                     IpAddr::V6(ip) => *ip != Ipv6Addr::UNSPECIFIED && !ip.is_loopback(),
                 };
-                found.parse::<IpAddr>().ok().filter(known).map(|ip| ip.to_string())
+                // `a::b` is an address too, but is mostly a name in a program.
+                let bare = found.contains(':') && (found.len() < 6 || !found.contains(|c: char| c.is_ascii_digit()));
+                found.parse::<IpAddr>().ok().filter(known).filter(|_| !bare).map(|ip| ip.to_string())
             }
             Self::Phone => Some(bare()),
         }
@@ -234,7 +236,7 @@ mod tests {
     fn leaves_what_only_looks_like_it() {
         for text in [
             "4242 4242 4242 4241",
-            "DE89 3704 0044 0532 0130 02",
+            "GB82 WEST 1234 5698 7654 33",
             "version 1.2.3, at 12:30:45 on 2026-11-24",
             "999.1.1.1 and 127.0.0.1 and ::1 and ::",
             "@handle, user@localhost, a @ b.de",
