@@ -359,8 +359,9 @@ fn is_protected(name: &str) -> bool {
 
 /// Puts a value in if there is one.
 pub(crate) fn put<T: Into<Value>>(p: &mut Properties, name: &str, value: Option<T>) {
-    if let Some(value) = value {
-        p.insert(name.to_owned(), value.into());
+    // A caller may send `"messages": null`, which says no more than to leave it out.
+    if let Some(value) = value.map(Into::into).filter(|value| !value.is_null()) {
+        p.insert(name.to_owned(), value);
     }
 }
 
