@@ -6,9 +6,11 @@ a call that fails, and a Claude call with a cached prompt. Run it with `make dem
 
 import json
 import os
+from typing import cast
 
 from anthropic import Anthropic
 from openai import OpenAI, OpenAIError
+from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMessageParam
 
 import llmtrail
 
@@ -17,7 +19,7 @@ ARTICLES = {
     "Delivery": "Orders placed before noon leave on the same day. Tracking is in the confirmation mail.",
     "Passwords": "A reset link is valid for one hour. Check the spam folder before asking for another one.",
 }
-TOOLS = [
+TOOLS: list[ChatCompletionFunctionToolParam] = [
     {
         "type": "function",
         "function": {
@@ -47,15 +49,16 @@ def retrieve(question: str) -> list[str]:
         reply = openai.embeddings.create(model="text-embedding-3-small", input=texts, dimensions=256)
         asked, *articles = [item.embedding for item in reply.data]
         likeness = [sum(a * b for a, b in zip(asked, article, strict=True)) for article in articles]
-        span.output = [title for _, title in sorted(zip(likeness, ARTICLES, strict=True), reverse=True)[:2]]
-        return span.output
+        found = [title for _, title in sorted(zip(likeness, ARTICLES, strict=True), reverse=True)[:2]]
+        span.output = found
+        return found
 
 
 def answer(question: str) -> str:
     """A streamed answer with what was found."""
     with llmtrail.trace("answer question", properties={"channel": "web"}) as trace:
         found = retrieve(question)
-        messages = [
+        messages: list[ChatCompletionMessageParam] = [
             {
                 "role": "system",
                 "content": "Answer from these articles: " + "; ".join(ARTICLES[t] for t in found),
@@ -72,13 +75,15 @@ def answer(question: str) -> str:
 def order(question: str) -> str:
     """A tool call, an attempt that fails, and a polite answer by Claude."""
     with llmtrail.trace("track order") as trace:
-        messages = [{"role": "user", "content": question}]
+        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": question}]
         first = openai.chat.completions.create(model="gpt-5-mini", messages=messages, tools=TOOLS)
         for call in first.choices[0].message.tool_calls or []:
+            if call.type != "function":
+                continue
             with llmtrail.span(call.function.name, type="tool", input=call.function.arguments) as span:
                 span.output = {"status": "on its way", "arrives": "tomorrow"}
             messages += [
-                first.choices[0].message.to_dict(),
+                cast(ChatCompletionMessageParam, first.choices[0].message.to_dict()),
                 {"role": "tool", "tool_call_id": call.id, "content": json.dumps(span.output)},
             ]
         try:
@@ -95,8 +100,9 @@ def order(question: str) -> str:
             system=[{"type": "text", "text": HANDBOOK, "cache_control": {"type": "ephemeral"}}],
             messages=[{"role": "user", "content": f"Say this kindly: {facts}"}],
         )
-        trace.output = polite.content[0].text
-        return trace.output
+        text = "".join(block.text for block in polite.content if block.type == "text")
+        trace.output = text
+        return text
 
 
 with llmtrail.session("chat-python", distinct_id="user-1"):
