@@ -21,6 +21,8 @@ const DONE = ascii('[DONE]\n\n')
 const USAGE = ascii('"usage"')
 const CHOICES = ascii('"choices"')
 const NULL = ascii('null')
+/** Choices that say nothing, besides `[]`: LiteLLM's proxy sends them along with the counts. */
+const EMPTY_CHOICE = ascii('[{"index":0,"delta":{}}]')
 const MEMBER = ascii(',"usage":null')
 const PADDING = ascii(',"obfuscation":"')
 const START = ascii('data: {')
@@ -143,7 +145,10 @@ function find(piece: Uint8Array): number {
           to = at
         } else return -1
       } else if (size === CHOICES.length && has(piece, key, CHOICES)) {
-        noChoices = at - value === 2 && piece[value] === OPEN_LIST
+        const length = at - value
+        noChoices =
+          (length === 2 && piece[value] === OPEN_LIST) ||
+          (length === EMPTY_CHOICE.length && has(piece, value, EMPTY_CHOICE))
       }
     } while (at < length && piece[at] === COMMA)
     if (at + 2 >= length || piece[at] !== CLOSE) return -1

@@ -51,6 +51,7 @@ describe('the cut of usage', () => {
       event(''),
       'data: {"id":"1","choices":[],"usage":{"prompt_tokens":1,"details":{"a":[1,2]}}}\n\n',
       'data: {"id":"1","choices":[],"usage":{"prompt_tokens":1}}\n\ndata: [DONE]\n\n',
+      'data: {"id":"1","choices":[{"index":0,"delta":{}}],"usage":{"prompt_tokens":1}}\n\n',
       event(',"usage":null', '\\"usage\\":null'),
       event(',"n":{"usage":1},"usage":null'),
       event(',"usage":null,"obfuscation":""'),
