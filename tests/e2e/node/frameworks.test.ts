@@ -35,7 +35,7 @@ async function observed(run: () => Promise<unknown>): Promise<Event['properties'
     return traceId
   })
   await flush(5000)
-  const events = (await server.events()).filter(({ event }) => event !== '$ai_trace')
+  const events = (await server.events()).filter(({ event }) => !['$ai_trace', '$ai_span'].includes(event))
   expect(events).toHaveLength((await server.calls()).length)
   for (const event of events) inScope(event, id)
   return events.map(({ properties }) => properties)
