@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -100,15 +102,25 @@ def import_times(run: list[str], nothing: str, statements: dict[str, str]) -> di
     return {name: (statistics.median(all_) - bare) * 1e3 for name, all_ in times.items()}
 
 
-def main() -> None:
-    loopback = os.environ.get("LOOPBACK", str(ROOT / "target/release/loopback"))
+@contextmanager
+def loopback() -> Iterator[str]:
+    """The address of a loopback server, which all observers deliver to."""
+    program = os.environ.get("LOOPBACK", str(ROOT / "target/release/loopback"))
     server = subprocess.Popen(
-        [loopback, "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [program, "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     host = server.stdout.readline().strip().removeprefix("listening on ")
     threading.Thread(target=server.stdout.read, daemon=True).start()
     try:
+        yield host
+    finally:
+        server.kill()
+        server.wait()
+
+
+def main() -> None:
+    with loopback() as host:
         for language, about in LANGUAGES.items():
             if language not in os.environ.get("LANGUAGES", "python,node"):
                 continue
@@ -122,9 +134,6 @@ def main() -> None:
                     subject.end()
             times = import_times(about["run"], about["nothing"], about["imports"])
             print(json.dumps({"language": language, "imports_ms": times}), flush=True)
-    finally:
-        server.kill()
-        server.wait()
 
 
 if __name__ == "__main__":

@@ -12,10 +12,9 @@ import random
 import statistics
 import subprocess
 import sys
-import threading
 import urllib.request
 
-from caller import HERE, ROOT
+from caller import HERE, ROOT, loopback
 
 COUNT = int(os.environ.get("COUNT", "10000"))
 RUNS = int(os.environ.get("RUNS", "5"))
@@ -36,14 +35,7 @@ def stored(host: str) -> int:
 
 
 def main() -> None:
-    loopback = os.environ.get("LOOPBACK", str(ROOT / "target/release/loopback"))
-    server = subprocess.Popen(
-        [loopback, "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    host = server.stdout.readline().strip().removeprefix("listening on ")
-    threading.Thread(target=server.stdout.read, daemon=True).start()
-    try:
+    with loopback() as host:
         for language, (command, observers) in LANGUAGES.items():
             runs: dict[str, list[dict]] = {name: [] for name in observers}
             for _ in range(RUNS):
@@ -59,9 +51,6 @@ def main() -> None:
                 for name, each in runs.items()
             }
             print(json.dumps({"language": language, "delivery": result, "count": COUNT}), flush=True)
-    finally:
-        server.kill()
-        server.wait()
 
 
 if __name__ == "__main__":
