@@ -8,7 +8,7 @@ use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 
 use crate::client::NativeClient;
-use crate::convert::{Result, coded, millis, usage};
+use crate::convert::{Result, coded, millis};
 use crate::delivery::{Settle, Whose};
 use crate::scope::Scope;
 
@@ -114,13 +114,7 @@ impl NativeClient {
     /// What the calls of a `trace`, `session` or `user` (by its id) or of the `process` used and cost.
     #[napi]
     pub fn totals_of(&self, per: String, id: String, timeout: f64) -> Result<AsyncTask<Settle>> {
-        let whose = match per.as_str() {
-            "trace" => TotalsOf::Trace(id),
-            "session" => TotalsOf::Session(id),
-            "user" => TotalsOf::User(id),
-            "process" => TotalsOf::Process,
-            other => return Err(usage(format!("totals: {other} has none"))),
-        };
+        let whose = TotalsOf::named(&per, id).map_err(|error| coded(&error))?;
         Ok(AsyncTask::new(Settle { client: self.0.clone(), whose: Whose::Of(whose), timeout: millis(timeout) }))
     }
 }

@@ -10,7 +10,7 @@ use llmtrail::budget::BudgetId;
 use llmtrail::{Budget, BudgetExceeded, Language, TotalsOf};
 
 use crate::client::{Client, seconds};
-use crate::error::{raise, usage};
+use crate::error::raise;
 use crate::scope::Scope;
 
 /// A call under way, which counts for its budgets. It is handed over with the call, or let go of.
@@ -69,13 +69,7 @@ impl Client {
 
     /// What the calls of a `trace`, `session` or `user` (by its id) or of the `process` used and cost.
     fn totals_of<'py>(&self, py: Python<'py>, per: &str, id: String, timeout: f64) -> PyResult<Totals<'py>> {
-        let whose = match per {
-            "trace" => TotalsOf::Trace(id),
-            "session" => TotalsOf::Session(id),
-            "user" => TotalsOf::User(id),
-            "process" => TotalsOf::Process,
-            other => return Err(usage(py, format!("totals: {other} has none"))),
-        };
+        let whose = TotalsOf::named(per, id).map_err(|error| raise(py, &error))?;
         totals(py, &py.detach(|| self.0.totals_of(&whose, seconds(timeout))))
     }
 }

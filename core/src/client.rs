@@ -12,7 +12,7 @@ use crate::context::{self, Scope, ScopeKind, ScopeOptions, Totals};
 use crate::decode::{Recognised, recognise};
 use crate::deliver::hook::HookDesk;
 use crate::deliver::{Delivery, Report, Stats, has_heritage};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::estimate;
 use crate::exchange::Exchange;
 use crate::ledger::{self, Key, Ledger, Reservation};
@@ -56,6 +56,22 @@ pub enum TotalsOf {
     User(String),
     /// Those of this process, for this client.
     Process,
+}
+
+impl TotalsOf {
+    /// By a name, as other languages hand it over: `trace`, `session` or `user` and its id, or `process`.
+    ///
+    /// # Errors
+    /// A usage error for another name.
+    pub fn named(per: &str, id: String) -> Result<Self> {
+        Ok(match per {
+            "trace" => Self::Trace(id),
+            "session" => Self::Session(id),
+            "user" => Self::User(id),
+            "process" => Self::Process,
+            other => return Err(Error::new(ErrorKind::Usage, format!("totals: {other} has none"))),
+        })
+    }
 }
 
 impl Client {
