@@ -15,6 +15,7 @@ import openai
 import pytest
 
 import llmtrail
+from llmtrail._lifecycle import under_way
 from support import Loopback, generations
 
 ASK: dict[str, Any] = {
@@ -130,6 +131,19 @@ def test_threads_stop_at_the_limit(trail: llmtrail.Client, chat: openai.OpenAI, 
     for thread in threads:
         thread.join()
     within_one_call(trail.totals(distinct_id="ann").cost_usd, limit, one)
+
+
+def test_what_was_refused_is_not_under_way(trail: llmtrail.Client, loopback: Loopback) -> None:
+    trail.budget(0)
+    # Not built by its client, so it asks when it is sent.
+    request = httpx.Request("POST", loopback.url + "/v1/chat/completions", json=ASK)
+    with trail.wrap(httpx.Client(), provider="openai") as client:
+        with pytest.raises(llmtrail.BudgetExceeded) as refused:
+            client.send(request)
+        # Else it would be recorded at the end of the process, for as long as someone keeps the error.
+        assert refused.tb is not None
+        assert not under_way
+    assert loopback.providers() == []
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -12,7 +12,7 @@ from _thread import allocate_lock
 
 from ._errors import BudgetExceeded
 from ._notes import NONE, Asking, within
-from ._scopes import current, of_otel
+from ._scopes import scope_of_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,10 +89,7 @@ def _ask(http: Any, request: Any) -> None:
         if kind == NONE:
             return
         body = request.__dict__.get("_content")
-        scope = current.get()
-        if "opentelemetry.trace" in sys.modules:
-            scope = of_otel(trail, scope)
-        request.__dict__[_RESERVED] = trail.admit(url, observer.provider, scope, body)
+        request.__dict__[_RESERVED] = trail.admit(url, observer.provider, scope_of_call(trail), body)
     except BudgetExceeded:
         raise
     except Exception:
@@ -116,6 +113,7 @@ def reserve(notes: Notes, request: Any, body: object) -> None:
             notes.url, provider, notes.scope, body if type(body) is bytes else None
         )
     except BudgetExceeded:
+        notes.discard()
         raise
     except Exception:
         notes.observer.trouble()

@@ -13,7 +13,7 @@ from sys import modules
 from time import perf_counter_ns, time_ns
 
 from ._lifecycle import under_way
-from ._scopes import current, of_otel
+from ._scopes import current, scope_of_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class Notes:
         self.observer = observer
         observer.seen.calls += 1
         self.url = url
-        scope = current.get()
-        self.scope = of_otel(trail, scope) if "opentelemetry.trace" in modules else scope
+        # Mostly there is no OpenTelemetry, and it is a step less.
+        self.scope = scope_of_call(trail) if "opentelemetry.trace" in modules else current.get()
         self.pieces: list[bytes] = []
         self.marks: list[int] = []
         self.reservation: _core.Reservation | None = None
@@ -171,6 +171,11 @@ class Notes:
             self.observer.trouble()
         self.pieces, self.marks = [], []
         self.reservation = None
+
+    def discard(self) -> None:
+        """It is not sent: it counts for nothing."""
+        self.over = True
+        under_way.pop(id(self), None)
 
     def noted(self, how: str, error: BaseException | None) -> tuple[Any, ...]:
         """What the core is told of any attempt."""

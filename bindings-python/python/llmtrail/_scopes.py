@@ -27,9 +27,10 @@ _SETTLE = 1.0
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200  # as in `inspect`, which is heavy
 
 
-def of_otel(trail: _core.Client, scope: _core.Scope | None) -> _core.Scope | None:
-    """The scope of a call that begins now in a scope: outside of any trace that of the active OpenTelemetry trace."""
-    if scope is None or scope.trace_id is None:
+def scope_of_call(trail: _core.Client) -> _core.Scope | None:
+    """The scope of a call that begins now; outside of any trace that of the active OpenTelemetry trace."""
+    scope = current.get()
+    if "opentelemetry.trace" in sys.modules and (scope is None or scope.trace_id is None):
         trace_id = _otel_trace_id()
         if trace_id is not None:
             return trail.open("options", scope, f'{{"trace_id":"{trace_id}"}}')

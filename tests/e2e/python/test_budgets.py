@@ -11,6 +11,7 @@ import pytest
 from test_matrix import SCENARIOS, installed
 
 import llmtrail
+from llmtrail._lifecycle import under_way
 from support import Loopback, read_case
 
 ROWS = [
@@ -79,3 +80,36 @@ def test_a_refusal_is_no_call(
         trail.uninstrument()
         with contextlib.suppress(Exception):
             trail.shutdown(10)
+
+
+ASK = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+def by_requests(trail: llmtrail.Client, url: str) -> None:
+    requests = pytest.importorskip("requests")
+    with trail.wrap(requests.Session(), provider="openai") as session:
+        session.post(url, json=ASK).raise_for_status()
+
+
+def by_aiohttp(trail: llmtrail.Client, url: str) -> None:
+    aiohttp = pytest.importorskip("aiohttp")
+
+    async def main() -> None:
+        async with trail.wrap(aiohttp.ClientSession(), provider="openai") as session:
+            await (await session.post(url, json=ASK)).read()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("call", [by_requests, by_aiohttp])
+def test_a_plain_client_is_refused_as_it_is(call: Any, loopback: Loopback, tmp_path: Path) -> None:
+    trail = llmtrail.Client(api_key="phc_test", host=loopback.url, dir=tmp_path, flush_interval=60)
+    url = loopback.url + "/v1/chat/completions"
+    call(trail, url)
+    trail.budget(0)
+    with pytest.raises(llmtrail.BudgetExceeded) as refused:
+        call(trail, url)
+    assert type(refused.value) is llmtrail.BudgetExceeded
+    assert not under_way
+    assert len(loopback.providers()) == trail.totals().calls == 1
+    trail.shutdown(10)
