@@ -241,7 +241,7 @@ dist: $(STAMPS)/dist $(STAMPS)/rust ## a wheel and an npm package, installed and
 # Nanoseconds a price, in three languages; `genai-prices` is a crate that nothing else here needs.
 PRICES := target/bench-prices/release/llmtrail-bench-prices && .work/venv-bench/bin/python tests/bench/prices/prices.py && node tests/bench/prices/prices.mjs
 $(STAMPS)/bench-ready: $(STAMPS)/bench $(STAMPS)/dist $(wildcard tests/bench/prices/src/*.rs tests/bench/prices/Cargo.*)
-	cargo build -q --release --manifest-path tests/bench/prices/Cargo.toml --target-dir target/bench-prices
+	cargo build -q --release --locked --manifest-path tests/bench/prices/Cargo.toml --target-dir target/bench-prices
 	.work/venv-bench/bin/python -m pip install -q --force-reinstall --no-deps dist/*.whl
 	@touch $@
 
