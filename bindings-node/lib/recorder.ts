@@ -18,7 +18,7 @@ let spare: Uint8Array | undefined
 let marking: Float64Array | undefined
 const MOST_MARKS = 4 << 10
 
-/** From this length on, in characters, a text is handed over as bytes: what the border makes of texts takes thrice as long. */
+/** From this length on, in characters, a text is handed over as bytes: what the border makes of texts takes more than twice as long. */
 const LONG = 8 << 10
 const MOST_TEXT = 1 << 20
 const encoder = new TextEncoder()
