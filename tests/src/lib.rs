@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod corpus;
+pub mod folder;
 pub mod fuzz;
 #[path = "../loopback/mod.rs"]
 pub mod loopback;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod observed;
+
 use std::time::Duration;
 
 use llmtrail::budget::{Action, Budget, BudgetExceeded, Per};
@@ -10,21 +12,9 @@ use llmtrail_tests::loopback::Server;
 use reqwest_middleware::{ClientWithMiddleware, Error};
 use serde_json::json;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+use observed::with_server;
 
-fn with_server(test: impl AsyncFnOnce(&Server, &Client, &ClientWithMiddleware)) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = Server::start().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let options = Options::new(Language::Rust)
-        .set("api_key", "phc_test")
-        .set("host", server.url())
-        .set("hosts", json!({server.address().to_string(): "openai"}));
-    let trail = Client::new(options).unwrap();
-    let http = trail.wrap(reqwest::Client::new());
-    runtime.block_on(test(&server, &trail, &http));
-    trail.shutdown(TIMEOUT);
-}
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn call(http: &ClientWithMiddleware, server: &Server, stream: bool) -> Result<(), Error> {
     let messages = json!([{"role": "user", "content": "Where is my order 7, please?"}]);
@@ -62,7 +52,7 @@ fn within_one_call(spent: f64, limit: f64, one: f64) {
 
 #[test]
 fn a_loop_and_tasks_side_by_side_stop_at_the_limit() {
-    with_server(async |server, trail, http| {
+    with_server(TIMEOUT, async |server, trail, http| {
         let one = cost_of_one(trail, http, server).await;
         for (n, stream) in [false, true].into_iter().enumerate() {
             let limit = 4.5 * one;
@@ -89,7 +79,7 @@ fn a_loop_and_tasks_side_by_side_stop_at_the_limit() {
 
 #[test]
 fn a_refused_call_is_not_sent_and_a_warning_lets_it_go_on() {
-    with_server(async |server, trail, http| {
+    with_server(TIMEOUT, async |server, trail, http| {
         trail.budget(Budget::new(0.0, Per::Day).action(Action::Warn));
         call(http, server, false).await.unwrap();
         call(http, server, false).await.unwrap();
@@ -105,7 +95,7 @@ fn a_refused_call_is_not_sent_and_a_warning_lets_it_go_on() {
 #[test]
 fn processes_share_a_budget_through_the_store() {
     let folder = std::env::temp_dir().join(format!("llmtrail-budget-{}", std::process::id()));
-    with_server(async |server, _, _| {
+    with_server(TIMEOUT, async |server, _, _| {
         // Clients know nothing of each other, as those of two processes.
         let client = || {
             let options = Options::new(Language::Rust)

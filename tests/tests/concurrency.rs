@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod observed;
+
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use llmtrail::{Client, Language, Options, carry};
-use llmtrail_tests::loopback::Server;
+use llmtrail::{Client, carry};
 use reqwest_middleware::ClientWithMiddleware;
 use serde_json::{Value, json};
+
+use observed::with_server;
 
 const REQUESTS: usize = 200;
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,16 +62,7 @@ fn end(event: &Value) -> f64 {
 
 #[test]
 fn every_event_is_in_its_own_trace_and_the_traces_are_trees() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = Server::start().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let options = Options::new(Language::Rust)
-        .set("api_key", "phc_test")
-        .set("host", server.url())
-        .set("hosts", json!({server.address().to_string(): "openai"}));
-    let trail = Client::new(options).unwrap();
-    let http = trail.wrap(reqwest::Client::new());
-    runtime.block_on(async {
+    let (report, server) = with_server(TIMEOUT, async |server, trail, http| {
         let url = format!("{}/v1/chat/completions", server.url());
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..REQUESTS {
@@ -78,7 +72,6 @@ fn every_event_is_in_its_own_trace_and_the_traces_are_trees() {
             task.unwrap();
         }
     });
-    let report = trail.shutdown(TIMEOUT);
     assert_eq!((report.captured, report.delivered), (5 * REQUESTS as u64, 5 * REQUESTS as u64), "{report:?}");
 
     let mut traces: HashMap<String, Vec<Value>> = HashMap::new();

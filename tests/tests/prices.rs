@@ -2,32 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use llmtrail::event::usage::Usage;
 use llmtrail::price::{Amount, Query, Update, price};
 use llmtrail::{Chunk, Client, End, Exchange, Language, Options};
+use llmtrail_tests::folder::Folder;
 use llmtrail_tests::loopback::Server;
 use serde_json::Value;
-
-/// A folder that goes away.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("llmtrail-prices-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn client(server: &Server, dir: &Path, options: impl FnOnce(Options) -> Options) -> Client {
     let base = Options::new(Language::Rust)
@@ -81,7 +64,7 @@ const OPENROUTER: &str = "https://openrouter.ai/api/v1/chat/completions";
 
 #[test]
 fn a_price_file_counts_as_soon_as_it_is_written_and_a_wrong_one_never() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new("file"));
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     let file = folder.0.join("prices.toml");
     std::fs::write(&file, "[[price]]\nmodel = \"in-house\"\ninput = 1\noutput = 2\n").unwrap();
     let client = client(&server, &folder.0, |options| options.set("prices", file.to_str().unwrap()));
@@ -105,7 +88,7 @@ fn a_price_file_counts_as_soon_as_it_is_written_and_a_wrong_one_never() {
 
 #[test]
 fn a_list_is_fetched_when_that_was_asked_for() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new("list"));
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     let url = format!("{}/prices/newer/api/v1/models", server.url());
     let asked = client(&server, &folder.0, |options| options.set("prices_update", true).set("prices_url", url.clone()));
     await_note(&asked, "prices_updated");
@@ -145,7 +128,7 @@ fn a_list_is_fetched_when_that_was_asked_for() {
 #[test]
 fn a_list_that_cannot_be_right_changes_nothing() {
     for variant in ["broken", "few", "wild", "page", "none", "status=503"] {
-        let (server, folder) = (Server::start().unwrap(), Folder::new(&format!("wrong-{variant}")));
+        let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
         let url = match variant {
             "status=503" => format!("{}/knobs/status=503/prices/newer/api/v1/models", server.url()),
             _ => format!("{}/prices/{variant}/api/v1/models", server.url()),
@@ -160,7 +143,7 @@ fn a_list_that_cannot_be_right_changes_nothing() {
 
 #[test]
 fn nothing_is_fetched_unasked() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new("unasked"));
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     let url = format!("{}/prices/newer/api/v1/models", server.url());
     let client = client(&server, &folder.0, |options| options.set("prices_url", url));
     call(&client, OPENROUTER, "openai/gpt-5-mini");
@@ -213,7 +196,7 @@ fn zero_in_a_list_is_no_price_but_for_a_model_that_is_free() {
 
 #[test]
 fn the_command_line_fetches_a_list_or_says_why_not() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new("command"));
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     let run = |args: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_capturer"));
         command.arg("cli").args(args).env("LLMTRAIL_DIR", &folder.0).env_remove("http_proxy").env_remove("HTTP_PROXY");

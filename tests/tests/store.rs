@@ -12,26 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use llmtrail::event::{Event, WireEvent, timestamp};
 use llmtrail::store::{Reader, Writer};
 use llmtrail::viewer::Viewer;
+use llmtrail_tests::folder::Folder;
 use llmtrail_tests::loopback::Server;
 use serde_json::{Value, json};
-
-/// A folder that goes away.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("llmtrail-tests-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The program that captures, or is the command line; with the folder and no key.
 fn program(dir: &Path) -> Command {
@@ -95,7 +78,7 @@ fn eight_processes_write_while_the_viewer_reads() {
     const WRITERS: usize = 8;
     const PIECES: usize = 12;
     const EACH: usize = 15;
-    let folder = Folder::new("eight");
+    let folder = Folder::new().unwrap();
     let pages = Pages::open(folder.0.join("llmtrail.db"));
     let writers: Vec<_> = (0..WRITERS)
         .map(|_| {
@@ -164,7 +147,7 @@ fn pushed(output: &Output) -> Value {
 
 #[test]
 fn a_store_is_pushed_and_goes_on_where_it_stopped() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new("push"));
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     let written = fill(&folder.0, 450);
     server.fault(&json!({"delay_ms": 150})).unwrap();
     let first = push(&server, &folder.0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -197,7 +180,7 @@ fn a_store_is_pushed_and_goes_on_where_it_stopped() {
 
 #[test]
 fn a_whole_push_sends_nothing_twice_and_says_what_was_refused() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new("refused"));
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     let written = fill(&folder.0, 230);
     server.fault(&json!({"poison": "question 117"})).unwrap();
     server.fault(&json!({"max_events": 60})).unwrap();
