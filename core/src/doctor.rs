@@ -225,7 +225,9 @@ impl Checkup {
             }
         }
         for (reason, count) in &self.delivery.dropped {
-            self.problems.push(format!("{count} events were dropped: {reason} ({}).", why(reason)));
+            let wanted = matches!(*reason, "sampled" | "hook");
+            let list = if wanted { &mut self.hints } else { &mut self.problems };
+            list.push(format!("{count} events were dropped: {reason} ({}).", why(reason)));
         }
         if let Some(error) = self.delivery.last_error.as_ref().filter(|_| self.delivery.pending > 0) {
             self.problems.push(format!("{} events wait: {error}.", self.delivery.pending));
@@ -272,6 +274,8 @@ fn why(reason: &str) -> &'static str {
         "rejected" => "the server does not want them; they are in dead-letters",
         "expired" => "a week in the spool",
         "corrupt" => "the spool was damaged",
+        "sampled" => "of traces that sample_rate leaves out",
+        "hook" => "before_send did not give them back, or failed",
         "shutdown" => "not sent before the shutdown, or captured after it",
         _ => "a fault of llmtrail's",
     }

@@ -102,6 +102,17 @@ fn what_was_dropped_is_a_problem_with_its_reason() {
 }
 
 #[test]
+fn what_is_left_out_on_purpose_is_no_problem() {
+    let folder = Folder::new();
+    let client = Client::new(options(&folder).set("sample_rate", 0.0)).unwrap();
+    client.capture_generation(crate::CallRecord::default());
+    client.flush(Duration::from_secs(10));
+    let found = client.doctor(Host::default(), Duration::ZERO);
+    assert!(found.ok, "{found}");
+    assert!(found.hints.iter().any(|hint| hint.starts_with("1 events were dropped: sampled (of traces")), "{found}");
+}
+
+#[test]
 fn each_language_has_its_own_spelling_and_reasons_keep_theirs() {
     let folder = Folder::new();
     let host = || -> Host {
