@@ -13,7 +13,7 @@ export npm_config_fund := false
 export npm_config_audit := false
 export npm_config_update_notifier := false
 
-RUST_SOURCES := $(shell find Cargo.toml Cargo.lock core bindings-python/src bindings-python/Cargo.toml bindings-node/src bindings-node/Cargo.toml tests/src tests/loopback tests/Cargo.toml -type f 2>/dev/null)
+RUST_SOURCES := $(shell find Cargo.toml Cargo.lock core bindings-python/src bindings-python/Cargo.toml bindings-node/src bindings-node/Cargo.toml tests/src tests/loopback tests/Cargo.toml -type f 2>/dev/null) $(wildcard tests/*/*.rs)
 NODE_SOURCES := $(shell find bindings-node/lib bindings-node/package.json bindings-node/tsconfig*.json -type f 2>/dev/null)
 
 help: ## this list

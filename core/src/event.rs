@@ -7,9 +7,11 @@ pub(crate) mod recorded;
 pub(crate) mod secrets;
 pub mod usage;
 
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -76,14 +78,46 @@ impl Event {
     /// The final form.
     pub fn encode(&self) -> WireEvent {
         let lane = if AI_EVENTS.contains(&self.event.as_str()) { Lane::Ai } else { Lane::General };
-        let json = serde_json::json!({
-            "event": self.event,
-            "distinct_id": self.distinct_id,
-            "uuid": self.uuid.to_string(),
-            "timestamp": self.timestamp,
-            "properties": self.properties,
-        });
-        WireEvent { uuid: self.uuid, lane, json: Bytes::from(json.to_string()) }
+        let mut uuid = Uuid::encode_buffer();
+        let envelope = Envelope {
+            distinct_id: &self.distinct_id,
+            event: &self.event,
+            properties: &self.properties,
+            timestamp: &self.timestamp,
+            uuid: self.uuid.hyphenated().encode_lower(&mut uuid),
+        };
+        WireEvent { uuid: self.uuid, lane, json: envelope.to_json() }
+    }
+}
+
+/// What goes over the wire, its members in the order of their names.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    distinct_id: &'a str,
+    event: &'a str,
+    properties: &'a Map<String, Value>,
+    timestamp: &'a str,
+    uuid: &'a str,
+}
+
+impl Envelope<'_> {
+    /// Exactly as much memory as the text needs, for it may be waited with for long: a text that grew while it was
+    /// written holds up to twice its length.
+    fn to_json(&self) -> Bytes {
+        thread_local! {
+            static DRAFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        /// What is kept for the next event.
+        const KEPT: usize = 64 << 10;
+        DRAFT.with_borrow_mut(|draft| {
+            draft.clear();
+            // Texts and numbers can always be written, and to memory at that.
+            let _ = serde_json::to_writer(&mut *draft, self);
+            let json = Bytes::copy_from_slice(draft);
+            draft.truncate(KEPT);
+            draft.shrink_to(KEPT);
+            json
+        })
     }
 }
 

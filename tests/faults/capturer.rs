@@ -28,7 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut answer = match (command, &client) {
             ("capture", Some(client)) => {
                 let text = words.next().unwrap_or("hello");
+                let mut took = Vec::new();
                 for _ in 0..number {
+                    let begun = Instant::now();
                     let properties = Map::from_iter([
                         ("$ai_model".to_owned(), json!("gpt-5-mini")),
                         ("n".to_owned(), json!(captured)),
@@ -40,9 +42,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         ..CaptureOptions::default()
                     };
                     client.capture("$ai_generation", options)?;
+                    took.push(begun.elapsed());
                     captured += 1;
                 }
-                json!({})
+                took.sort_unstable();
+                // What the median capture took of the caller.
+                json!({"median_us": took.get(took.len() / 2).map(|took| took.as_secs_f64() * 1e6)})
             }
             ("flush", Some(client)) => report(&client.flush(Duration::from_millis(number))),
             ("shutdown", Some(client)) => report(&client.shutdown(Duration::from_millis(number))),

@@ -6,12 +6,13 @@ import os
 import random
 import time
 from collections import Counter
-from statistics import quantiles
+from statistics import median
 
 import pytest
 from conftest import Scene, Worker, free_port
 
-long = pytest.mark.skipif(not os.environ.get("FAULTS_ALL"), reason="takes long: make faults")
+ALL = bool(os.environ.get("FAULTS_ALL"))
+long = pytest.mark.skipif(not ALL, reason="takes long: make faults")
 
 
 def on_disk(worker: Worker) -> float:
@@ -208,7 +209,7 @@ def test_two_processes_in_one_folder(scene: Scene) -> None:
 
 def test_kill_in_a_loop(scene: Scene) -> None:
     """kill -9 at a random moment, in a loop (`always`)."""
-    rounds = int(os.environ.get("KILL_ROUNDS", "200" if os.environ.get("FAULTS_ALL") else "10"))
+    rounds = int(os.environ.get("KILL_ROUNDS", "200" if ALL else "10"))
     dice = random.Random(11)
     captured: Counter[str] = Counter()
     waits: list[float] = []
@@ -236,32 +237,40 @@ def test_kill_in_a_loop(scene: Scene) -> None:
     scene.over(captured.total(), twice=sum(arrived.values()) - len(arrived))
 
 
-@long
 def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     """A dead server, 1,000,000 captures of 2 KB."""
-    dead = f"http://127.0.0.1:{free_port()}"
-    count = int(os.environ.get("DEAD_CAPTURES", "1000000"))
-    worker = scene.start(http_proxy=dead)
-    worker.ask("stats")
-    before = worker.peak
-    text = "x" * 2000
-    took = [worker.ask(f"capture 1000 {text}")["took_ms"] for _ in range(count // 1000)]
-    # A caller at the end, with everything full, waits no longer than one at the beginning. Of each the quicker ones, as
-    # the machine may have other work.
-    tenth = max(2, len(took) // 10)
-    first, last = (quantiles(part, n=4)[0] for part in (took[:tenth], took[-tenth:]))
-    assert last <= 1.5 * first + 10, (took[:tenth], took[-tenth:])
+    blocks = int(os.environ.get("DEAD_CAPTURES", "1000000" if ALL else "60000")) // 1000
+    every = blocks // 20
+    block = f"capture 1000 {'x' * 2000}"
+    # The same captures, which go nowhere: what is the program's own is not ours. In Node that is 50 MiB of garbage,
+    # which V8 collects when it likes to.
+    host = scene.start(LLMTRAIL_ENABLED="false")
+    for _ in range(blocks):
+        host.ask(block)
+    host.end()
+    worker = scene.start(http_proxy=f"http://127.0.0.1:{free_port()}")
+    beside = scene.start()
+    ratios: list[float] = []
+    for number in range(1, blocks + 1):
+        dead = worker.ask(block)["median_us"]
+        if number % every == 0:
+            # The same with a server that is well, and with as many processors.
+            worker.had_its_turn()
+            ratios.append(dead / beside.ask(block)["median_us"])
+            assert beside.ask("flush 60000")["pending"] == 0
+    beside.end()
     report = worker.ask("stats")
-    assert report["captured"] == count
+    assert report["captured"] == blocks * 1000
     assert set(report["dropped"]) <= {"overflow"}, report
-    # The bound, and 32 MiB for everything else.
-    assert worker.peak - before < 64 + 32, (before, worker.peak)
+    assert median(ratios) < 1.3, ratios
     kept = worker.ask("shutdown 2000")["pending"]
     worker.end()
+    # The bound, and 32 MiB for everything else.
+    assert worker.peak - host.peak < 64 + 32, (host.peak, worker.peak)
     worker = scene.start()
     assert worker.ask("flush 120000")["delivered"] == kept
     worker.end()
-    scene.over(count, lost=count - kept)
+    scene.over((blocks + len(ratios)) * 1000, lost=blocks * 1000 - kept)
 
 
 @long

@@ -7,19 +7,24 @@ import { capture, flush, init, shutdown, stats } from '../../bindings-node/dist/
 let captured = 0
 const client = init()
 
+/** Captures, and says what the median capture took of the caller. */
 function captureAll(count, text) {
+  const took = new Float64Array(count)
   for (let i = 0; i < count; i++) {
+    const begun = performance.now()
     const properties = { $ai_model: 'gpt-5-mini', n: captured, text }
     capture('$ai_generation', { distinctId: 'user', properties })
+    took[i] = performance.now() - begun
     captured++
   }
+  return { median_us: took.sort()[count >> 1] * 1000 }
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
   const [command, number = '0', text = 'hello'] = line.split(' ')
   const begun = performance.now()
   let answer = {}
-  if (command === 'capture') captureAll(Number(number), text)
+  if (command === 'capture') answer = captureAll(Number(number), text)
   else if (command === 'flush') answer = await flush(Number(number))
   else if (command === 'shutdown') answer = await shutdown(Number(number))
   else if (command === 'stats') {

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from statistics import median
 
 import llmtrail
 
@@ -11,12 +12,17 @@ captured = 0
 client = llmtrail.init()
 
 
-def capture(count: int, text: str) -> None:
+def capture(count: int, text: str) -> dict:
+    """Captures, and says what the median capture took of the caller."""
     global captured
+    took = []
     for _ in range(count):
+        begun = time.perf_counter_ns()
         properties = {"$ai_model": "gpt-5-mini", "n": captured, "text": text}
         llmtrail.capture("$ai_generation", "user", properties)
+        took.append(time.perf_counter_ns() - begun)
         captured += 1
+    return {"median_us": median(took) / 1000}
 
 
 def counts(report: object) -> dict:
@@ -41,7 +47,7 @@ for line in sys.stdin:
     begun = time.monotonic()
     answer: dict = {}
     if command == "capture":
-        capture(number, rest[1] if len(rest) > 1 else "hello")
+        answer = capture(number, rest[1] if len(rest) > 1 else "hello")
     elif command == "flush":
         answer = counts(llmtrail.flush(number / 1000))
     elif command == "shutdown":

@@ -14,8 +14,9 @@ use super::tally::Ticket;
 use crate::event::WireEvent;
 use crate::sink::{Outcome, Route};
 
-/// Memory that an event takes beside its JSON.
-const OVERHEAD: usize = 128;
+/// Memory that an event takes beside its JSON: its item, in a queue that doubles when it is full, and what an allocator
+/// rounds up.
+const OVERHEAD: usize = 192;
 /// Events in a batch when somebody waits for the lane to be empty.
 const HURRIED: usize = 1000;
 /// The least that a batch aims at, however often it was too large.
