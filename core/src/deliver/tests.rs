@@ -484,3 +484,17 @@ fn nobody_there_is_no_reason_to_hang() {
 mod hook;
 mod model;
 mod spool;
+
+#[test]
+fn each_of_several_sinks_gives_back_the_memory_that_it_held() {
+    let sinks: [Memory; 3] = [Memory::default(), Memory::scripted(vec![Some(later())]), Memory::default()];
+    let boxed = sinks.iter().map(|sink| Box::new(sink.clone()) as Box<dyn Carrier>).collect();
+    let delivery = Delivery::build(config(|_| {}), Echo::default(), boxed);
+    for _ in 0..3 {
+        delivery.offer(emit(5), 10);
+        delivery.settle(LONG);
+    }
+    assert_report(&delivery.flush(LONG), 15, 0, &[]);
+    assert_eq!(delivery.stats().queued_bytes, 0);
+    assert!(sinks.iter().all(|sink| sink.look(|inner| inner.events.len()) == 15));
+}

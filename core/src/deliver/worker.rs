@@ -282,9 +282,12 @@ impl<S: Stage> Worker<S> {
         }
     }
 
-    /// Puts an event in a lane of each sink.
+    /// Puts an event in a lane of each sink. Each holds it for itself, and gives back its memory when it is done with it.
     fn enter(&mut self, event: &WireEvent, epoch: u64) {
         let (now, sinks) = (self.now(), self.outlets.len());
+        if sinks > 1 {
+            self.shared.state().books.bytes += (sinks - 1) * lane::cost(event);
+        }
         for (outlet, ticket) in self.outlets.iter_mut().zip(Ticket::for_each(sinks)) {
             outlet.enter(event.clone(), epoch, now, ticket);
         }
