@@ -33,6 +33,9 @@ mod sample;
 pub mod scoped;
 mod sink;
 pub mod stream_usage;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod testing;
 mod tools;
 
 #[cfg(feature = "cli")]

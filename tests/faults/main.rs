@@ -4,43 +4,24 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use llmtrail_tests::folder::Folder;
 use llmtrail_tests::loopback::Server;
 use serde_json::{Value, json};
 
 const KEY: &str = "phc_a_key_that_nobody_may_see";
 
-/// A folder of its own, gone when the test is.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("llmtrail-faults-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+/// The segments in the spool of a folder.
+fn segments(folder: &Folder) -> usize {
+    fn below(dir: &Path) -> usize {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_one = |path: &Path| path.extension().is_some_and(|kind| kind == "seg" || kind == "open");
+        entries.map(|path| if path.is_dir() { below(&path) } else { usize::from(is_one(&path)) }).sum()
     }
-
-    /// The segments in the spool.
-    fn segments(&self) -> usize {
-        fn below(dir: &Path) -> usize {
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-            let is_one = |path: &Path| path.extension().is_some_and(|kind| kind == "seg" || kind == "open");
-            entries.map(|path| if path.is_dir() { below(&path) } else { usize::from(is_one(&path)) }).sum()
-        }
-        below(&self.0)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    below(&folder.0)
 }
 
 /// A process that captures, and our side of the talk with it.
@@ -58,7 +39,7 @@ impl Capturer {
     }
 
     fn start_with(host: &str, change: impl FnOnce(&mut Command)) -> Self {
-        let folder = Folder::new();
+        let folder = Folder::new().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_capturer"));
         command.env("LLMTRAIL_DIR", &folder.0);
         command.env_remove("http_proxy").env_remove("HTTP_PROXY").env("POSTHOG_API_KEY", KEY).env("POSTHOG_HOST", host);
@@ -301,27 +282,27 @@ fn a_server_that_never_answers_holds_nobody_up() {
 #[test]
 fn nobody_there_and_then_somebody() {
     let port = Server::start().unwrap().address().port();
-    let (host, folder) = (format!("http://127.0.0.1:{port}"), Folder::new());
+    let (host, folder) = (format!("http://127.0.0.1:{port}"), Folder::new().unwrap());
     let mut process = Capturer::start_in(&host, &folder, "overflow");
     process.ask("capture 50");
     let answer = process.ask("shutdown 1000");
     assert_report(&answer, 0, 50, &json!({}));
     assert!(answer["took_ms"].as_u64() < Some(3000), "{answer}");
     process.end();
-    assert_eq!(folder.segments(), 1);
+    assert_eq!(segments(&folder), 1);
 
     let server = Server::start_with(port, llmtrail_tests::corpus::folder()).unwrap();
     let mut process = Capturer::start_in(&host, &folder, "overflow");
     // Nothing has to be captured for that.
     assert_report(&process.ask("flush 20000"), 50, 0, &json!({}));
-    assert_eq!((arrived(&server), server.events().len(), folder.segments()), (50, 50, 0));
+    assert_eq!((arrived(&server), server.events().len(), segments(&folder)), (50, 50, 0));
     process.end();
 }
 
 #[test]
 fn nobody_there_and_no_spool() {
     let port = Server::start().unwrap().address().port();
-    let (host, folder) = (format!("http://127.0.0.1:{port}"), Folder::new());
+    let (host, folder) = (format!("http://127.0.0.1:{port}"), Folder::new().unwrap());
     let mut process = Capturer::start_in(&host, &folder, "off");
     process.ask("capture 50");
     assert_report(&process.ask("shutdown 1000"), 0, 0, &json!({"shutdown": 50}));
@@ -331,7 +312,7 @@ fn nobody_there_and_no_spool() {
 
 #[test]
 fn killed_before_the_first_flush() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new());
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     for round in 1..=5 {
         let mut process = Capturer::start_in(&server.url(), &folder, "always");
         process.ask("capture 50");
@@ -340,14 +321,14 @@ fn killed_before_the_first_flush() {
         process.kill();
         let mut next = Capturer::start_in(&server.url(), &folder, "always");
         assert_report(&next.ask("flush 20000"), 50, 0, &json!({}));
-        assert_eq!((arrived(&server), server.events().len(), folder.segments()), (50 * round, 50 * round, 0));
+        assert_eq!((arrived(&server), server.events().len(), segments(&folder)), (50 * round, 50 * round, 0));
         next.end();
     }
 }
 
 #[test]
 fn an_exit_on_the_spot() {
-    let (server, folder) = (Server::start().unwrap(), Folder::new());
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
     let mut process = Capturer::start_in(&server.url(), &folder, "always");
     process.ask("capture 250");
     std::thread::sleep(Duration::from_millis(50));
@@ -363,7 +344,7 @@ fn an_exit_on_the_spot() {
 
 #[test]
 fn two_processes_in_one_folder() {
-    let (server, folder) = (server_with(&json!({"status": 503, "times": 6})), Folder::new());
+    let (server, folder) = (server_with(&json!({"status": 503, "times": 6})), Folder::new().unwrap());
     let mut both = [0, 1].map(|_| Capturer::start_in(&server.url(), &folder, "always"));
     for _ in 0..10 {
         for process in &mut both {
@@ -432,7 +413,7 @@ fn a_proxy_from_the_environment_is_used() {
 fn a_closed_stderr_is_nobodys_trouble() {
     let server = Server::start().unwrap();
     let script = format!("exec '{}' 2>&-", env!("CARGO_BIN_EXE_capturer"));
-    let folder = Folder::new();
+    let folder = Folder::new().unwrap();
     let mut command = Command::new("sh");
     command.env("LLMTRAIL_DIR", &folder.0);
     command.args(["-c", &script]).env("POSTHOG_API_KEY", KEY).env("POSTHOG_HOST", server.url());

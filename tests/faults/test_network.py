@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import KEY, Scene, Worker, free_port
+from conftest import KEY, PROGRAMS, Scene, Worker, free_port
 from relay import Authority, Relay
 
 
@@ -73,11 +73,13 @@ def test_certificates(scene: Scene, relay: Relay, authority: Authority) -> None:
     scene.over(110)
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+# The core decides, once for all languages.
+@pytest.mark.parametrize(
+    ("language", "status"),
+    [("python", 301), ("python", 302), ("python", 308), *((one, 307) for one in PROGRAMS)],
+)
 def test_a_redirect(scene: Scene, relay: Relay, status: int) -> None:
     """A redirect to another host: not followed, so that the key stays here."""
-    if scene.language != "python" and status != 307:
-        pytest.skip("the core decides, once for all languages")
     elsewhere = Relay(scene.server.url, "mute")
     head = f"HTTP/1.1 {status} Moved\r\nlocation: http://localhost:{elsewhere.port}/batch/\r\ncontent-length: 0\r\n\r\n"
     relay.how = head.encode()

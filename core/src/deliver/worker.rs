@@ -146,13 +146,17 @@ impl<S: Stage> Worker<S> {
     }
 
     async fn run(&mut self) {
-        self.introduce();
+        let mut introduced = false;
         loop {
             let (some, more) = self.process_inputs();
             self.tick();
             self.collect();
             self.begin_flushes();
             self.keep();
+            // What is said may have to wait for who reads it.
+            if !std::mem::replace(&mut introduced, true) {
+                self.introduce();
+            }
             self.tend();
             self.begin_sends();
             if self.end_flushes() {

@@ -1,22 +1,7 @@
 use super::*;
 use crate::Options;
 use crate::sink::posthog;
-
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("llmtrail-doctor-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::testing::Folder;
 
 fn options(folder: &Folder) -> Options {
     Options::new(Language::Python).set("dir", folder.0.to_str().unwrap())

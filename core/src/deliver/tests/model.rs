@@ -14,6 +14,7 @@ use crate::deliver::outlet::Outlet;
 use crate::deliver::tally::{End, Ticket};
 use crate::event::WireEvent;
 use crate::sink::{Carrier, Route, Sending};
+use crate::testing::Folder;
 
 /// A carrier that the model answers for itself.
 struct Mute(&'static [Route], Option<&'static str>);
@@ -135,7 +136,7 @@ impl Server {
 }
 
 struct World {
-    folder: spool::Folder,
+    folder: Folder,
     config: Arc<Config>,
     outlets: Vec<Outlet>,
     servers: Vec<Server>,
@@ -157,7 +158,7 @@ struct World {
 
 impl World {
     fn new(spool: SpoolMode, seed: u64) -> Self {
-        let folder = spool::Folder::new();
+        let folder = Folder::new();
         let mut config = Config::clone(&folder.config(spool));
         config.flush_at = 20;
         config.max_memory = 64 << 10;

@@ -3,17 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-
-/// A folder of its own that is gone after the test.
-pub(super) struct Folder(pub(super) PathBuf);
+use crate::testing::Folder;
 
 impl Folder {
-    pub(super) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("llmtrail-spool-{}", Uuid::new_v4()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
     pub(super) fn config(&self, mode: SpoolMode) -> Arc<Config> {
         config(|config| {
             config.spool = mode;
@@ -27,12 +19,6 @@ impl Folder {
         let mut files = below(&self.0);
         files.retain(|path| path.file_name().is_some_and(|name| name != "lock"));
         files
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
