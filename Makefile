@@ -184,7 +184,7 @@ faults: $(STAMPS)/python-package $(STAMPS)/node-package $(STAMPS)/faketime ## ev
 
 MINUTES ?= 5
 soak: $(STAMPS)/python-package ## 500 calls a second with failures and a restart: make soak MINUTES=5
-	cd tests/faults && FAULTS_ALL=1 MINUTES=$(MINUTES) $(PY) -m pytest -q -p no:cacheprovider -k soak .
+	cd tests/faults && FAULTS_ALL=1 MINUTES=$(MINUTES) $(PY) -m pytest -q -p no:cacheprovider -rP -k soak .
 .PHONY: faults soak
 
 # Millions of damaged inputs, more slowly than tests may be: make fuzz N=10000000

@@ -39,6 +39,13 @@ def free_port() -> int:
         return port
 
 
+def wait_until(holds: Callable[[], object], seconds: float, what: str = "it does not come") -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
 class Worker:
     """A process that captures, and our side of the talk with it."""
 
@@ -178,6 +185,11 @@ class Scene:
 
     def heal(self) -> None:
         self.server.ask("/_control/faults", "DELETE")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What was asked of the server, but for what asks it for that."""
+        requests: list[dict[str, Any]] = self.server.ask("/_control/requests")
+        return [request for request in requests if not str(request["path"]).startswith("/_control")]
 
     def arrived(self) -> Counter[str]:
         return Counter(event["uuid"] for event in self.server.events())

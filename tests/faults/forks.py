@@ -1,7 +1,8 @@
-"""Forks in the middle of a stream of captures, over and over: `forks.py ROUNDS CHILD PARENT`.
+"""Forks in the middle of streams, over and over: `forks.py ROUNDS CHILD PARENT PROVIDER`.
 
 A thread captures all the time, so that locks are held when the process forks. Each round has one child that captures
-CHILD events and ends in one of the ways that children have, and PARENT events of the parent. Prints what was captured.
+CHILD events and ends in one of the ways that children have, and PARENT events of the parent, which forks in the middle
+of a streamed answer that it reads to its end. Prints what was captured.
 """
 
 import json
@@ -12,9 +13,12 @@ import threading
 import time
 import warnings
 
+import httpx
+
 import llmtrail
 
-ROUNDS, CHILD, PARENT = map(int, sys.argv[1:])
+ROUNDS, CHILD, PARENT = map(int, sys.argv[1:4])
+PROVIDER = sys.argv[4]
 # What this program does is what the warning warns of.
 warnings.simplefilter("ignore", DeprecationWarning)
 done = False
@@ -60,14 +64,35 @@ def child_by_multiprocessing() -> None:
 if __name__ == "__main__":
     thread = threading.Thread(target=stream)
     thread.start()
+    client = llmtrail.wrap(httpx.Client())
+    asked = {"model": "gpt-5-mini", "stream": True, "messages": [{"role": "user", "content": "Where is it?"}]}
     try:
         for round_ in range(ROUNDS):
             capture("parent", PARENT)
-            if round_ % 3:
-                child_by_fork(round_)
-            else:
-                child_by_multiprocessing()
+            with client.stream("POST", f"{PROVIDER}/v1/chat/completions", json=asked) as answer:
+                pieces = answer.iter_raw()
+                read = [next(pieces), next(pieces)]
+                if round_ % 3:
+                    child_by_fork(round_)
+                else:
+                    child_by_multiprocessing()
+                read += pieces
+            if b"[DONE]" not in b"".join(read):
+                sys.exit(f"round {round_}: the answer was cut off: {read}")
     finally:
         done = True
         thread.join()
-    print(json.dumps({"child": ROUNDS * CHILD, "parent": ROUNDS * PARENT, "streamed": streamed}))
+    report = llmtrail.flush(10)
+    balance = report.delivered + report.pending + sum(report.dropped.values())
+    if report.captured != balance:
+        sys.exit(f"the books are not balanced: {report}")
+    print(
+        json.dumps(
+            {
+                "child": ROUNDS * CHILD,
+                "parent": ROUNDS * PARENT,
+                "streamed": streamed,
+                "$ai_generation": ROUNDS,
+            }
+        )
+    )

@@ -9,7 +9,7 @@ from collections import Counter
 from statistics import median
 
 import pytest
-from conftest import Scene, free_port
+from conftest import KEY, Scene, free_port, wait_until
 
 ALL = bool(os.environ.get("FAULTS_ALL"))
 long = pytest.mark.skipif(not ALL, reason="takes long: make faults")
@@ -62,6 +62,75 @@ def test_429_with_retry_after(scene: Scene) -> None:
         time.sleep(0.1)
     worker.end()
     scene.over(50)
+
+
+def test_no_route_for_llm_analytics(scene: Scene) -> None:
+    """A server without the route for LLM analytics: the other one, asked for once."""
+    scene.set(route="ai", absent=True)
+    worker = scene.start()
+    for _ in range(3):
+        worker.ask("capture 50")
+        worker.ask("flush 20000")
+    assert worker.end().count("\n") == 1, "nothing to warn of"
+    paths = [request["path"] for request in scene.requests()]
+    assert paths == ["/i/v0/ai/batch/", "/batch/", "/batch/", "/batch/"]
+    scene.over(150)
+
+
+def test_a_refused_key(scene: Scene) -> None:
+    """401: the lane stops, the spool is kept, and the next process asks again."""
+    scene.set(status=401)
+    worker = scene.start()
+    worker.ask("capture 50")
+    for _ in range(3):
+        report = worker.ask("flush 20000")
+        assert (report["pending"], report["dropped"]) == (50, {})
+        assert report["took_ms"] < 5000
+    assert len(scene.requests()) == 1
+    worker.ask("shutdown 1000")
+    said = worker.end().splitlines()
+    assert len(said) == 2, said
+    assert f"{scene.server.url} refuses events with the key {KEY[:6]}" in said[1]
+    scene.heal()
+    worker = scene.start()
+    assert worker.ask("flush 20000")["delivered"] == 50
+    worker.end()
+    scene.over(50)
+
+
+def test_everything_is_rejected(scene: Scene) -> None:
+    """400 for everything, one by one too: parked and kept, until the server is well."""
+    scene.set(status=400)
+    worker = scene.start()
+    worker.ask("capture 250")
+    report = worker.ask("flush 20000")
+    assert (report["pending"], report["dropped"]) == (250, {})
+    assert report["took_ms"] < 5000
+    scene.heal()
+    worker.ask("flush 20000")
+    said = worker.end()
+    assert said.count("rejects every event") == 1, said
+    assert not list(scene.folder.rglob("*.jsonl")), "nothing of it is a dead letter"
+    scene.over(250)
+
+
+@long
+@pytest.mark.parametrize("language", ["python"])
+def test_a_half_open_probe(scene: Scene) -> None:
+    """Parked after four requests; one batch is tried half a minute later, and then all is sent."""
+    scene.set(status=503)
+    worker = scene.start(LLMTRAIL_FLUSH_INTERVAL="0.2")
+    worker.ask("capture 250")
+    wait_until(lambda: len(scene.requests()) >= 4, 30)
+    time.sleep(1)
+    scene.heal()
+    wait_until(lambda: worker.ask("stats")["pending"] == 0, 60)
+    at = [request["at_ms"] for request in scene.requests()]
+    assert at[4] - at[3] >= 30_000, at
+    sent = Counter(event["request"] for event in scene.server.events())
+    assert list(sent.values()) == [100, 100, 50]
+    worker.end()
+    scene.over(250)
 
 
 def test_refused_then_a_new_process(scene: Scene) -> None:
@@ -298,6 +367,7 @@ def test_a_soak(scene: Scene) -> None:
             time.sleep(max(0.0, tick - time.monotonic()))
         if life == 1:
             half = resident[len(resident) // 2 :]
+            print(f"resident memory: {min(half)} to {max(half)} KiB in the last quarter of the time")
             assert max(half) <= min(half) * 1.05, f"resident memory is not flat: {resident}"
         scene.heal()
         resident.clear()

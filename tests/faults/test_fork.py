@@ -1,4 +1,5 @@
-"""Processes that fork, as servers and task queues do: every event arrives, once, and nothing hangs."""
+"""Processes that fork and threads that end, as those of servers and task queues: every event arrives, once, and nothing
+hangs."""
 
 from __future__ import annotations
 
@@ -7,19 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import HERE, KEY, Scene, free_port
+from conftest import HERE, KEY, Scene, free_port, wait_until
 
-pytestmark = [
-    pytest.mark.parametrize("language", ["python"]),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
-]
+python = pytest.mark.parametrize("language", ["python"])
 ALL = bool(os.environ.get("FAULTS_ALL"))
 
 
@@ -38,13 +35,6 @@ def pids(scene: Scene, name: str) -> set[int]:
     return {event["properties"]["pid"] for event in scene.server.events() if event["event"] == name}
 
 
-def wait(holds: object, what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def end(process: subprocess.Popen[str], log: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, log.read_text()
@@ -53,6 +43,7 @@ def end(process: subprocess.Popen[str], log: Path) -> None:
     assert KEY not in said, said
 
 
+@python
 def test_gunicorn(scene: Scene) -> None:
     """gunicorn --preload with 4 workers, under load."""
     requests = 2000 if ALL else 200
@@ -81,7 +72,7 @@ def test_gunicorn(scene: Scene) -> None:
             return False
 
     try:
-        wait(lambda: get(-2), "gunicorn does not start")
+        wait_until(lambda: get(-2), 60, "gunicorn does not start")
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(get, range(requests)))
         end(process, log)
@@ -95,6 +86,7 @@ def test_gunicorn(scene: Scene) -> None:
     scene.over(sum(served.values()) + 1)
 
 
+@python
 def test_celery(scene: Scene) -> None:
     """celery prefork with 4 processes."""
     tasks = 1000 if ALL else 100
@@ -123,7 +115,8 @@ def test_celery(scene: Scene) -> None:
     with log.open("w") as out:
         process = subprocess.Popen([*command, *quiet], cwd=HERE, env=env, text=True, stdout=out, stderr=out)
     try:
-        wait(lambda: not list((scene.folder / "queue").iterdir()), f"celery does not work: {log.read_text()}")
+        queue = scene.folder / "queue"
+        wait_until(lambda: not list(queue.iterdir()), 60, f"celery does not work: {log.read_text()}")
         # Whatever was handed out is done before a warm shutdown ends.
         end(process, log)
     finally:
@@ -135,20 +128,27 @@ def test_celery(scene: Scene) -> None:
     scene.over(tasks + 1)
 
 
+@python
 @pytest.mark.parametrize("spool", ["overflow", "always"])
 def test_forks_in_the_middle_of_a_stream(scene: Scene, spool: str) -> None:
     """os.fork and multiprocessing in the middle of a stream, in a loop."""
     scene.fault = f"os.fork and multiprocessing in the middle of a stream, in a loop (`{spool}`)"
     rounds = int(os.environ.get("FORK_ROUNDS", "250" if ALL else "12"))
-    command = [sys.executable, str(HERE / "forks.py"), str(rounds), "7", "5"]
+    provider = f"{scene.server.url}/knobs/chunk=150,delay-ms=1"
+    command = [sys.executable, str(HERE / "forks.py"), str(rounds), "7", "5", provider]
     env = environment(scene, LLMTRAIL_SPOOL=spool)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60 + 2 * rounds)
     assert done.returncode == 0, done.stderr
     captured = json.loads(done.stdout)
-    assert Counter(event["event"] for event in scene.server.events()) == captured
+    events = scene.server.events()
+    assert Counter(event["event"] for event in events) == captured
+    # A call that was under way belongs to the parent, and is whole.
+    calls = [event["properties"] for event in events if event["event"] == "$ai_generation"]
+    assert all(call["$ai_stop_reason"] == "stop" for call in calls), calls
     scene.over(sum(captured.values()))
 
 
+@python
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_methods_of_multiprocessing(scene: Scene, method: str) -> None:
     """Pools of multiprocessing by fork, forkserver and spawn."""
@@ -177,3 +177,21 @@ if __name__ == "__main__":
     assert "Traceback" not in done.stderr, done.stderr
     assert numbers(scene, "pooled") == dict.fromkeys(range(rounds * 100), 1)
     scene.over(rounds * 100)
+
+
+@pytest.mark.parametrize("language", ["node"])
+def test_threads_of_node(scene: Scene) -> None:
+    """worker_threads with environments of their own that end, exit, are terminated or throw, in a loop."""
+    rounds = int(os.environ.get("FORK_ROUNDS", "250" if ALL else "12"))
+    command = ["node", str(HERE / "threads.mjs"), str(rounds), "7", "5"]
+    done = subprocess.run(
+        command, env=environment(scene), capture_output=True, text=True, timeout=60 + 2 * rounds
+    )
+    assert done.returncode == 0, done.stderr
+    # What a thread could not send because its process ended is in the spool.
+    worker = scene.start()
+    worker.ask("flush 20000")
+    worker.end()
+    captured = json.loads(done.stdout)
+    assert Counter(event["event"] for event in scene.server.events()) == captured
+    scene.over(sum(captured.values()))

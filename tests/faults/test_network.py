@@ -80,6 +80,7 @@ def test_certificates(scene: Scene, relay: Relay, authority: Authority) -> None:
 )
 def test_a_redirect(scene: Scene, relay: Relay, status: int) -> None:
     """A redirect to another host: not followed, so that the key stays here."""
+    scene.fault = f"A redirect ({status}) to another host: not followed, so that the key stays here"
     elsewhere = Relay(scene.server.url, "mute")
     head = f"HTTP/1.1 {status} Moved\r\nlocation: http://localhost:{elsewhere.port}/batch/\r\ncontent-length: 0\r\n\r\n"
     relay.how = head.encode()

@@ -74,7 +74,12 @@ def _at_exit(**_: object) -> None:
 def _disarm(_: object = None) -> None:
     global armed
     armed = False
-    under_way.clear()  # they are the parent's
+    # They are the parent's, also where a child unwinds what they were begun in.
+    for call in list(under_way.values()):
+        notes = call()
+        if notes is not None:
+            notes.over = True
+    under_way.clear()
     threads.clear()
 
 
