@@ -53,6 +53,6 @@ fn fill(folder: &Path, generations: u64) -> Result<(u64, f64)> {
     }
     batch.extend(generate::wide(5000, SystemTime::now()));
     write(&mut batch)?;
-    println!("{generations} generations, {events} events");
+    println!("{generations} generations, {events} events, {:.0} a second", events as f64 / seconds);
     Ok((events, seconds))
 }

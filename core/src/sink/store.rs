@@ -7,8 +7,11 @@ mod body;
 mod connections;
 #[cfg(feature = "cli")]
 mod dump;
+mod fields;
 mod json;
 mod lists;
+mod migrate;
+mod names;
 mod pack;
 mod preview;
 pub(crate) mod prune;
@@ -20,6 +23,7 @@ mod row;
 pub(crate) mod scan;
 mod schema;
 mod search;
+mod shape;
 pub(crate) mod spent;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -31,6 +35,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use connections::Slot;
+use fields::Fields;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::WireEvent;
@@ -91,7 +96,7 @@ impl Store {
                     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
                     known.refresh(&tx)?;
                     for event in events {
-                        insert(&tx, event, known)?;
+                        insert(&tx, event, None, known)?;
                     }
                     tx.commit()
                 },
@@ -105,8 +110,9 @@ impl Store {
     /// How many events it has.
     #[cfg(feature = "cli")]
     pub(crate) fn count(&self) -> Result<u64> {
-        let count =
-            patiently(|| self.with(|db| db.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))));
+        let count = patiently(|| {
+            self.with(|db| db.query_row("SELECT count(*) FROM event_rows", [], |row| row.get::<_, i64>(0)))
+        });
         let count = count.map_err(|error| trouble(&self.path, "cannot be read", error))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
@@ -129,8 +135,13 @@ impl Store {
         if removed > 0 {
             // The words of what was removed are in there.
             search::remove(&self.path);
-            patiently(|| self.with(|db| prune::sweep(db)))
-                .map_err(|error| trouble(&self.path, "cannot be written", error))?;
+            patiently(|| {
+                self.with(|db| {
+                    prune::forget(db)?;
+                    prune::sweep(db)
+                })
+            })
+            .map_err(|error| trouble(&self.path, "cannot be written", error))?;
         }
         Ok(removed)
     }
@@ -165,6 +176,9 @@ impl Store {
         }
         if removed > 0 {
             self.known.clear();
+            // Every event is looked at for it, so in a large file it is left to `remove`.
+            patiently(|| self.with(|db| if prune::is_small(db)? { prune::forget(db) } else { Ok(()) }))
+                .map_err(|error| fail(&self.path, error))?;
             patiently(|| self.with(|db| prune::shrink(db))).map_err(|error| fail(&self.path, error))?;
         }
         Ok(done)
@@ -234,8 +248,13 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     // References hold by construction; to have them checked would cost every write.
     db.pragma_update(None, "foreign_keys", false)?;
-    db.set_prepared_statement_cache_capacity(32);
+    db.set_prepared_statement_cache_capacity(64);
+    let before = schema::version(&db)?;
     schema::migrate(&mut db, schema::STEPS)?;
+    if before > 0 && before < schema::newest() {
+        // Tables of before left their pages.
+        prune::sweep(&db)?;
+    }
     for (id, bytes) in pack::DICTIONARIES {
         let known: bool = db.query_row("SELECT count(*) FROM dictionaries WHERE id = ?1", [id], |row| row.get(0))?;
         if !known {
@@ -245,29 +264,46 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-fn insert(tx: &Transaction<'_>, event: &WireEvent, known: &mut lists::Known) -> rusqlite::Result<()> {
-    let text = String::from_utf8_lossy(&event.json);
-    let (body, pieces) = body::split(&text);
-    let mut row = tx.prepare_cached(&INSERT_EVENT)?;
-    if row.execute(rusqlite::params_from_iter(row::cells(event, &body, &pieces)))? == 0 {
+/// Writes an event, with an id of its own if it is to have one.
+fn insert(tx: &Transaction<'_>, event: &WireEvent, id: Option<i64>, known: &mut lists::Known) -> rusqlite::Result<()> {
+    let is_there = format!("SELECT 1 FROM event_rows WHERE {}", read::BY_UUID);
+    if tx.prepare_cached(&is_there)?.exists([&event.uuid.as_bytes()[..]])? {
         return Ok(());
     }
-    let id = tx.last_insert_rowid();
-    let mut chain = |property: &str| {
-        let items = pieces.iter().filter(|piece| piece.is_item() && piece.property == property);
-        let last = known.chain(tx, items.map(|piece| piece.json))?;
-        Ok::<_, rusqlite::Error>((last != lists::NOTHING).then_some(last))
-    };
-    let (input, output) = (chain(body::INPUT)?, chain(body::OUTPUT)?);
-    tx.prepare_cached("INSERT INTO bodies (event_id, json, input_list, output_list) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((id, pack::body(&body), input, output))?;
+    let text = String::from_utf8_lossy(&event.json);
+    let (body, pieces) = body::split(&text);
+    let fields = Fields::of(&body, &pieces);
+    let ids = row::Ids::of(event, &fields);
+
+    let mut contents = Vec::new();
     for piece in pieces.iter().filter(|piece| !piece.is_item()) {
-        let name = name_id(tx, piece.property)?;
-        let content = lists::content(tx, piece.json, &body::hash(piece.json))?;
-        tx.prepare_cached(
-            "INSERT INTO event_contents (event_id, name_id, position, content_id) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute((id, name, piece.position, content))?;
+        let content = known.content(tx, piece.json, body::hash(piece.json), false)?;
+        contents.push((name_id(tx, piece.property)?, piece.json, content));
+    }
+    let mut chain = |property: &str, from: preview::From<'_>| {
+        let items = pieces.iter().filter(|piece| piece.is_item() && piece.property == property);
+        let item = if let preview::From::Item(at) = from { Some(at) } else { None };
+        let chain = known.chain(tx, items.map(|piece| piece.json), item)?;
+        let shown = match from {
+            preview::From::Words(words) => row::Cell::Text(words.into()),
+            preview::From::Content(json) => contents.iter().find(|(_, of, _)| *of == json).map(|(.., id)| *id).into(),
+            preview::From::Item(_) | preview::From::Nothing => chain.shown.into(),
+        };
+        Ok::<_, rusqlite::Error>((chain.last, shown))
+    };
+    let (input_list, input) = chain(body::INPUT, preview::input(&fields, &pieces))?;
+    let (output_list, output) = chain(body::OUTPUT, preview::output(&fields, &pieces))?;
+    let shown = row::Shown { input, output, tools_called: preview::tools_called(&pieces) };
+
+    let cells = row::cells(tx, &mut known.names, (id, event), &fields, &ids, shown)?;
+    tx.prepare_cached(&INSERT_EVENT)?.execute(rusqlite::params_from_iter(cells))?;
+    let id = tx.last_insert_rowid();
+    let packed = body::pack(tx, &mut known.names, &body, &fields, &ids.said(fields.own.as_deref()))?;
+    tx.prepare_cached("INSERT INTO event_bodies (event_id, body, input_list, output_list) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((id, packed, input_list, output_list))?;
+    for (name, _, content) in contents {
+        tx.prepare_cached("INSERT INTO event_contents (event_id, name_id, content_id) VALUES (?1, ?2, ?3)")?
+            .execute((id, name, content))?;
     }
     Ok(())
 }
@@ -275,7 +311,7 @@ fn insert(tx: &Transaction<'_>, event: &WireEvent, known: &mut lists::Known) -> 
 static INSERT_EVENT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
     let places = vec!["?"; row::COLUMNS.len()].join(", ");
     let columns = row::COLUMNS.join(", ");
-    format!("INSERT INTO events ({columns}) VALUES ({places}) ON CONFLICT (uuid) DO NOTHING")
+    format!("INSERT INTO event_rows ({columns}) VALUES ({places})")
 });
 
 fn name_id(tx: &Transaction<'_>, property: &str) -> rusqlite::Result<i64> {
@@ -289,26 +325,26 @@ fn name_id(tx: &Transaction<'_>, property: &str) -> rusqlite::Result<i64> {
 
 /// The JSON of an event as it was written; `None` when there is no such event.
 fn read_json(db: &Connection, event_id: i64) -> rusqlite::Result<Option<String>> {
-    let mut find = db.prepare_cached("SELECT json, input_list, output_list FROM bodies WHERE event_id = ?1")?;
-    let found = find.query_row([event_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-    let Some((packed, input, output)): Option<(_, Option<i64>, Option<i64>)> = found else { return Ok(None) };
+    let mut find = db.prepare_cached("SELECT input_list, output_list FROM event_bodies WHERE event_id = ?1")?;
+    let found = find.query_row([event_id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((input, output)): Option<(Option<i64>, Option<i64>)> = found else { return Ok(None) };
     let mut find = db.prepare_cached(
-        "SELECT property, position, json FROM event_contents
+        "SELECT property, json FROM event_contents
          JOIN content_names ON content_names.id = name_id JOIN contents ON contents.id = content_id
-         WHERE event_id = ?1 ORDER BY name_id, position",
+         WHERE event_id = ?1",
     )?;
-    let rows = find.query_map([event_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = find.query_map([event_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut pieces = Vec::new();
     for piece in rows {
-        let (property, position, packed) = piece?;
-        pieces.push((property, position, pack::unpack(packed).ok_or_else(damaged)?));
+        let (property, packed) = piece?;
+        pieces.push((property, body::WHOLE, pack::unpack(packed).ok_or_else(damaged)?));
     }
     for (property, last) in [(body::INPUT, input), (body::OUTPUT, output)] {
         let Some(last) = last else { continue };
         let items = lists::items(db, last)?;
         pieces.extend(items.into_iter().zip(0..).map(|((_, json), position)| (property.to_owned(), position, json)));
     }
-    let body = pack::unpack(packed).ok_or_else(damaged)?;
+    let Some(body) = body::read(db, event_id)? else { return Ok(None) };
     body::join(&body, &pieces).ok_or_else(damaged).map(Some)
 }
 

@@ -1,11 +1,17 @@
 //! An event's JSON, taken apart into a body and its content, and put together again to the byte.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Transaction};
 use sha2::{Digest, Sha256};
 
-use super::json;
+use super::fields::Fields;
+use super::names::{self, Names};
+use super::shape::Said;
+use super::{damaged, json, pack, row, shape};
 
 /// Properties that hold content.
 const CONTENT: [&str; 5] = ["$ai_input", "$ai_output_choices", "$ai_tools", "$ai_input_state", "$ai_output_state"];
@@ -36,11 +42,6 @@ pub(super) struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    /// Whether it is content, and not only long.
-    pub(super) fn is_content(&self) -> bool {
-        CONTENT.contains(&self.property)
-    }
-
     /// Whether it is an item of a list.
     pub(super) fn is_item(&self) -> bool {
         self.position != WHOLE
@@ -118,6 +119,79 @@ pub(super) fn join(body: &str, pieces: &[(String, i64, String)]) -> Option<Strin
     }
     text.push_str(&body[done..]);
     Some(text)
+}
+
+/// The first byte of a body that is kept as its values: the number of its form follows, as whole numbers do there.
+const VALUES: u8 = 4;
+
+/// A body as the file keeps it.
+pub(super) fn pack(
+    tx: &Transaction<'_>,
+    names: &mut Names,
+    body: &str,
+    fields: &Fields<'_>,
+    said: &Said<&str>,
+) -> rusqlite::Result<Value> {
+    let own = fields.own_place.as_ref().filter(|_| said.own == fields.own.as_deref());
+    let taken = shape::encode(body, said, own, |text| names.common(tx, text))?;
+    if let Some((form, values)) = taken
+        && let Some(form) = names.form(tx, &form)?
+    {
+        let mut packed = Vec::with_capacity(values.len() + 4);
+        packed.push(VALUES);
+        shape::varint(form.unsigned_abs(), &mut packed);
+        packed.extend_from_slice(&values);
+        return Ok(Value::Blob(packed));
+    }
+    Ok(pack::body(body).into())
+}
+
+/// Which forms and texts a packed body refers to.
+pub(super) fn refers(packed: &[u8], forms: &mut HashSet<i64>, texts: &mut HashSet<i64>) {
+    let Some((&VALUES, mut values)) = packed.split_first() else { return };
+    forms.extend(shape::whole(&mut values).and_then(|form| i64::try_from(form).ok()));
+    shape::texts(values, texts);
+}
+
+/// What the row of an event says.
+pub(super) fn said(db: &Connection, event_id: i64) -> rusqlite::Result<Said<String>> {
+    let mut find = db.prepare_cached(
+        "SELECT uuid, distinct_id, trace_id, session_id, span_id, parent_id, timestamp_ms, error, properties
+         FROM events WHERE id = ?1",
+    )?;
+    find.query_row([event_id], |row| {
+        let time = Some(row::written(row.get(6)?));
+        let ids = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+        let [uuid, distinct_id, trace_id, session_id, span_id, parent_id] = ids;
+        let strings = [uuid, distinct_id, trace_id, session_id, span_id, parent_id, time, row.get(7)?];
+        Ok(Said { strings, own: row.get(8)? })
+    })
+}
+
+/// The body of an event; `None` when there is no such event.
+pub(super) fn read(db: &Connection, event_id: i64) -> rusqlite::Result<Option<String>> {
+    let mut find = db.prepare_cached("SELECT body FROM event_bodies WHERE event_id = ?1")?;
+    let Some(packed) = find.query_row([event_id], |row| row.get::<_, Value>(0)).optional()? else { return Ok(None) };
+    let blob = match packed {
+        Value::Blob(blob) if blob.first() == Some(&VALUES) => blob,
+        other => return pack::unpack(other).ok_or_else(damaged).map(Some),
+    };
+    let mut values = &blob[1..];
+    let form = shape::whole(&mut values).and_then(|form| i64::try_from(form).ok()).ok_or_else(damaged)?;
+    let mut find = db.prepare_cached("SELECT template FROM shapes WHERE id = ?1")?;
+    let form: String = find.query_row([form], |row| row.get(0))?;
+    let said = said(db, event_id)?;
+    let mut failed = None;
+    let body = shape::decode(&form, values, &said, |id| {
+        names::text_of(db, id).unwrap_or_else(|error| {
+            failed = Some(error);
+            None
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => body.ok_or_else(damaged).map(Some),
+    }
 }
 
 /// The value of the one member of this name.

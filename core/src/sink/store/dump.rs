@@ -11,8 +11,9 @@ impl Reader {
     /// so many: their ids and their JSON to the byte. In the order in which they were written.
     pub fn events_after(&self, id: i64, since_ms: i64, limit: usize) -> Result<Vec<(i64, String)>> {
         self.asked(|db| {
-            let mut find =
-                db.prepare_cached("SELECT id FROM events WHERE id > ?1 AND timestamp_ms >= ?2 ORDER BY id LIMIT ?3")?;
+            let mut find = db.prepare_cached(
+                "SELECT id FROM event_rows WHERE id > ?1 AND timestamp_ms >= ?2 ORDER BY id LIMIT ?3",
+            )?;
             let ids = find.query_map((id, since_ms, i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?;
             let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
             ids.into_iter().filter_map(|id| Some(read_json(db, id).transpose()?.map(|json| (id, json)))).collect()

@@ -7,16 +7,36 @@ use std::collections::HashMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{body, damaged, pack};
+use super::names::Names;
+use super::{body, damaged, pack, preview};
 
 /// The end of a chain, where it begins.
 pub(super) const NOTHING: i64 = 0;
 
-/// Links that were looked up or made lately. Forgotten when another process removed some, and when a write failed.
+/// Contents of so many numbers have keys that begin alike, as a power of two. A message is looked for among those of
+/// its own span and of the one before: the index is then read and written where it was just read and written, however
+/// large the file is. What comes again later than that is kept again.
+const SPAN: u32 = 17;
+
+/// Bits of a key that are from the hash: so few that two now and then have the same, and a short number will do.
+const HASH: u32 = 26;
+
+/// What was looked up or made lately. Forgotten when another process removed something, and when a write failed.
 #[derive(Default)]
 pub(super) struct Known {
-    links: HashMap<(i64, [u8; 16]), i64>,
+    pub names: Names,
+    /// By the link before and the hash of an item: the link, and the content.
+    links: HashMap<(i64, [u8; 16]), (i64, i64)>,
     removals: i64,
+    last_content: i64,
+}
+
+/// A chain that was found or made.
+pub(super) struct Chain {
+    /// Its last link; `None` when it has none.
+    pub last: Option<i64>,
+    /// The content at the place that was asked for.
+    pub shown: Option<i64>,
 }
 
 impl Known {
@@ -26,37 +46,100 @@ impl Known {
     /// Begins a transaction.
     pub(super) fn refresh(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let removals = removals(tx)?;
-        if removals != self.removals || self.links.len() > Self::MOST {
-            self.links.clear();
+        if removals != self.removals {
+            self.clear();
             self.removals = removals;
         }
-        Ok(())
+        if self.links.len() > Self::MOST {
+            self.links.clear();
+        }
+        let mut last = tx.prepare_cached("SELECT coalesce(max(id), 0) FROM contents")?;
+        self.last_content = last.query_row([], |row| row.get(0))?;
+        self.names.refresh(tx)
     }
 
     pub(super) fn clear(&mut self) {
         self.links.clear();
+        self.names.clear();
     }
 
-    /// The last link of a chain of these items, which is made as far as it is not there.
+    /// The chain of these items, which is made as far as it is not there.
     pub(super) fn chain<'a>(
         &mut self,
         tx: &Transaction<'_>,
         items: impl Iterator<Item = &'a str>,
-    ) -> rusqlite::Result<i64> {
-        let mut link = NOTHING;
-        for item in items {
+        shown: Option<usize>,
+    ) -> rusqlite::Result<Chain> {
+        let mut chain = Chain { last: None, shown: None };
+        for (at, item) in items.enumerate() {
             let hash = body::hash(item);
-            link = if let Some(known) = self.links.get(&(link, hash)) {
+            let before = chain.last.unwrap_or(NOTHING);
+            let (link, content) = if let Some(known) = self.links.get(&(before, hash)) {
                 *known
             } else {
-                let content = content(tx, item, &hash)?;
-                let found = next(tx, link, content)?;
-                self.links.insert((link, hash), found);
-                found
+                let content = self.content(tx, item, hash, true)?;
+                let found = next(tx, before, content)?;
+                self.links.insert((before, hash), (found, content));
+                (found, content)
             };
+            chain.last = Some(link);
+            if shown == Some(at) {
+                chain.shown = Some(content);
+            }
         }
-        Ok(link)
+        Ok(chain)
     }
+
+    /// The number of a content, which is put in if it is not there.
+    pub(super) fn content(
+        &mut self,
+        tx: &Transaction<'_>,
+        json: &str,
+        hash: [u8; 16],
+        is_message: bool,
+    ) -> rusqlite::Result<i64> {
+        let span = (self.last_content + 1) >> SPAN;
+        for span in [span, span - 1].into_iter().filter(|span| *span >= 0) {
+            let mut find = tx.prepare_cached(
+                "SELECT content_id, json FROM content_keys JOIN contents ON id = content_id WHERE key = ?1",
+            )?;
+            let mut rows = find.query([key(span, hash)])?;
+            while let Some(row) = rows.next()? {
+                if pack::is(row.get_ref(1)?, json) {
+                    return row.get(0);
+                }
+            }
+        }
+        let size = i64::try_from(json.len()).unwrap_or(i64::MAX);
+        let packed = pack::content(json);
+        let preview = if is_message && packed.is_packed() { preview::of(json) } else { None };
+        tx.prepare_cached("INSERT INTO contents (size, json, preview) VALUES (?1, ?2, ?3)")?
+            .execute((size, packed, preview))?;
+        self.last_content = tx.last_insert_rowid();
+        tx.prepare_cached("INSERT INTO content_keys (key, content_id) VALUES (?1, ?2)")?
+            .execute((key(self.last_content >> SPAN, hash), self.last_content))?;
+        Ok(self.last_content)
+    }
+}
+
+fn key(span: i64, hash: [u8; 16]) -> i64 {
+    let low = i64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) >> (32 - HASH));
+    span << HASH | low
+}
+
+/// Removes a content that nothing uses any more.
+pub(super) fn remove_unused(tx: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
+    let mut find = tx.prepare_cached(
+        "SELECT json FROM contents WHERE id = ?1
+         AND NOT EXISTS (SELECT 1 FROM lists WHERE content_id = ?1)
+         AND NOT EXISTS (SELECT 1 FROM event_contents WHERE content_id = ?1)",
+    )?;
+    let Some(packed) = find.query_row([content], |row| row.get(0)).optional()? else { return Ok(()) };
+    let json = pack::unpack(packed).ok_or_else(damaged)?;
+    tx.prepare_cached("DELETE FROM content_keys WHERE key = ?1 AND content_id = ?2")?
+        .execute((key(content >> SPAN, body::hash(&json)), content))?;
+    tx.prepare_cached("DELETE FROM contents WHERE id = ?1")?.execute([content])?;
+    Ok(())
 }
 
 /// How often events were removed from the file.
@@ -65,27 +148,19 @@ pub(super) fn removals(db: &Connection) -> rusqlite::Result<i64> {
     Ok(find.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
+/// Says that something was removed, whose number may be given again.
+pub(super) fn count_removal(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (key, value) VALUES ('removals', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1";
+    tx.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
 fn next(tx: &Transaction<'_>, parent: i64, content: i64) -> rusqlite::Result<i64> {
     let mut find = tx.prepare_cached("SELECT id FROM lists WHERE parent_id = ?1 AND content_id = ?2")?;
     if let Some(id) = find.query_row((parent, content), |row| row.get(0)).optional()? {
         return Ok(id);
     }
     tx.prepare_cached("INSERT INTO lists (parent_id, content_id) VALUES (?1, ?2)")?.execute((parent, content))?;
-    Ok(tx.last_insert_rowid())
-}
-
-/// The id of a content, which is put in if it is not there.
-pub(super) fn content(tx: &Transaction<'_>, json: &str, hash: &[u8; 16]) -> rusqlite::Result<i64> {
-    let mut find = tx.prepare_cached("SELECT id FROM contents WHERE hash = ?1")?;
-    if let Some(id) = find.query_row([&hash[..]], |row| row.get(0)).optional()? {
-        return Ok(id);
-    }
-    let size = i64::try_from(json.len()).unwrap_or(i64::MAX);
-    tx.prepare_cached("INSERT INTO contents (hash, size, json) VALUES (?1, ?2, ?3)")?.execute((
-        &hash[..],
-        size,
-        pack::content(json),
-    ))?;
     Ok(tx.last_insert_rowid())
 }
 

@@ -36,6 +36,21 @@ pub(super) enum Packed<'a> {
     Deflated(Vec<u8>),
 }
 
+impl Packed<'_> {
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self, Self::Deflated(_))
+    }
+}
+
+impl From<Packed<'_>> for Value {
+    fn from(packed: Packed<'_>) -> Self {
+        match packed {
+            Packed::Text(text) => Self::Text(text.to_owned()),
+            Packed::Deflated(bytes) => Self::Blob(bytes),
+        }
+    }
+}
+
 impl ToSql for Packed<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
@@ -78,6 +93,15 @@ fn deflate(bytes: &[u8], how: u8) -> Option<Vec<u8>> {
         let status = compress.compress_vec(bytes, &mut out, FlushCompress::Finish).ok()?;
         (status == Status::StreamEnd).then_some(out)
     })
+}
+
+/// Whether a value is this text.
+pub(super) fn is(value: ValueRef<'_>, text: &str) -> bool {
+    match value {
+        ValueRef::Text(kept) => kept == text.as_bytes(),
+        ValueRef::Blob(packed) => unpack(Value::Blob(packed.to_vec())).is_some_and(|kept| kept == text),
+        _ => false,
+    }
 }
 
 /// Undoes [`content`] and [`body`]; `None` when the value was not made by them.

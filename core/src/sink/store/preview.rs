@@ -2,49 +2,78 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::body::{INPUT, OUTPUT, Piece};
+use super::fields::Fields;
 
 /// Characters of a preview.
 const LENGTH: usize = 80;
 
-/// What lists show of an event's content.
-#[derive(Default)]
-pub(super) struct Preview {
-    /// Of the last message by the user, or of a span's input.
-    pub input: Option<String>,
-    /// Of the first answer, or of a span's output.
-    pub output: Option<String>,
-    /// The names of the tools that the answer calls, each once, separated by commas.
-    pub tools_called: Option<String>,
+/// From where an event's preview is.
+#[derive(Debug, PartialEq)]
+pub(super) enum From<'a> {
+    /// The item at this place of a list.
+    Item(usize),
+    /// A value of the event that is kept as content.
+    Content(&'a str),
+    /// These are the words.
+    Words(String),
+    Nothing,
 }
 
-/// Looks at the one message that each needs. `p` are the properties that are not in pieces.
-pub(super) fn of(p: &Map<String, Value>, pieces: &[Piece<'_>]) -> Preview {
-    let whole = |name: &str| {
-        let piece = pieces.iter().find(|piece| piece.property == name && !piece.is_item());
-        piece.and_then(|piece| serde_json::from_str(piece.json).ok()).or_else(|| p.get(name).cloned())
-    };
-    let items = |name: &'static str| pieces.iter().filter(move |piece| piece.property == name && piece.is_item());
-    let asked = items(INPUT).rev().find(|piece| is_user(piece.json)).or_else(|| items(INPUT).next_back());
-    let asked = asked.and_then(|piece| serde_json::from_str(piece.json).ok());
-    let input = asked.or_else(|| whole(INPUT)).or_else(|| whole("$ai_input_state"));
+/// Of what lists show a few words: of the last message by the user, or a span's input.
+pub(super) fn input<'a>(fields: &Fields<'_>, pieces: &[Piece<'a>]) -> From<'a> {
+    let items = || pieces.iter().filter(|piece| piece.property == INPUT && piece.is_item());
+    let asked = items().rev().find(|piece| is_user(piece.json)).or_else(|| items().next_back());
+    match asked {
+        Some(piece) => From::Item(usize::try_from(piece.position).unwrap_or(0)),
+        None => value(&[(INPUT, fields.input), ("$ai_input_state", fields.input_state)], pieces),
+    }
+}
+
+/// Likewise: of the first answer, or a span's output.
+pub(super) fn output<'a>(fields: &Fields<'_>, pieces: &[Piece<'a>]) -> From<'a> {
+    if pieces.iter().any(|piece| piece.property == OUTPUT && piece.is_item()) {
+        return From::Item(0);
+    }
+    value(&[(OUTPUT, fields.output), ("$ai_output_state", fields.output_state)], pieces)
+}
+
+fn value<'a>(names: &[(&str, Option<&str>)], pieces: &[Piece<'a>]) -> From<'a> {
+    for (name, json) in names {
+        if let Some(piece) = pieces.iter().find(|piece| piece.property == *name && !piece.is_item()) {
+            return From::Content(piece.json);
+        }
+        if let Some(words) = json.filter(|json| !matches!(*json, "null" | "[]")).and_then(of) {
+            return From::Words(words);
+        }
+    }
+    From::Nothing
+}
+
+/// The names of the tools that answers call, each once, separated by commas.
+pub(super) fn tools_called(pieces: &[Piece<'_>]) -> Option<String> {
     let mut tools = Vec::new();
-    let mut output = None;
-    for piece in items(OUTPUT) {
-        let Ok(message) = serde_json::from_str::<Value>(piece.json) else { continue };
-        tools_of(&message, &mut tools);
-        output.get_or_insert(message);
+    for piece in pieces.iter().filter(|piece| piece.property == OUTPUT && piece.is_item()) {
+        // Most answers call none, and need not be read.
+        if ["tool", "function", "custom"].iter().any(|word| piece.json.contains(word))
+            && let Ok(message) = serde_json::from_str(piece.json)
+        {
+            tools_of(&message, &mut tools);
+        }
     }
-    let output = output.or_else(|| whole(OUTPUT)).or_else(|| whole("$ai_output_state"));
-    let said = output.as_ref().and_then(short);
-    let calls = || (!tools.is_empty()).then(|| cut(&format!("→ {}", tools.join(", "))));
-    Preview {
-        input: input.as_ref().and_then(short),
-        output: said.or_else(calls),
-        tools_called: (!tools.is_empty()).then(|| tools.join(",")),
-    }
+    (!tools.is_empty()).then(|| tools.join(","))
+}
+
+/// The beginning of what a message, or any value, says; `None` when it says nothing.
+pub(super) fn of(json: &str) -> Option<String> {
+    serde_json::from_str(json).ok().as_ref().and_then(short)
+}
+
+/// How calls of tools are shown where an answer says nothing else.
+pub(super) fn calls(tools: &str) -> String {
+    cut(&format!("→ {}", tools.replace(',', ", ")))
 }
 
 /// Without reading all of a message that may be long: wire formats have the role first or last.
@@ -136,43 +165,45 @@ fn cut(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn a_few_words_of_each() {
-        let preview = |p: Value| of(&p.as_object().cloned().unwrap_or_default(), &[]);
-        let both = |p: Value| {
-            let preview = preview(p);
-            (preview.input.unwrap_or_default(), preview.output.unwrap_or_default())
+        let both = |text: &str| {
+            let fields = Fields::of(text, &[]);
+            (input(&fields, &[]), output(&fields, &[]))
         };
+        let words = |text: &str| From::Words(text.to_owned());
         assert_eq!(
-            both(json!({"$ai_input": "a  b\nc", "$ai_output_state": {"x": 1}})),
-            ("a b c".into(), "{\"x\":1}".into())
+            both(r#"{"properties":{"$ai_input":"a  b\nc","$ai_output_state":{"x":1}}}"#),
+            (words("a b c"), words("{\"x\":1}"))
         );
-        assert_eq!(both(json!({"$ai_input": null, "$ai_output_choices": []})), (String::new(), String::new()));
-        assert_eq!(both(json!({"$ai_input": ["one", "two"]})).0, "one");
+        assert_eq!(
+            both(r#"{"properties":{"$ai_input":null,"$ai_output_choices":[]}}"#),
+            (From::Nothing, From::Nothing)
+        );
+        assert_eq!(both(r#"{"properties":{"$ai_input":["one","two"]}}"#).0, words("one"));
         assert_eq!(cut(&"é".repeat(100)).chars().count(), 81);
     }
 
     #[test]
     fn the_last_question_and_the_tools_of_the_answer() {
         let item = |property, position, json| Piece { property, position, json };
+        let question = r#"{"content":[{"type":"text","text":"second"},{"type":"image"}],"role":"user"}"#;
+        let answer = r#"{"role":"assistant","content":[{"type":"function","function":{"name":"look"}},{"type":"tool_use","name":"see"}]}"#;
         let pieces = [
             item(INPUT, 0, r#"{"role":"user","content":"first"}"#),
-            item(INPUT, 1, r#"{"content":[{"type":"text","text":"second"},{"type":"image"}],"role":"user"}"#),
+            item(INPUT, 1, question),
             item(INPUT, 2, r#"{"role":"tool","content":"found"}"#),
-            item(
-                OUTPUT,
-                0,
-                r#"{"role":"assistant","content":[{"type":"function","function":{"name":"look"}},{"type":"tool_use","name":"see"}]}"#,
-            ),
+            item(OUTPUT, 0, answer),
         ];
-        let preview = of(&Map::new(), &pieces);
-        assert_eq!(preview.input.as_deref(), Some("second [image]"));
-        assert_eq!(preview.output.as_deref(), Some("→ look, see"));
-        assert_eq!(preview.tools_called.as_deref(), Some("look,see"));
+        let fields = Fields::default();
+        assert_eq!((input(&fields, &pieces), output(&fields, &pieces)), (From::Item(1), From::Item(0)));
+        assert_eq!(of(question).as_deref(), Some("second [image]"));
+        assert_eq!(of(answer), None);
+        let tools = tools_called(&pieces).unwrap();
+        assert_eq!((tools.as_str(), calls(&tools).as_str()), ("look,see", "→ look, see"));
     }
 }

@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
+use rusqlite::types::{FromSql, FromSqlResult, Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde::Serialize;
 
-use super::{BUSY, FILE, patiently, read_json, row, schema, search, too_new, trouble};
+use super::{BUSY, FILE, names, pack, patiently, preview, read_json, row, schema, search, too_new, trouble};
 use crate::error::Result;
 use crate::price::Amount;
 
@@ -32,6 +32,34 @@ impl FromSql for Switch {
     }
 }
 
+/// What a preview is made of: words that are kept, or else a short message or the value of a span.
+macro_rules! shown {
+    ($of:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $of,
+            "_content IS NULL THEN ",
+            $of,
+            "_preview ELSE
+                (SELECT preview FROM contents WHERE contents.id = ",
+            $of,
+            "_content) END AS ",
+            $of,
+            "_words,
+             (SELECT CASE WHEN preview IS NULL THEN json END FROM contents
+                WHERE contents.id = ",
+            $of,
+            "_content) AS ",
+            $of,
+            "_json"
+        )
+    };
+}
+
+fn shown(words: Option<String>, packed: Option<Value>) -> Option<String> {
+    words.or_else(|| preview::of(&pack::unpack(packed?)?))
+}
+
 macro_rules! rows {
     ($($(#[$doc:meta])* $name:ident: $kind:ty),* $(,)?) => {
         /// An event as lists show it: everything but messages and details. `None` is what the event does not say.
@@ -40,6 +68,10 @@ macro_rules! rows {
         #[non_exhaustive]
         pub struct Row {
             $($(#[$doc])* pub $name: $kind,)*
+            /// The beginning of the last message by the user, or of a span's input.
+            pub input_preview: Option<String>,
+            /// The beginning of the answer, or of a span's output.
+            pub output_preview: Option<String>,
             /// What it cost, exactly.
             #[serde(serialize_with = "as_text")]
             pub total_cost_usd_exact: Option<Amount>,
@@ -50,12 +82,18 @@ macro_rules! rows {
         }
 
         impl Row {
-            const COLUMNS: &'static str = concat!($(stringify!($name), ", ",)* "cost_nano, cost_atto, is_error, stream");
+            const COLUMNS: &'static str = concat!(
+                $(stringify!($name), ", ",)*
+                "cost_nano, cost_atto, is_error, stream, ", shown!("input"), ", ", shown!("output")
+            );
 
             fn read(from: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
                 let (nano, atto): (Option<i64>, Option<i64>) = (from.get("cost_nano")?, from.get("cost_atto")?);
                 Ok(Self {
                     $($name: from.get(stringify!($name))?,)*
+                    input_preview: shown(from.get("input_words")?, from.get("input_json")?),
+                    output_preview: shown(from.get("output_words")?, from.get("output_json")?)
+                        .or_else(|| from.get::<_, Option<String>>("tools_called").ok()?.as_deref().map(preview::calls)),
                     total_cost_usd_exact: nano.zip(atto).map(|(nano, atto)| row::amount(nano, atto)),
                     is_error: from.get::<_, Switch>("is_error")?.0,
                     stream: from.get::<_, Option<Switch>>("stream")?.map(|switch| switch.0),
@@ -132,10 +170,6 @@ rows! {
     lib_language: Option<String>,
     /// The application's own properties, as JSON.
     properties: Option<String>,
-    /// The beginning of the last message by the user, or of a span's input.
-    input_preview: Option<String>,
-    /// The beginning of the answer, or of a span's output.
-    output_preview: Option<String>,
     /// The names of the tools that the answer calls, separated by commas.
     tools_called: Option<String>,
     /// What reading from a cache saved, less what filling it cost more. As a double.
@@ -345,9 +379,9 @@ impl Reader {
 
     /// A trace with everything in it.
     pub fn trace(&self, id: &str) -> Result<Option<Trace>> {
-        let mut rows = self.rows("trace_id = ?1", id)?;
+        let mut rows = self.rows(IN_TRACE, id)?;
         if rows.is_empty() {
-            rows = self.rows("uuid = ?1 AND trace_id IS NULL", id)?;
+            rows = self.rows(&format!("{BY_UUID} AND trace_id IS NULL"), id)?;
         }
         Ok(tree(id, rows))
     }
@@ -369,11 +403,18 @@ impl Reader {
             let columns = if is.is_none() { &[column][..] } else { &["trace_id", "span_id", "uuid"] };
             let (mut traces, mut events, mut names) = (Vec::new(), Vec::new(), Vec::new());
             for column in columns {
-                let test = if is.is_some() { "LIKE ?1 ESCAPE '\\'" } else { "= ?1" };
-                let sql = format!("SELECT DISTINCT {column}, uuid FROM events WHERE {column} {test} LIMIT 1000");
+                let test = match (*column, is.is_some()) {
+                    (column, true) => format!("{column} LIKE ?1 ESCAPE '\\'"),
+                    ("trace_id", false) => format!("id IN (SELECT id FROM event_rows WHERE {IN_TRACE})"),
+                    ("uuid", false) => format!("id IN (SELECT id FROM event_rows WHERE {BY_UUID})"),
+                    // The id of a trace among those of spans is found as the trace.
+                    (column, false) => format!("id IN (SELECT id FROM event_rows WHERE {column} = ?1)"),
+                };
+                let sql = format!("SELECT DISTINCT {column}, uuid FROM events WHERE {test} LIMIT 1000");
+                let given = is.as_ref().map_or_else(|| names::key(id), |pattern| pattern.clone().into());
                 let hits: Vec<(String, String)> = self.asked(|db| {
                     let mut find = db.prepare_cached(&sql)?;
-                    let hits = find.query_map([is.as_deref().unwrap_or(id)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    let hits = find.query_map([&given], |row| Ok((row.get(0)?, row.get(1)?)))?;
                     hits.collect()
                 })?;
                 for (name, uuid) in hits {
@@ -389,7 +430,7 @@ impl Reader {
                 ([], []) => {}
                 ([trace], []) => return Ok(Found::Trace(trace.clone())),
                 ([], [uuid]) => {
-                    return Ok(match self.rows("uuid = ?1", uuid)?.pop() {
+                    return Ok(match self.rows(BY_UUID, uuid)?.pop() {
                         Some(row) => Found::Event(Box::new(row)),
                         None => Found::Nothing,
                     });
@@ -408,8 +449,8 @@ impl Reader {
     /// The JSON of an event, to the byte as it was captured; `None` when there is no such event.
     pub fn event_json(&self, uuid: &str) -> Result<Option<String>> {
         self.asked(|db| {
-            let mut find = db.prepare_cached("SELECT id FROM events WHERE uuid = ?1")?;
-            let Some(id) = find.query_row([uuid], |row| row.get(0)).optional()? else { return Ok(None) };
+            let mut find = db.prepare_cached(&format!("SELECT id FROM event_rows WHERE {BY_UUID}"))?;
+            let Some(id) = find.query_row([names::key(uuid)], |row| row.get(0)).optional()? else { return Ok(None) };
             read_json(db, id)
         })
     }
@@ -417,19 +458,22 @@ impl Reader {
     /// Sums over the calls that began at or after a time (milliseconds since 1970), by group. `None` is the group of
     /// calls that do not say. In no order.
     pub fn totals(&self, since_ms: i64, by: By) -> Result<Vec<(Option<String>, Totals)>> {
-        let key = match by {
-            By::Model => "model",
-            By::Provider => "provider",
-            By::User => "nullif(distinct_id, trace_id)",
-            By::Session => "session_id",
-            By::QuarterHour => "timestamp_ms / 900000",
+        let (key, text) = match by {
+            By::Model => ("model", TEXT),
+            By::Provider => ("provider", TEXT),
+            By::User => ("nullif(distinct_id, trace_id)", ID),
+            By::Session => ("session_id", ID),
+            By::QuarterHour => ("timestamp_ms / 900000", "CAST(key AS TEXT)"),
         };
         self.asked(|db| {
             let mut find = db.prepare_cached(&format!(
-                "SELECT CAST({key} AS TEXT), count(*), sum(is_error), sum(total_input_tokens),
-                    sum(cache_read_input_tokens), sum(cache_creation_input_tokens), sum(output_tokens),
-                    sum(reasoning_tokens), sum(cost_nano), sum(cost_atto), sum({UNPRICED})
-                 FROM events WHERE timestamp_ms >= ?1 AND {IS_CALL} GROUP BY 1"
+                "SELECT {text}, calls, errors, i, r, c, o, t, nano, atto, unpriced FROM (
+                     SELECT {key} AS key, count(*) AS calls, sum(is_error) AS errors, sum(total_input_tokens) AS i,
+                         sum(cache_read_input_tokens) AS r, sum(cache_creation_input_tokens) AS c,
+                         sum(output_tokens) AS o, sum(reasoning_tokens) AS t, sum(cost_nano) AS nano,
+                         sum(cost_atto) AS atto, sum({UNPRICED}) AS unpriced
+                     FROM event_rows WHERE timestamp_ms >= ?1 AND {IS_CALL} GROUP BY 1
+                 ) AS grouped"
             ))?;
             let groups = find.query_map([since_ms], |row| {
                 let sum = |at: usize| row.get::<_, Option<i64>>(at).map(|sum| sum.unwrap_or(0));
@@ -455,8 +499,10 @@ impl Reader {
     pub fn unpriced(&self, since_ms: i64) -> Result<Vec<Unpriced>> {
         self.asked(|db| {
             let mut find = db.prepare_cached(&format!(
-                "SELECT provider, model, count(*) FROM events WHERE timestamp_ms >= ?1 AND {IS_CALL} AND {UNPRICED}
-                 GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+                "SELECT (SELECT text FROM texts WHERE id = provider), (SELECT text FROM texts WHERE id = model), calls FROM (
+                     SELECT provider, model, count(*) AS calls FROM event_rows
+                     WHERE timestamp_ms >= ?1 AND {IS_CALL} AND {UNPRICED} GROUP BY 1, 2
+                 ) ORDER BY 3 DESC, 1, 2"
             ))?;
             let rows = find.query_map([since_ms], |row| {
                 let calls: i64 = row.get(2)?;
@@ -489,12 +535,16 @@ impl Reader {
         Ok((events, progress))
     }
 
+    /// Events of a trace or uuid, by time.
     fn rows(&self, condition: &str, id: &str) -> Result<Vec<Row>> {
         self.asked(|db| {
             let columns = Row::COLUMNS;
-            let sql = format!("SELECT {columns} FROM events WHERE {condition} ORDER BY timestamp_ms, id");
+            let sql = format!(
+                "SELECT {columns} FROM events WHERE id IN (SELECT id FROM event_rows WHERE {condition})
+                 ORDER BY timestamp_ms, id"
+            );
             let mut find = db.prepare_cached(&sql)?;
-            let rows = find.query_map([id], Row::read)?;
+            let rows = find.query_map([names::key(id)], Row::read)?;
             rows.collect()
         })
     }
@@ -507,9 +557,13 @@ impl Reader {
     /// The last calls that were written, in the order in which they were, and the id of the event that was last of all.
     pub fn last_calls(&self, limit: usize) -> Result<(i64, Vec<Row>)> {
         self.asked(|db| {
-            let last = db.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
+            let last = db.query_row("SELECT coalesce(max(id), 0) FROM event_rows", [], |row| row.get(0))?;
             let columns = Row::COLUMNS;
-            let sql = format!("SELECT {columns} FROM events WHERE {IS_CALL} AND id <= ?1 ORDER BY id DESC LIMIT ?2");
+            let sql = format!(
+                "SELECT {columns} FROM events WHERE id IN (
+                     SELECT id FROM event_rows WHERE {IS_CALL} AND id <= ?1 ORDER BY id DESC LIMIT ?2
+                 ) ORDER BY id DESC"
+            );
             let mut find = db.prepare_cached(&sql)?;
             let rows = find.query_map((last, i64::try_from(limit).unwrap_or(i64::MAX)), Row::read)?;
             let mut rows = rows.collect::<rusqlite::Result<Vec<Row>>>()?;
@@ -521,9 +575,13 @@ impl Reader {
     /// The calls that were written after the event with an id, and the id of the event that is last now.
     pub fn calls_after(&self, id: i64) -> Result<(i64, Vec<Row>)> {
         self.asked(|db| {
-            let last: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
+            let last: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM event_rows", [], |row| row.get(0))?;
             let columns = Row::COLUMNS;
-            let sql = format!("SELECT {columns} FROM events WHERE {IS_CALL} AND id > ?1 AND id <= ?2 ORDER BY id");
+            let sql = format!(
+                "SELECT {columns} FROM events WHERE id IN (
+                     SELECT id FROM event_rows WHERE {IS_CALL} AND id > ?1 AND id <= ?2
+                 ) ORDER BY id"
+            );
             let mut find = db.prepare_cached(&sql)?;
             let rows = find.query_map((id, last), Row::read)?;
             Ok((last, rows.collect::<rusqlite::Result<Vec<Row>>>()?))
@@ -536,7 +594,7 @@ impl Reader {
         self.asked(|db| {
             let mut find = db.prepare_cached(
                 "SELECT model, latency, time_to_first_token FROM events
-                 WHERE timestamp_ms >= ?1 AND event = '$ai_generation'",
+                 WHERE id IN (SELECT id FROM event_rows WHERE timestamp_ms >= ?1 AND event = 1)",
             )?;
             let rows = find.query_map([since_ms], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             rows.collect()
@@ -562,22 +620,22 @@ impl Reader {
 
     /// An event by its uuid.
     pub fn event(&self, uuid: &str) -> Result<Option<Row>> {
-        Ok(self.rows("uuid = ?1", uuid)?.pop())
+        Ok(self.rows(BY_UUID, uuid)?.pop())
     }
 
     /// The lists of messages of an event: of each message its link in the chain that its conversation is. Two events
     /// whose lists begin with the same links begin with the same messages.
     pub fn chain(&self, uuid: &str) -> Result<Vec<i64>> {
         self.asked(|db| {
-            let mut find = db.prepare_cached(
+            let mut find = db.prepare_cached(&format!(
                 "WITH RECURSIVE chain(id, parent_id) AS (
-                    SELECT lists.id, lists.parent_id FROM events JOIN bodies ON event_id = events.id
-                        JOIN lists ON lists.id = input_list WHERE uuid = ?1
+                    SELECT lists.id, lists.parent_id FROM event_rows JOIN event_bodies ON event_id = event_rows.id
+                        JOIN lists ON lists.id = input_list WHERE {BY_UUID}
                     UNION ALL SELECT lists.id, lists.parent_id FROM chain JOIN lists ON lists.id = chain.parent_id
                  )
                  SELECT id FROM chain ORDER BY id",
-            )?;
-            let links = find.query_map([uuid], |row| row.get(0))?;
+            ))?;
+            let links = find.query_map([names::key(uuid)], |row| row.get(0))?;
             links.collect()
         })
     }
@@ -590,10 +648,13 @@ impl Reader {
             for (column, id) in [("trace_id", &row.trace_id), ("session_id", &row.session_id)] {
                 let Some(id) = id else { continue };
                 let mut find = db.prepare_cached(&format!(
-                    "SELECT uuid FROM events WHERE {column} = ?1 AND timestamp_ms <= ?2 AND uuid < ?3
-                     AND event = '$ai_generation' ORDER BY timestamp_ms DESC LIMIT ?4"
+                    "SELECT uuid FROM events WHERE id IN (
+                         SELECT id FROM event_rows WHERE {column} = (SELECT id FROM ids WHERE key = ?1)
+                         AND timestamp_ms <= ?2 AND uuid < ?3 AND event = 1 ORDER BY timestamp_ms DESC LIMIT ?4
+                     ) ORDER BY timestamp_ms DESC"
                 ))?;
-                let uuids = find.query_map((id, row.timestamp_ms, &row.uuid, FEW), |row| row.get(0))?;
+                let uuids =
+                    find.query_map((names::key(id), row.timestamp_ms, names::key(&row.uuid), FEW), |row| row.get(0))?;
                 for uuid in uuids {
                     found.push(uuid?);
                 }
@@ -614,7 +675,14 @@ impl Reader {
     }
 }
 
-const IS_CALL: &str = "event IN ('$ai_generation', '$ai_embedding')";
+/// In `event_rows`, the event of a uuid: as its index has it.
+pub(super) const BY_UUID: &str = "substr(uuid, 1, 8) = substr(?1, 1, 8) AND uuid = ?1";
+const IS_CALL: &str = "event IN (1, 2)";
+const IN_TRACE: &str = "trace_id = (SELECT id FROM ids WHERE key = ?1)";
+
+/// Of a group's key.
+const TEXT: &str = "(SELECT text FROM texts WHERE id = grouped.key)";
+const ID: &str = "(SELECT text FROM ids WHERE id = grouped.key)";
 
 /// Not priced, though something was or may have been used. As in [`Totals::add`].
 const UNPRICED: &str =

@@ -1,19 +1,15 @@
 //! New costs for events that are stored already.
 
-use rusqlite::{OptionalExtension, TransactionBehavior};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 use serde_json::{Map, Value};
 
+use super::fields::{Fields, text as text_of};
 use super::read::Reader;
-use super::{Store, body, json, pack, patiently, row, trouble};
+use super::{Store, body, json, lists, pack, patiently, prepare, row, trouble};
 use crate::error::Result;
-use crate::event::WireEvent;
 
 /// Events that are read, and written, at a time.
 const PAGE: i64 = 200;
-
-/// The columns that say what an event cost.
-const COLUMNS: [&str; 7] =
-    ["input_cost_usd", "output_cost_usd", "total_cost_usd", "cost_nano", "cost_atto", "cost_source", "cache_saved_usd"];
 
 /// A stored event that has, or may have, a cost.
 pub(crate) struct Stored {
@@ -36,23 +32,19 @@ impl Reader {
     pub(crate) fn priced(&self, since_ms: i64, after: i64) -> Result<Vec<Stored>> {
         self.asked(|db| {
             let mut find = db.prepare_cached(
-                "SELECT id, timestamp_ms, event IN ('$ai_generation', '$ai_embedding'), json
-                 FROM events JOIN bodies ON event_id = id
-                 WHERE id > ?1 AND timestamp_ms >= ?2
-                   AND (cost_source IS NOT NULL OR event IN ('$ai_generation', '$ai_embedding'))
+                "SELECT id, timestamp_ms, event IN (1, 2) FROM event_rows
+                 WHERE id > ?1 AND timestamp_ms >= ?2 AND (cost_source IS NOT NULL OR event IN (1, 2))
                  ORDER BY id LIMIT ?3",
             )?;
-            let rows = find.query_map((after, since_ms, PAGE), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, rusqlite::types::Value>(3)?))
-            })?;
+            let rows = find.query_map((after, since_ms, PAGE), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             let mut found = Vec::new();
             let mut long = db.prepare_cached(
                 "SELECT contents.json FROM event_contents JOIN content_names ON content_names.id = name_id
                  JOIN contents ON contents.id = content_id WHERE event_id = ?1 AND property = '$ai_cost_details'",
             )?;
             for row in rows {
-                let (id, timestamp_ms, is_call, packed) = row?;
-                let body = pack::unpack(packed).unwrap_or_default();
+                let (id, timestamp_ms, is_call) = row?;
+                let body = body::read(db, id)?.unwrap_or_default();
                 let mut event: Map<String, Value> = serde_json::from_str(&body).unwrap_or_default();
                 let Some(Value::Object(mut properties)) = event.remove("properties") else { continue };
                 if properties.get("$ai_cost_details").is_some_and(Value::is_boolean) {
@@ -70,41 +62,44 @@ impl Reader {
 impl Store {
     /// Writes new costs in one transaction. Everything else about the events stays to the byte.
     pub(crate) fn reprice(&mut self, changed: &[Rewrite]) -> Result<()> {
+        let Self { slot, path, known } = self;
         let done = patiently(|| {
-            self.with(|db| {
-                let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                for change in changed {
-                    write(&tx, change)?;
-                }
-                tx.commit()
-            })
+            let done = slot.with(
+                || prepare(path),
+                |db| {
+                    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                    known.refresh(&tx)?;
+                    for change in changed {
+                        write(&tx, known, change)?;
+                    }
+                    tx.commit()
+                },
+            );
+            done.inspect_err(|_| known.clear())
         });
-        done.map_err(|error| trouble(&self.path, "cannot be written", error))
+        done.map_err(|error| trouble(path, "cannot be written", error))
     }
 }
 
-fn write(tx: &rusqlite::Transaction<'_>, change: &Rewrite) -> rusqlite::Result<()> {
-    let found = tx
-        .prepare_cached("SELECT json, uuid FROM bodies JOIN events ON id = event_id WHERE event_id = ?1")?
-        .query_row([change.id], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
-        .optional()?;
+fn write(tx: &Transaction<'_>, known: &mut lists::Known, change: &Rewrite) -> rusqlite::Result<()> {
     // Another process may have removed it meanwhile.
-    let Some((packed, uuid)) = found else { return Ok(()) };
-    let Some(text) = pack::unpack(packed).and_then(|old| rewritten(&old, change)) else { return Ok(()) };
-    tx.prepare_cached("UPDATE bodies SET json = ?1 WHERE event_id = ?2")?.execute((pack::body(&text), change.id))?;
+    let Some(old) = body::read(tx, change.id)? else { return Ok(()) };
+    let Some(text) = rewritten(&old, change) else { return Ok(()) };
+    let fields = Fields::of(&text, &[]);
+    let packed = body::pack(tx, &mut known.names, &text, &fields, &body::said(tx, change.id)?.as_str())?;
+    tx.prepare_cached("UPDATE event_bodies SET body = ?1 WHERE event_id = ?2")?.execute((packed, change.id))?;
     tx.prepare_cached(
         "DELETE FROM event_contents WHERE event_id = ?1
          AND name_id IN (SELECT id FROM content_names WHERE property = '$ai_cost_details')",
     )?
     .execute([change.id])?;
-    let event =
-        WireEvent { uuid: uuid.parse().unwrap_or_default(), lane: crate::event::Lane::Ai, json: bytes::Bytes::new() };
-    let cells = row::cells(&event, &text, &[]);
-    let of = |name: &str| row::COLUMNS.iter().position(|column| *column == name).map(|at| cells[at].clone());
-    let values = COLUMNS.iter().filter_map(|name| of(name)).chain([change.id.into()]);
-    let sets: Vec<_> = COLUMNS.iter().map(|name| format!("{name} = ?")).collect();
-    tx.prepare_cached(&format!("UPDATE events SET {} WHERE id = ?", sets.join(", ")))?
-        .execute(rusqlite::params_from_iter(values))?;
+    let costs = row::Costs::of(&fields);
+    let source = text_of(fields.cost_source).map(|text| known.names.text(tx, &text)).transpose()?;
+    tx.prepare_cached(
+        "UPDATE event_rows SET input_cost = ?1, output_cost = ?2, cost_nano = ?3, cost_atto = ?4, cost_source = ?5,
+         cache_saved = ?6 WHERE id = ?7",
+    )?
+    .execute((costs.input, costs.output, costs.nano, costs.atto, source, costs.saved, change.id))?;
     Ok(())
 }
 

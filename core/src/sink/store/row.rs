@@ -1,20 +1,58 @@
-//! From an event's body to the columns of its row.
+//! From an event's JSON to its row: numbers, and the numbers of names.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
-use rusqlite::types::Value as Cell;
-use serde_json::{Map, Value};
+use rusqlite::Transaction;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use serde::Deserialize;
+use uuid::Uuid;
 
-use super::body::Piece;
-use super::preview;
+use super::fields::{Fields, count, cut, real, scaled, string, switch, text};
+use super::names::Names;
+use super::shape::{self, Said};
 use crate::event::WireEvent;
 use crate::price::Amount;
 
 /// Long texts are cut to this many characters in columns; they are whole in the body.
 const CUT: usize = 300;
 
-/// The columns of `events` but for its key, in the order of [`cells`].
+/// What a column holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell<'a> {
+    Null,
+    Whole(i64),
+    Real(f64),
+    Text(Cow<'a, str>),
+    Uuid(Uuid),
+}
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Whole(number) => ValueRef::Integer(*number),
+            Self::Real(number) => ValueRef::Real(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Uuid(uuid) => ValueRef::Blob(uuid.as_bytes()),
+        }))
+    }
+}
+
+impl From<Option<i64>> for Cell<'_> {
+    fn from(number: Option<i64>) -> Self {
+        number.map_or(Self::Null, Self::Whole)
+    }
+}
+
+impl<'a> From<Option<Cow<'a, str>>> for Cell<'a> {
+    fn from(text: Option<Cow<'a, str>>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
+}
+
+/// The columns of `event_rows`, in the order of [`cells`].
 pub(super) const COLUMNS: [&str; 41] = [
+    "id",
     "uuid",
     "event",
     "timestamp_ms",
@@ -43,90 +81,218 @@ pub(super) const COLUMNS: [&str; 41] = [
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
     "reasoning_tokens",
-    "input_cost_usd",
-    "output_cost_usd",
-    "total_cost_usd",
-    "cost_nano",
-    "cost_atto",
-    "cost_source",
     "value",
     "lib_language",
     "properties",
-    "input_preview",
-    "output_preview",
+    "input",
+    "output",
     "tools_called",
-    "cache_saved_usd",
+    "input_cost",
+    "output_cost",
+    "cost_nano",
+    "cost_atto",
+    "cost_source",
+    "cache_saved",
 ];
 
-/// The row of an event. What the body does not say, or says in a way that is not
-/// understood, is NULL: a row is never refused.
-pub(super) fn cells(event: &WireEvent, body: &str, pieces: &[Piece<'_>]) -> [Cell; 41] {
-    let mut body: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
-    let own = body.get("properties").and_then(Value::as_object).map_or(Cell::Null, |p| own_properties(p, pieces));
-    let p = &mut match body.remove("properties") {
-        Some(Value::Object(properties)) => properties,
-        _ => Map::new(),
-    };
-    // A long error, or long details of a cost: they are no content, and columns are made from them.
-    for piece in pieces.iter().filter(|piece| !piece.is_content()) {
-        p.insert(piece.property.to_owned(), serde_json::from_str(piece.json).unwrap_or_default());
+/// Those that hold the number of a text.
+pub(super) const NAMES: [&str; 11] = [
+    "event",
+    "name",
+    "span_type",
+    "provider",
+    "model",
+    "error_type",
+    "stream_status",
+    "stop_reason",
+    "lib_language",
+    "tools_called",
+    "cost_source",
+];
+
+/// The texts up to this number are the kinds of events, calls first.
+pub(super) const KINDS: i64 = 6;
+
+/// What lists show of an event's content: a content by its number, or a few words themselves.
+pub(super) struct Shown {
+    pub input: Cell<'static>,
+    pub output: Cell<'static>,
+    pub tools_called: Option<String>,
+}
+
+/// What of the row its body refers to.
+pub(super) struct Ids<'a> {
+    distinct_id: Cow<'a, str>,
+    trace_id: Option<Cow<'a, str>>,
+    session_id: Option<Cow<'a, str>>,
+    span_id: Option<Cow<'a, str>>,
+    parent_id: Option<Cow<'a, str>>,
+    error: Option<Cow<'a, str>>,
+    uuid: String,
+    timestamp_ms: i64,
+    timestamp: String,
+}
+
+impl<'a> Ids<'a> {
+    pub(super) fn of(event: &WireEvent, fields: &Fields<'a>) -> Self {
+        let timestamp_ms = timestamp_ms(event, string(fields.timestamp).as_deref());
+        Self {
+            distinct_id: string(fields.distinct_id).unwrap_or_default(),
+            trace_id: text(fields.trace_id),
+            session_id: text(fields.session_id),
+            span_id: text(fields.span_id),
+            parent_id: text(fields.parent_id),
+            error: cut(fields.error, CUT),
+            uuid: event.uuid.to_string(),
+            timestamp_ms,
+            timestamp: written(timestamp_ms),
+        }
     }
-    let p = &*p;
-    let preview = preview::of(p, pieces);
-    let top = |name: &str| body.get(name).and_then(Value::as_str);
-    let cost = exact_cost(p);
-    let nano = cost.map(|cost| i64::try_from(cost.atto().div_euclid(NANO)).unwrap_or(i64::MAX));
-    let atto = cost.and_then(|cost| i64::try_from(cost.atto().rem_euclid(NANO)).ok());
-    let first = |names: &[&str]| names.iter().map(|name| text(p, name)).find(|cell| *cell != Cell::Null);
-    [
-        Cell::Text(event.uuid.to_string()),
-        Cell::Text(top("event").unwrap_or_default().to_owned()),
-        Cell::Integer(timestamp_ms(event, top("timestamp"))),
-        Cell::Text(top("distinct_id").unwrap_or_default().to_owned()),
-        text(p, "$ai_trace_id"),
-        text(p, "$ai_session_id"),
-        text(p, "$ai_span_id"),
-        text(p, "$ai_parent_id"),
-        first(&["$ai_span_name", "$ai_trace_name", "$ai_metric_name"]).unwrap_or(Cell::Null),
-        text(p, "$ai_span_type"),
-        text(p, "$ai_provider"),
-        text(p, "$ai_model"),
-        whole(p, "$ai_http_status"),
-        Cell::Integer(i64::from(p.get("$ai_is_error").and_then(Value::as_bool).unwrap_or(false))),
-        cut(p, "$ai_error_type"),
-        cut(p, "$ai_error"),
-        p.get("$ai_stream").and_then(Value::as_bool).map_or(Cell::Null, |stream| Cell::Integer(i64::from(stream))),
-        text(p, "$ai_stream_status"),
-        cut(p, "$ai_stop_reason"),
-        whole(p, "$ai_retries"),
-        match real(p, "$ai_trace_latency") {
-            Cell::Null => real(p, "$ai_latency"),
-            seconds => seconds,
-        },
-        real(p, "$ai_time_to_first_token"),
-        whole(p, "$ai_input_tokens"),
-        total_input(p),
-        whole(p, "$ai_output_tokens"),
-        whole(p, "$ai_cache_read_input_tokens"),
-        whole(p, "$ai_cache_creation_input_tokens"),
-        whole(p, "$ai_reasoning_tokens"),
-        real(p, "$ai_input_cost_usd"),
-        real(p, "$ai_output_cost_usd"),
-        real(p, "$ai_total_cost_usd"),
-        nano.map_or(Cell::Null, Cell::Integer),
-        atto.map_or(Cell::Null, Cell::Integer),
-        text(p, "$ai_cost_model_source"),
-        match cut(p, "$ai_metric_value") {
-            Cell::Null => cut(p, "$ai_feedback_text"),
-            value => value,
-        },
-        text(p, "$ai_lib_language"),
-        own,
-        optional(preview.input),
-        optional(preview.output),
-        optional(preview.tools_called),
-        cache_saved(p).map_or(Cell::Null, |saved| Cell::Real(saved.to_f64())),
-    ]
+
+    /// As bodies refer to it.
+    pub(super) fn said<'s>(&'s self, own: Option<&'s str>) -> Said<&'s str> {
+        Said {
+            strings: [
+                Some(&self.uuid),
+                Some(&self.distinct_id),
+                self.trace_id.as_deref(),
+                self.session_id.as_deref(),
+                self.span_id.as_deref(),
+                self.parent_id.as_deref(),
+                Some(&self.timestamp),
+                self.error.as_deref(),
+            ],
+            own,
+        }
+    }
+}
+
+/// A time as events have it.
+pub(super) fn written(timestamp_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(timestamp_ms).map(|time| format!("{time:.3}")).unwrap_or_default()
+}
+
+/// The row of an event. What the body does not say, or says in a way that is not understood, is NULL: a row is never
+/// refused.
+pub(super) fn cells<'a>(
+    tx: &Transaction<'_>,
+    names: &mut Names,
+    (id, event): (Option<i64>, &WireEvent),
+    f: &'a Fields<'_>,
+    ids: &'a Ids<'_>,
+    shown: Shown,
+) -> rusqlite::Result<[Cell<'a>; 41]> {
+    let mut id_of = |text: &Option<Cow<'_, str>>| text.as_deref().map(|text| names.id(tx, text)).transpose();
+    let distinct_id = id_of(&Some(Cow::Borrowed(&*ids.distinct_id)))?;
+    let trace_id = id_of(&ids.trace_id)?;
+    let session_id = id_of(&ids.session_id)?;
+    // A span in a trace has the trace's id as its parent, most often.
+    let span = |text: &'a Option<Cow<'_, str>>| match text.as_deref() {
+        None => Cell::Null,
+        Some(text) if Some(text) == ids.trace_id.as_deref() => trace_id.into(),
+        Some(text) => shape::plain_uuid(text).map_or(Cell::Text(Cow::Borrowed(text)), Cell::Uuid),
+    };
+    let (span_id, parent_id) = (span(&ids.span_id), span(&ids.parent_id));
+    let mut name = |text: Option<Cow<'_, str>>| -> rusqlite::Result<Cell<'static>> {
+        Ok(text.map(|text| names.text(tx, &text)).transpose()?.into())
+    };
+    let costs = Costs::of(f);
+    Ok([
+        id.into(),
+        Cell::Uuid(event.uuid),
+        name(Some(string(f.event).unwrap_or_default()))?,
+        Cell::Whole(ids.timestamp_ms),
+        distinct_id.into(),
+        trace_id.into(),
+        session_id.into(),
+        span_id,
+        parent_id,
+        name(text(f.span_name).or_else(|| text(f.trace_name)).or_else(|| text(f.metric_name)))?,
+        name(text(f.span_type))?,
+        name(text(f.provider))?,
+        name(text(f.model))?,
+        count(f.http_status).into(),
+        Cell::Whole(i64::from(switch(f.is_error) == Some(true))),
+        name(cut(f.error_type, CUT))?,
+        ids.error.as_deref().map(Cow::Borrowed).into(),
+        switch(f.stream).map(i64::from).into(),
+        name(text(f.stream_status))?,
+        name(cut(f.stop_reason, CUT))?,
+        count(f.retries).into(),
+        number(f.trace_latency.filter(|json| real(Some(json)).is_some()).or(f.latency), 6),
+        number(f.time_to_first_token, 6),
+        count(f.input_tokens).into(),
+        total_input(f).into(),
+        count(f.output_tokens).into(),
+        count(f.cache_read).into(),
+        count(f.cache_creation).into(),
+        count(f.reasoning_tokens).into(),
+        cut(f.metric_value, CUT).or_else(|| cut(f.feedback_text, CUT)).into(),
+        name(text(f.lib_language))?,
+        f.own.as_deref().map(Cow::Borrowed).into(),
+        shown.input,
+        shown.output,
+        name(shown.tools_called.map(Cow::Owned))?,
+        costs.input,
+        costs.output,
+        costs.nano.into(),
+        costs.atto.into(),
+        name(text(f.cost_source))?,
+        costs.saved,
+    ])
+}
+
+/// The columns that say what an event cost, but for where that is from.
+pub(super) struct Costs {
+    pub input: Cell<'static>,
+    pub output: Cell<'static>,
+    pub nano: Option<i64>,
+    pub atto: Option<i64>,
+    pub saved: Cell<'static>,
+}
+
+impl Costs {
+    pub(super) fn of(f: &Fields<'_>) -> Self {
+        let details = f.cost_details.and_then(|json| serde_json::from_str::<Details<'_>>(json).ok());
+        let cost = exact_cost(f, details.as_ref());
+        let saved = details.as_ref().and_then(cache_saved);
+        Self {
+            input: number(f.input_cost, 12),
+            output: number(f.output_cost, 12),
+            nano: cost.map(|cost| i64::try_from(cost.atto().div_euclid(NANO)).unwrap_or(i64::MAX)),
+            atto: cost.and_then(|cost| i64::try_from(cost.atto().rem_euclid(NANO)).ok()),
+            saved: saved.map_or(Cell::Null, |saved| number(Some(&saved.to_f64().to_string()), 12)),
+        }
+    }
+}
+
+/// What of `$ai_cost_details` columns are made from.
+#[derive(Deserialize)]
+struct Details<'a> {
+    #[serde(borrow, default)]
+    total: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    buckets: Option<Buckets<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Buckets<'a> {
+    #[serde(borrow, default)]
+    input_text: Option<Bucket<'a>>,
+    #[serde(borrow, default)]
+    cache_read: Option<Bucket<'a>>,
+    #[serde(borrow, default)]
+    cache_write_5m: Option<Bucket<'a>>,
+    #[serde(borrow, default)]
+    cache_write_1h: Option<Bucket<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Bucket<'a> {
+    #[serde(default)]
+    units: u64,
+    #[serde(borrow, default)]
+    unit_price: Option<Cow<'a, str>>,
 }
 
 /// Units of 1e-18 in one of 1e-9.
@@ -138,25 +304,26 @@ pub(super) fn amount(nano: i64, atto: i64) -> Amount {
 }
 
 /// The exact total is a decimal string in the details; a cost that the application gave is a double.
-fn exact_cost(p: &Map<String, Value>) -> Option<Amount> {
-    let given = p.get("$ai_total_cost_usd").filter(|value| value.is_number())?;
-    let exact = p.get("$ai_cost_details").and_then(|details| Amount::parse(details.get("total")?.as_str()?));
+fn exact_cost(f: &Fields<'_>, details: Option<&Details<'_>>) -> Option<Amount> {
+    let given = real(f.total_cost)?;
+    let exact = details.and_then(|details| Amount::parse(details.total.as_deref()?));
     // The application may have put its own total over ours.
-    let exact = exact.filter(|exact| given.as_f64().is_some_and(|given| close(given, exact.to_f64())));
-    exact.or_else(|| Amount::parse(&given.to_string()))
+    let exact = exact.filter(|exact| close(given, exact.to_f64()));
+    exact.or_else(|| Amount::parse(f.total_cost?))
 }
 
 /// What the call would have cost more without a cache, by the bill's own prices. Not known when no input paid the full
 /// price.
-fn cache_saved(p: &Map<String, Value>) -> Option<Amount> {
-    let buckets = p.get("$ai_cost_details")?.get("buckets")?.as_object()?;
-    let price = |name: &str| Amount::parse(buckets.get(name)?.get("unit_price")?.as_str()?);
-    let full = price("input_text")?;
-    let cached = ["cache_read", "cache_write_5m", "cache_write_1h"].into_iter().filter_map(|name| {
-        let units = buckets.get(name)?.get("units")?.as_u64().filter(|units| *units > 0)?;
-        Some((full - price(name)?).times(units))
+fn cache_saved(details: &Details<'_>) -> Option<Amount> {
+    let price = |bucket: &Bucket<'_>| Amount::parse(bucket.unit_price.as_deref()?);
+    let buckets = details.buckets.as_ref()?;
+    let full = price(buckets.input_text.as_ref()?)?;
+    let cached = [&buckets.cache_read, &buckets.cache_write_5m, &buckets.cache_write_1h].into_iter().flatten();
+    let saved = cached.filter(|bucket| bucket.units > 0).filter_map(|bucket| {
+        let less = full - price(bucket)?;
+        Some(less.times(bucket.units))
     });
-    cached.reduce(|sum, more| sum + more)
+    saved.reduce(|sum, more| sum + more)
 }
 
 fn close(a: f64, b: f64) -> bool {
@@ -172,59 +339,20 @@ fn timestamp_ms(event: &WireEvent, timestamp: Option<&str>) -> i64 {
 }
 
 /// All input tokens. Whether cached ones are inside `$ai_input_tokens` depends on the provider, and the event says so.
-fn total_input(p: &Map<String, Value>) -> Cell {
-    let Cell::Integer(mut total) = whole(p, "$ai_input_tokens") else { return Cell::Null };
-    if p.get("$ai_cache_reporting_exclusive").and_then(Value::as_bool) == Some(true) {
-        for name in ["$ai_cache_read_input_tokens", "$ai_cache_creation_input_tokens"] {
-            if let Cell::Integer(more) = whole(p, name) {
-                total = total.saturating_add(more);
-            }
+fn total_input(f: &Fields<'_>) -> Option<i64> {
+    let mut total = count(f.input_tokens)?;
+    if switch(f.cache_exclusive) == Some(true) {
+        for more in [count(f.cache_read), count(f.cache_creation)].into_iter().flatten() {
+            total = total.saturating_add(more);
         }
     }
-    Cell::Integer(total)
+    Some(total)
 }
 
-/// What the application gave, but for what is kept as content.
-fn own_properties(p: &Map<String, Value>, pieces: &[Piece<'_>]) -> Cell {
-    let is_own = |name: &str| !name.starts_with('$') || name == "$groups";
-    let is_here = |name: &str| pieces.iter().all(|piece| piece.property != name);
-    let own: BTreeMap<&String, &Value> = p.iter().filter(|(name, _)| is_own(name) && is_here(name)).collect();
-    if own.is_empty() {
-        return Cell::Null;
+/// Whole units of 1e-`digits` when that says it to the last bit.
+fn number(json: Option<&str>, digits: u32) -> Cell<'static> {
+    match scaled(json, digits) {
+        Some(units) => Cell::Whole(units),
+        None => real(json).map_or(Cell::Null, Cell::Real),
     }
-    serde_json::to_string(&own).map_or(Cell::Null, Cell::Text)
-}
-
-/// Texts, and what can stand for one.
-fn text(p: &Map<String, Value>, name: &str) -> Cell {
-    match p.get(name) {
-        Some(Value::String(text)) => Cell::Text(text.clone()),
-        None | Some(Value::Null) => Cell::Null,
-        Some(other) => Cell::Text(other.to_string()),
-    }
-}
-
-fn optional(text: Option<String>) -> Cell {
-    text.map_or(Cell::Null, Cell::Text)
-}
-
-fn cut(p: &Map<String, Value>, name: &str) -> Cell {
-    match text(p, name) {
-        Cell::Text(mut text) => {
-            if let Some((end, _)) = text.char_indices().nth(CUT) {
-                text.truncate(end);
-            }
-            Cell::Text(text)
-        }
-        other => other,
-    }
-}
-
-fn whole(p: &Map<String, Value>, name: &str) -> Cell {
-    let count = crate::decode::json::count(p.get(name)).and_then(|count| i64::try_from(count).ok());
-    count.map_or(Cell::Null, Cell::Integer)
-}
-
-fn real(p: &Map<String, Value>, name: &str) -> Cell {
-    p.get(name).and_then(Value::as_f64).map_or(Cell::Null, Cell::Real)
 }

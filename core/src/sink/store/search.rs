@@ -160,8 +160,8 @@ pub(super) fn events(store: &Connection, contents: &[i64], limit: usize) -> rusq
                 UNION SELECT lists.id FROM chains JOIN lists ON lists.parent_id = chains.id
             )
          SELECT event_id FROM (
-             SELECT event_id FROM chains JOIN bodies ON bodies.input_list = chains.id
-             UNION SELECT event_id FROM chains JOIN bodies ON bodies.output_list = chains.id
+             SELECT event_id FROM chains JOIN event_bodies ON input_list = chains.id
+             UNION SELECT event_id FROM chains JOIN event_bodies ON output_list = chains.id
              UNION SELECT event_id FROM hits JOIN event_contents ON event_contents.content_id = hits.id
          ) ORDER BY event_id DESC LIMIT ?2",
     )?;

@@ -239,7 +239,7 @@ fn what_is_removed_takes_with_it_what_only_it_used() {
     assert!(store.retain(Some(day), None, PATIENCE).unwrap());
     assert_eq!(count(&store, "SELECT count(*) FROM events"), 2);
     assert!(store.retain(None, Some(0), PATIENCE).unwrap());
-    for table in ["events", "bodies", "lists", "contents", "event_contents"] {
+    for table in ["event_rows", "event_bodies", "lists", "contents", "event_contents", "ids", "shapes"] {
         assert_eq!(count(&store, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
 }
@@ -291,7 +291,9 @@ fn only_the_user_can_read_it() {
 fn migrations_run_once_and_from_anywhere() {
     let folder = Folder::new();
     Store::open(&folder.0).unwrap().write(&[event(&json!({"$ai_input": [message(1)]}))]).unwrap();
-    let next = [schema::STEPS, &["ALTER TABLE events ADD COLUMN more TEXT", "UPDATE events SET more = 'x'"]].concat();
+    let sql = schema::Step::Sql;
+    let steps = [sql("ALTER TABLE event_rows ADD COLUMN more TEXT"), sql("UPDATE event_rows SET more = 'x'")];
+    let next = [schema::STEPS, &steps].concat();
     let open = || Connection::open(folder.0.join(FILE)).unwrap();
     // Two at once, then once more.
     std::thread::scope(|threads| {
@@ -304,10 +306,10 @@ fn migrations_run_once_and_from_anywhere() {
     let mut db = open();
     schema::migrate(&mut db, &next).unwrap();
     let count = |db: &Connection, sql: &str| -> i64 { db.query_row(sql, [], |row| row.get(0)).unwrap() };
-    assert_eq!(count(&db, "SELECT count(*) FROM events WHERE more = 'x'"), 1);
+    assert_eq!(count(&db, "SELECT count(*) FROM event_rows WHERE more = 'x'"), 1);
     assert_eq!(schema::version(&db).unwrap(), schema::newest() + 2);
     // A step that fails leaves nothing behind.
-    let broken = [&next[..], &["CREATE TABLE half (a)", "nonsense"]].concat();
+    let broken = [&next[..], &[sql("CREATE TABLE half (a)"), sql("nonsense")]].concat();
     assert!(schema::migrate(&mut db, &broken).is_err());
     assert_eq!(count(&db, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"), 0);
     // And this version says that it is too old.
@@ -334,6 +336,51 @@ fn a_store_of_version_1_is_read_and_written() {
     let texts = all(&folder.0);
     assert_eq!(texts.len(), 3);
     assert_eq!(texts[0], include_str!("tests/version_1_event.json").trim_end());
+}
+
+/// A file as version 2 left it, with 36 events of all kinds.
+#[test]
+fn a_store_of_version_2_is_read_to_the_byte_and_written() {
+    let folder = Folder::new();
+    let packed = &include_bytes!("tests/version_2.db.gz")[..];
+    let mut file = std::fs::File::create(folder.0.join(FILE)).unwrap();
+    std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut file).unwrap();
+    let db = Connection::open(folder.0.join(FILE)).unwrap();
+    assert_eq!(schema::version(&db).unwrap(), 2);
+    let old = |sql: &str| -> Vec<String> {
+        let mut rows = db.prepare(sql).unwrap();
+        let columns = rows.column_count();
+        let row = |row: &rusqlite::Row<'_>| {
+            let cells = (0..columns).map(|at| row.get::<_, rusqlite::types::Value>(at));
+            Ok(format!("{:?}", cells.collect::<rusqlite::Result<Vec<_>>>()?))
+        };
+        rows.query_map([], row).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+    };
+    let columns = "id, uuid, event, timestamp_ms, distinct_id, trace_id, session_id, span_id, parent_id, name, span_type,
+        provider, model, http_status, is_error, error_type, error, stream, stream_status, stop_reason, retries, latency,
+        round(time_to_first_token, 12), input_tokens, total_input_tokens, output_tokens, cache_read_input_tokens,
+        cache_creation_input_tokens, reasoning_tokens, input_cost_usd, output_cost_usd, total_cost_usd, cost_nano, cost_atto,
+        cost_source, value, lib_language, tools_called, cache_saved_usd";
+    let sql = format!("SELECT {columns} FROM events ORDER BY id");
+    let before = old(&sql);
+    assert_eq!(before.len(), 36);
+    // Two at once bring it up to date.
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| assert!(read::Reader::open(&folder.0).unwrap().is_some()));
+        }
+    });
+    assert_eq!(schema::version(&db).unwrap(), schema::newest());
+    for (now, before) in old(&sql).iter().zip(&before) {
+        assert_eq!(now, before);
+    }
+    let texts = all(&folder.0);
+    let lines = texts.join("\n") + "\n";
+    // Of what the version before gave for `llmtrail export --format jsonl`.
+    let sha = <sha2::Sha256 as sha2::Digest>::digest(lines.as_bytes());
+    assert_eq!(sha[..8], [0x51, 0x39, 0x7d, 0x1c, 0x77, 0xbc, 0x65, 0xba]);
+    Store::open(&folder.0).unwrap().write(&[event(&json!({"$ai_input": [message(1)]}))]).unwrap();
+    assert_eq!(all(&folder.0).len(), 37);
 }
 
 /// Runs one of the tests below this in a process of its own.
