@@ -168,21 +168,7 @@ export function ask(client: NativeClient, question: CostQuestion): Cost {
     at: at instanceof Date ? at.getTime() : at,
     prices: Array.isArray(prices) ? prices.map((price) => inFileWords(Object(price))) : prices,
   }
-  const { total_usd, web_search, input_over, catalogue_source, catalogue_total, buckets, ...answer } =
-    JSON.parse(coded(() => native().cost(client, toJson(words))))
-  for (const name of Object.keys(buckets)) {
-    const { units, unit_price, amount } = buckets[name]
-    buckets[name] = { units, unitPrice: unit_price, amount }
-  }
-  return {
-    ...answer,
-    totalUsd: total_usd,
-    webSearch: web_search,
-    inputOver: input_over,
-    catalogueSource: catalogue_source,
-    catalogueTotal: catalogue_total,
-    buckets,
-  }
+  return JSON.parse(coded(() => native().cost(client, toJson(words))))
 }
 
 /** Hands a price to the core. @internal */

@@ -11,7 +11,7 @@ use crate::convert::{Result, coded};
 #[napi]
 pub fn cost(client: &NativeClient, question: String) -> Result<String> {
     let question = Question::from_json(Language::Node, &question).map_err(|error| coded(&error))?;
-    Ok(question.answer(&client.0.prices()).to_string())
+    Ok(question.answer_in(&client.0.prices(), Language::Node))
 }
 
 /// Sets a price of the user's own.

@@ -11,7 +11,7 @@ use crate::error::raise;
 #[pyfunction]
 pub(crate) fn cost(py: Python<'_>, client: &Client, question: &str) -> PyResult<String> {
     let question = Question::from_json(Language::Python, question).map_err(|error| raise(py, &error))?;
-    Ok(question.answer(&client.0.prices()).to_string())
+    Ok(question.answer_in(&client.0.prices(), Language::Python))
 }
 
 /// Sets a price of the user's own.

@@ -15,6 +15,7 @@
 //! Prices and amounts are whole numbers of 1e-18 USD ([`Amount`]); the table is static data that is searched in place.
 
 mod amount;
+mod answer;
 mod book;
 pub mod case;
 mod catalogue;
@@ -27,6 +28,7 @@ pub(crate) mod given;
 mod name;
 mod question;
 mod rates;
+mod recent;
 mod region;
 #[cfg(feature = "cli")]
 pub(crate) mod reprice;
@@ -48,11 +50,13 @@ pub use region::region_of;
 pub use update::{Change, URL as UPDATE_URL, Update};
 
 use crate::event::usage::Usage;
+use answer::{Prices, Tiers};
 use book::Answer;
 use catalogue::{CATALOGUE, Found, Origin, Table};
 use choose::{Choice, Provider, choose};
 use cost::{Name, Priced, ReportedAmounts};
 use name::{ModelName, Space, fold};
+use recent::Known;
 
 /// A call whose cost is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +167,15 @@ impl Overrides {
 #[inline]
 pub fn price(book: &PriceBook, query: &Query<'_>) -> Cost {
     let mut cost = Cost::NONE;
-    cost.fill(book, query);
+    cost.fill(book, query, recent::known);
+    cost
+}
+
+/// The same for names that are looked for as if for the first time: for benches.
+#[doc(hidden)]
+pub fn price_anew(book: &PriceBook, query: &Query<'_>) -> Cost {
+    let mut cost = Cost::NONE;
+    cost.fill(book, query, recent::find);
     cost
 }
 
@@ -205,18 +217,14 @@ pub struct Description {
 impl Description {
     /// The same as JSON: prices in USD per million tokens, or per request and search, as decimal strings.
     pub fn to_value(&self) -> serde_json::Value {
-        let rates = |rates: &Rates| -> serde_json::Value {
-            rates.iter().map(|(rate, price)| (rate.name(), price.per(rate.power()).to_string())).collect()
-        };
-        let over: serde_json::Map<_, _> = self.tiers.iter().map(|(over, r)| (over.to_string(), rates(r))).collect();
         serde_json::json!({
             "model": self.model,
             "provider": self.provider,
             "source": self.source.as_str(),
             "match": self.matched.as_str(),
             "mode": self.mode.name(),
-            "prices": rates(&self.rates),
-            "over": over,
+            "prices": Prices(&self.rates),
+            "over": Tiers(&self.tiers),
             "assumptions": self.assumptions,
             "catalogue": self.catalogue,
         })
@@ -226,7 +234,7 @@ impl Description {
 /// The prices that a call would go by; its usage counts only for tiers.
 pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reason> {
     let (mut terms, mut found) = (Priced::NONE, Found::NONE);
-    find_rates(book, query, &mut terms, &mut found)?;
+    find_rates(book, query, &recent::known(query), &mut terms, &mut found)?;
     let rates = found.rates;
     let mut tiers = Vec::new();
     if let Some(row) = terms.row_number {
@@ -251,7 +259,7 @@ pub fn describe(book: &PriceBook, query: &Query<'_>) -> Result<Description, Reas
         rates,
         tiers,
         assumptions: terms.bill.assumptions.sentences().collect(),
-        catalogue: terms.catalogue(),
+        catalogue: terms.catalogue().map(Cow::into_owned),
     })
 }
 
@@ -272,7 +280,7 @@ pub fn catalogue_sources() -> &'static str {
 impl Cost {
     /// Fills in place: it is large, and would be copied at each return.
     #[inline(never)]
-    fn fill(&mut self, book: &PriceBook, query: &Query<'_>) {
+    fn fill(&mut self, book: &PriceBook, query: &Query<'_>, names: fn(&Query<'_>) -> Known) {
         if query.reported_usd.is_some() || query.reported_parts.is_some() {
             let parse = |text: Option<&str>| text.and_then(Amount::parse).filter(|a| *a >= Amount::ZERO);
             let parts = query.reported_parts.copied().unwrap_or_default();
@@ -285,11 +293,16 @@ impl Cost {
                 nothing_else: parts.nothing_else,
             };
         }
-        self.reason = fill(book, query, &mut self.priced).err();
+        self.reason = fill(book, query, names, &mut self.priced).err();
     }
 }
 
-fn fill(book: &PriceBook, query: &Query<'_>, priced: &mut Priced) -> Result<(), Reason> {
+fn fill(
+    book: &PriceBook,
+    query: &Query<'_>,
+    names: fn(&Query<'_>) -> Known,
+    priced: &mut Priced,
+) -> Result<(), Reason> {
     let usage = query.usage;
     let nothing = usage.input_total().is_none()
         && usage.output_total().is_none()
@@ -299,7 +312,7 @@ fn fill(book: &PriceBook, query: &Query<'_>, priced: &mut Priced) -> Result<(), 
         return Err(Reason::NoUsage);
     }
     let mut found = Found::NONE;
-    find_rates(book, query, priced, &mut found)?;
+    find_rates(book, query, &names(query), priced, &mut found)?;
     let rates = &found.rates;
     let by_anthropic = priced.by_anthropic;
     let anthropic = || by_anthropic || is_claude(query.model);
@@ -310,13 +323,17 @@ fn fill(book: &PriceBook, query: &Query<'_>, priced: &mut Priced) -> Result<(), 
 }
 
 /// The rates for a call, and everything else about them. `found` is filled in place as well.
-fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
+fn find_rates(
+    book: &PriceBook,
+    query: &Query<'_>,
+    known: &Known,
+    priced: &mut Priced,
+    found: &mut Found,
+) -> Result<(), Reason> {
     let input = query.usage.input_total().unwrap_or_default();
     let catalogue = &*CATALOGUE;
-    let (mut for_provider, mut for_model) = (Space::new(), Space::new());
-    let folded = fold(query.provider, &mut for_provider).unwrap_or_default();
-    let provider = Provider::read(catalogue, folded);
-    priced.by_anthropic = provider.is_some_and(|p| p.number == catalogue.anthropic());
+    let provider = known.provider;
+    priced.by_anthropic = provider == Some(catalogue.anthropic());
 
     if let Some(overrides) = query.overrides.filter(|o| o.complete()) {
         (priced.source, priced.model, priced.row) = (Source::Custom, Name::Static("custom"), Name::Static("custom"));
@@ -325,7 +342,7 @@ fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, found: &
     }
     let mut factor = None;
     if !book.is_empty() {
-        let name = provider.map_or_else(|| query.provider.trim(), |p| catalogue.provider_name(p.number));
+        let name = provider.map_or_else(|| query.provider.trim(), |p| catalogue.provider_name(p));
         match book.find(name, query.model, query.at_unix_ms, input) {
             Some(Answer::Rates { rates, tier, model, row, matched }) => {
                 (priced.source, priced.model, priced.row) = (Source::Custom, model, row);
@@ -337,20 +354,17 @@ fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, found: &
             None => {}
         }
     }
-    if query.local || provider.is_some_and(|p| catalogue.is_local(p.number)) {
-        let row = provider.map_or("local", |p| catalogue.provider_name(p.number));
+    if query.local || provider.is_some_and(|p| catalogue.is_local(p)) {
+        let row = provider.map_or("local", |p| catalogue.provider_name(p));
         (priced.source, priced.model, priced.row) = (Source::Local, Name::Static("local"), Name::Static(row));
         Rate::ALL.into_iter().filter(|r| *r != Rate::Request).for_each(|r| found.rates.set(r, Amount::ZERO));
         return Ok(());
     }
-    let model = ModelName::read(query.model, &mut for_model);
-    let none = || if query.model.trim().is_empty() { Reason::NoModel } else { Reason::UnknownModel };
-    let call = Call { query, provider, model: model.as_ref().ok_or_else(none)?, input };
-    match (book.sheet(), book.update()) {
-        (Some(sheet), _) => call.with_provider(Provider::read(sheet, folded)).look_up(sheet, priced, found),
-        (None, Some(update)) => call.look_up_with(update, priced, found),
-        (None, None) => call.look_up(catalogue, priced, found),
-    }?;
+    if book.sheet().is_none() && book.update().is_none() {
+        take(catalogue, known.choice?, query, input, priced, found)?;
+    } else {
+        look_up(book, query, known, input, priced, found)?;
+    }
     if let Some((factor, row)) = factor {
         found.rates = book::multiplied(&found.rates, factor);
         (priced.source, priced.row, priced.row_number) = (Source::Custom, row, None);
@@ -358,57 +372,60 @@ fn find_rates(book: &PriceBook, query: &Query<'_>, priced: &mut Priced, found: &
     Ok(())
 }
 
-/// A call as it is looked up in a table.
-#[derive(Clone, Copy)]
-struct Call<'a> {
-    query: &'a Query<'a>,
-    provider: Option<Provider<'a>>,
-    model: &'a ModelName<'a>,
-    /// How many tokens of input it had.
+/// Goes by a table in place of the built-in one, or by a list that was fetched over it.
+#[inline(never)]
+fn look_up(
+    book: &PriceBook,
+    query: &Query<'_>,
+    known: &Known,
     input: u64,
+    priced: &mut Priced,
+    found: &mut Found,
+) -> Result<(), Reason> {
+    let (mut for_provider, mut for_model) = (Space::new(), Space::new());
+    let folded = fold(query.provider, &mut for_provider).unwrap_or_default();
+    let model = ModelName::read(query.model, &mut for_model).ok_or_else(|| recent::nameless(query))?;
+    if let Some(sheet) = book.sheet() {
+        let choice = choose(sheet, query, Provider::read(sheet, folded), &model)?;
+        return take(sheet, choice, query, input, priced, found);
+    }
+    let Some(update) = book.update() else { return Err(Reason::UnknownModel) };
+    let provider = Provider::read(&*CATALOGUE, folded);
+    let choice = match update.for_router(query, provider, &model) {
+        Some(choice) => choice,
+        None => match known.choice.and_then(|choice| take(&*CATALOGUE, choice, query, input, priced, found)) {
+            Ok(()) => return Ok(()),
+            Err(reason) => update.for_unlisted(query, provider, &model, reason).ok_or(reason)?,
+        },
+    };
+    take(update.sheet(), choice, query, input, priced, found)?;
+    (priced.fetched_at_unix_ms, priced.row_number) = (Some(update.fetched_at_unix_ms()), None);
+    Ok(())
 }
 
-impl<'a> Call<'a> {
-    fn with_provider(self, provider: Option<Provider<'a>>) -> Self {
-        Self { provider, ..self }
+/// Goes by a row of a table.
+fn take(
+    table: &impl Table,
+    choice: Choice,
+    query: &Query<'_>,
+    input: u64,
+    priced: &mut Priced,
+    found: &mut Found,
+) -> Result<(), Reason> {
+    table.prices_into(choice.row, query.at_unix_ms, input, found);
+    if found.other_unit {
+        return Err(Reason::OtherUnit);
     }
-
-    fn look_up(self, table: &impl Table, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
-        self.take(table, choose(table, self.query, self.provider, self.model)?, priced, found)
-    }
-
-    /// The same with a list that was fetched over the built-in table.
-    fn look_up_with(self, update: &Update, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
-        let choice = update.for_router(self.query, self.provider, self.model);
-        let choice = match choice {
-            Some(choice) => choice,
-            None => match self.look_up(&*CATALOGUE, priced, found) {
-                Ok(()) => return Ok(()),
-                Err(reason) => update.for_unlisted(self.query, self.provider, self.model, reason).ok_or(reason)?,
-            },
-        };
-        self.take(update.sheet(), choice, priced, found)?;
-        (priced.fetched_at_unix_ms, priced.row_number) = (Some(update.fetched_at_unix_ms()), None);
-        Ok(())
-    }
-
-    /// Goes by a row of a table.
-    fn take(self, table: &impl Table, choice: Choice, priced: &mut Priced, found: &mut Found) -> Result<(), Reason> {
-        table.prices_into(choice.row, self.query.at_unix_ms, self.input, found);
-        if found.other_unit {
-            return Err(Reason::OtherUnit);
-        }
-        priced.source = match found.origin {
-            Origin::OpenRouter => Source::OpenRouter,
-            Origin::Manual => Source::Manual,
-            Origin::Correction => Source::Correction,
-        };
-        (priced.model, priced.row) = (std::mem::take(&mut found.model), std::mem::take(&mut found.row));
-        (priced.mode, priced.matched, priced.tier) = (choice.mode, choice.matched, found.tier);
-        priced.bill.assumptions = choice.assumptions;
-        priced.row_number = Some(choice.row);
-        Ok(())
-    }
+    priced.source = match found.origin {
+        Origin::OpenRouter => Source::OpenRouter,
+        Origin::Manual => Source::Manual,
+        Origin::Correction => Source::Correction,
+    };
+    (priced.model, priced.row) = (std::mem::take(&mut found.model), std::mem::take(&mut found.row));
+    (priced.mode, priced.matched, priced.tier) = (choice.mode, choice.matched, found.tier);
+    priced.bill.assumptions = choice.assumptions;
+    priced.row_number = Some(choice.row);
+    Ok(())
 }
 
 fn is_claude(model: &str) -> bool {

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::amount::Amount;
+use super::answer::{Answer, Buckets};
 use super::catalogue::{CATALOGUE, Mode};
 use super::rates::{Assumptions, Bill, Bucket};
+use crate::config::Language;
 
 /// Where a cost is from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -173,12 +175,12 @@ impl Priced {
     };
 
     /// The price lists and their dates.
-    pub fn catalogue(&self) -> Option<String> {
+    pub fn catalogue(&self) -> Option<Cow<'static, str>> {
         if let Some(at) = self.fetched_at_unix_ms.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
-            return Some(format!("openrouter {}", at.strftime("%F")));
+            return Some(format!("openrouter {}", at.strftime("%F")).into());
         }
         let listed = matches!(self.source, Source::OpenRouter | Source::Manual | Source::Correction);
-        listed.then(|| CATALOGUE.about().to_owned())
+        listed.then(|| CATALOGUE.about().into())
     }
 
     fn input(&self) -> Amount {
@@ -259,7 +261,7 @@ impl Cost {
         },
     };
 
-    fn priced(&self) -> Option<&Priced> {
+    pub(super) fn priced(&self) -> Option<&Priced> {
         self.reason.is_none().then_some(&self.priced)
     }
 
@@ -328,6 +330,11 @@ impl Cost {
         self.priced().map_or_else(Assumptions::default, |p| p.bill.assumptions)
     }
 
+    /// Whether the provider (or the caller) gave the cost.
+    pub(super) fn is_reported(&self) -> bool {
+        self.reported.any()
+    }
+
     /// What the price list says, beside a reported cost.
     pub fn catalogue_total(&self) -> Option<Amount> {
         self.priced().map(Priced::total)
@@ -350,38 +357,7 @@ impl Cost {
     /// `assumptions`, `reason` (why there is no price); beside a cost that was reported `catalogue_source`,
     /// `catalogue_total`, `difference`.
     pub fn to_value(&self) -> Value {
-        const OPTIONAL: [&str; 10] = [
-            "model",
-            "provider",
-            "match",
-            "mode",
-            "input_over",
-            "catalogue",
-            "catalogue_source",
-            "catalogue_total",
-            "difference",
-            "reason",
-        ];
-        let Value::Object(mut answer) = self.details() else { return Value::Null };
-        for name in OPTIONAL {
-            answer.entry(name).or_insert(Value::Null);
-        }
-        if self.priced().is_some() && answer["mode"].is_null() {
-            answer["mode"] = Mode::Standard.name().into();
-        }
-        answer.entry("buckets").or_insert_with(|| json!({}));
-        answer.entry("assumptions").or_insert_with(|| json!([]));
-        for (name, amount) in [
-            ("total", self.total()),
-            ("input", self.input()),
-            ("output", self.output()),
-            ("request", self.request()),
-            ("web_search", self.web_search()),
-        ] {
-            answer.insert(name.to_owned(), amount.map(|amount| amount.to_string()).into());
-        }
-        answer.insert("total_usd".to_owned(), self.total().map(Amount::to_f64).into());
-        answer.into()
+        serde_json::to_value(Answer { language: Language::Rust, cost: self, asked: None }).unwrap_or_default()
     }
 
     /// `$ai_cost_details`: per bucket units, unit price and amount as decimal strings, and where they are from.
@@ -410,18 +386,8 @@ impl Cost {
                 if let Some(catalogue) = priced.catalogue() {
                     put("catalogue", catalogue.into());
                 }
-                let mut buckets = Map::new();
-                for bucket in Bucket::ALL {
-                    if let Some(line) = priced.bill.line(bucket) {
-                        let cell = json!({
-                            "units": line.units,
-                            "unit_price": line.unit_price.to_string(),
-                            "amount": line.amount().to_string(),
-                        });
-                        buckets.insert(bucket.name().to_owned(), cell);
-                    }
-                }
-                put("buckets", buckets.into());
+                let buckets = Buckets(Some(&priced.bill), Language::Rust);
+                put("buckets", serde_json::to_value(buckets).unwrap_or_default());
                 let assumptions: Vec<Value> = priced.bill.assumptions.sentences().map(Value::from).collect();
                 if !assumptions.is_empty() {
                     put("assumptions", assumptions.into());

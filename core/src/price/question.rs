@@ -1,10 +1,14 @@
 //! A question about a cost in words: as programs and the command line ask it, or as a stored event puts it.
 
-use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
+use serde_json::{Map, Value};
+
+use super::answer::{Answer, Asked};
 use super::counts::{Convention, Counts, Repairs};
 use super::given::{Given, decimal};
-use super::{Cost, Overrides, PriceBook, Query, Reason, Source, describe, price, region_of};
+use super::{Cost, Overrides, PriceBook, Query, Source, describe, price, region_of};
 use crate::config::Language;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::usage::Usage;
@@ -59,6 +63,27 @@ const WORDS: [&str; 10] = [
     "prices",
 ];
 
+/// A word of a question.
+#[derive(Clone, Copy)]
+enum Word {
+    Count(Slot),
+    Other(&'static str),
+}
+
+/// The words in a language's own spelling, by name.
+fn words_of(language: Language) -> &'static HashMap<String, Word> {
+    fn spelled(language: Language) -> HashMap<String, Word> {
+        let counts = COUNTS.iter().map(|(word, slot)| (language.name_of(word), Word::Count(*slot)));
+        counts.chain(WORDS.iter().map(|word| (language.name_of(word), Word::Other(word)))).collect()
+    }
+    static SNAKE: LazyLock<HashMap<String, Word>> = LazyLock::new(|| spelled(Language::Python));
+    static CAMEL: LazyLock<HashMap<String, Word>> = LazyLock::new(|| spelled(Language::Node));
+    match language {
+        Language::Rust | Language::Python => &SNAKE,
+        Language::Node => &CAMEL,
+    }
+}
+
 impl Question {
     /// A question as a JSON object in a language's own names and units:
     ///
@@ -95,12 +120,15 @@ impl Question {
         let mut counts = Counts::from_properties(properties);
         let mut exclusive = properties.get("$ai_cache_reporting_exclusive").and_then(Value::as_bool);
         let mut reasoning_exclusive = None;
+        let mut asked = false;
+        let known = words_of(language);
         for (name, value) in words.iter().filter(|(_, value)| !value.is_null()) {
-            let is = |word: &&&str| language.name_of(word) == *name;
-            if let Some((_, slot)) = COUNTS.iter().find(|(word, _)| is(&word)) {
+            let word = known.get(name);
+            if let Some(Word::Count(slot)) = word {
                 let whole = value.as_u64().and_then(|count| i64::try_from(count).ok());
                 let whole = whole.or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).and_then(to_i64));
                 *slot(&mut counts) = Some(whole.ok_or_else(|| expected(name, "a whole number of at least 0", value))?);
+                asked = true;
                 continue;
             }
             let text = || {
@@ -108,7 +136,8 @@ impl Question {
                 text.map(str::to_owned).ok_or_else(|| expected(name, "a string that is not empty", value))
             };
             let switch = || value.as_bool().ok_or_else(|| expected(name, "true or false", value));
-            match WORDS.iter().find(is).copied() {
+            let word = word.and_then(|word| if let Word::Other(word) = word { Some(*word) } else { None });
+            match word {
                 Some("model") => question.model = text()?,
                 Some("provider") => question.provider = text()?,
                 Some("service_tier") => question.service_tier = Some(text()?),
@@ -136,7 +165,6 @@ impl Question {
                 }
             }
         }
-        let asked = COUNTS.iter().any(|(word, _)| words.get(&language.name_of(word)).is_some_and(|n| !n.is_null()));
         if let Some(long) = counts.cache_write_1h.filter(|_| asked && counts.cache_write_5m.is_none()) {
             let all = counts.cache_write.unwrap_or(long);
             counts.cache_write = Some(all.max(long));
@@ -238,27 +266,18 @@ impl Question {
     /// `repaired`: what had to be mended in the counts. A question without counts has no cost, but says what there is
     /// to say of the model.
     pub fn answer(&self, book: &PriceBook) -> Value {
-        let cost = self.cost(book);
-        let mut answer = cost.to_value();
-        let described = self.ask(book, describe).map(|description| description.to_value());
-        for name in ["prices", "over"] {
-            answer[name] = described.as_ref().map_or_else(|_| json!({}), |description| description[name].clone());
-        }
-        if cost.reason() == Some(Reason::NoUsage) {
-            match described {
-                Ok(Value::Object(mut description)) => {
-                    for name in ["model", "provider", "source", "match", "mode", "catalogue", "assumptions"] {
-                        answer[name] = description.remove(name).unwrap_or_default();
-                    }
-                }
-                Ok(_) => {}
-                Err(reason) => answer["reason"] = reason.sentence().into(),
-            }
-        }
-        let at = jiff::Timestamp::from_millisecond(self.at_unix_ms).map(|at| at.to_string());
-        answer["at"] = at.ok().into();
-        answer["repaired"] = self.repairs.sentences().collect();
-        answer
+        self.answer_with(book, Language::Rust, |answer| serde_json::to_value(answer).unwrap_or_default())
+    }
+
+    /// The same as text, with the names as a language spells them.
+    pub fn answer_in(&self, book: &PriceBook, language: Language) -> String {
+        self.answer_with(book, language, |answer| serde_json::to_string(answer).unwrap_or_default())
+    }
+
+    fn answer_with<T>(&self, book: &PriceBook, language: Language, write: impl FnOnce(&Answer<'_>) -> T) -> T {
+        let described = self.ask(book, describe);
+        let asked = Asked { described, at_unix_ms: self.at_unix_ms, repairs: self.repairs };
+        write(&Answer { language, cost: &self.cost(book), asked: Some(asked) })
     }
 }
 

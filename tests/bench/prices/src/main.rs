@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use genai_prices::{PriceRequest, Usage as TheirUsage, UsageKey};
 use llmtrail::event::usage::Usage;
-use llmtrail::price::{PriceBook, Query, price};
+use llmtrail::price::{PriceBook, Query, price, price_anew};
 
 /// 2026-11-17
 const AT: i64 = 1_794_900_000_000;
@@ -38,7 +38,9 @@ fn main() {
     for case in cases.as_array().expect("a list") {
         let text = |name: &str| case[name].as_str().expect("a text");
         let (provider, model) = (text("provider"), text("model"));
-        let ours = || price(&book, &Query::new(black_box(provider), black_box(model), black_box(&usage), AT)).total();
+        let query = || Query::new(black_box(provider), black_box(model), black_box(&usage), AT);
+        let ours = || price(&book, &query()).total();
+        let first_time = || price_anew(&book, &query()).total();
         let crates = || {
             let request = PriceRequest::new(black_box(model), black_box(&theirs)).with_provider_id(text("genai"));
             genai_prices::calculate(&request.with_timestamp(at)).ok().map(|found| found.total_price)
@@ -48,6 +50,7 @@ fn main() {
         assert_eq!((ours().is_some(), crates().is_some()), (known, known), "{provider} {model}");
         for (subject, took) in [
             ("llmtrail (Rust)", nanoseconds(|| _ = black_box(ours()))),
+            ("llmtrail, a name's first time (Rust)", nanoseconds(|| _ = black_box(first_time()))),
             ("genai-prices (Rust)", nanoseconds(|| _ = black_box(crates()))),
         ] {
             println!("{}", serde_json::json!({"price": format!("{provider} {model}"), "subject": subject, "ns": took}));
