@@ -4,7 +4,7 @@ import { type Checkup, examine } from './doctor.js'
 import { coded, LlmtrailError } from './errors.js'
 import { deliverAtExit, forget } from './exit.js'
 import { type Fetch, observe } from './fetch.js'
-import { type BeforeSend, Hooks, type OnError } from './hooks.js'
+import { type BeforeSend, Hooks, type OnError, type OnGeneration, type Redact } from './hooks.js'
 import { instrumentProcess, uninstrumentProcess } from './instrument.js'
 import { toJson } from './json.js'
 import * as manual from './manual.js'
@@ -97,6 +97,8 @@ export interface Options {
   pricesUrl?: string
   /** Provider of hosts that are not known: `{ 'llm.corp.example:8080': 'openai' }`. */
   hosts?: Record<string, string>
+  /** What of an event's content the local store gets, where that is different: `{ privacy: false }`. */
+  store?: Policy
   /** Events go to the local store too, when they go to PostHog; default false (`LLMTRAIL_LOCAL`). */
   local?: boolean
   /**
@@ -107,6 +109,23 @@ export interface Options {
   beforeSend?: BeforeSend
   /** Is told of trouble with delivery, as an error whose `code` says which. */
   onError?: OnError
+  /**
+   * Is told of every generation and embedding that is over, once it is decoded and priced. It runs on the event loop, never
+   * in the call; what it throws goes nowhere, and is counted in `stats().notes` under `on_generation_failed`.
+   */
+  onGeneration?: OnGeneration
+  /**
+   * Says what is to stand in the place of each text of an event: messages, arguments and results of tools, errors, names,
+   * parameters and your own properties, but for ids and names of members. It is asked before `beforeSend`, on the event
+   * loop, after the call. Where it throws, or gives back no text, `[withheld]` stands there.
+   */
+  redact?: Redact
+}
+
+/** What of an event's content a sink gets, where that is different from what everybody gets. */
+export type Policy = Pick<Options, 'privacy' | 'fullCapture' | 'detectors'> & {
+  /** Whether `redact` is asked; default true. */
+  redact?: boolean
 }
 
 /** How `doctor` is to look. */
@@ -151,13 +170,13 @@ export class Client {
   /** @throws {ConfigError} for an option that cannot be used; the message names it and says what is allowed. */
   constructor(options: Options = {}) {
     // What is no object at all is for the core to complain of.
-    const { beforeSend, onError, ...others } = Object(options) as Options
+    const { beforeSend, onError, onGeneration, redact, ...others } = Object(options) as Options
     const json = toJson(Object(options) === options ? others : options)
-    if (beforeSend || onError) this.hooks = new Hooks(beforeSend, onError)
+    const functions = { beforeSend, onError, onGeneration, redact }
+    const some = Object.values(functions).some((hook) => hook !== undefined && hook !== null)
+    if (some) this.hooks = new Hooks(functions)
     const { hooks } = this
-    this.native = coded(
-      () => new (native().NativeClient)(json, hooks?.seesEvents, hooks?.hearsErrors, hooks?.ring),
-    )
+    this.native = coded(() => new (native().NativeClient)(json, hooks?.names ?? [], hooks?.ring))
     this.hooks?.serve(this.native)
     deliverAtExit(this)
   }

@@ -41,7 +41,7 @@ function exit(): void {
   const until = performance.now() + HASTE
   for (const client of clients.keys()) {
     if (client.captures === 0) continue
-    if (client.hooks && client.native.stats().pending > 0) {
+    if (client.hooks && (client.native.stats().pending > 0 || client.hooks.names.includes('onGeneration'))) {
       // What is captured goes through the hooks only while somebody asks for it: another thread does, meanwhile.
       void client.native.shutdown(Math.max(50, until - performance.now()))
       client.hooks.workNow(until)

@@ -22,8 +22,59 @@ export type BeforeSend = (event: Event) => Event | null | undefined | Promise<Ev
 /** Is told of trouble with delivery. */
 export type OnError = (error: LlmtrailError) => void
 
+/** Is told of every generation and embedding that is over. */
+export type OnGeneration = (call: FinishedCall) => void
+/** Says what is to stand in the place of a text; `path` is where it stands, such as `$ai_input[0].content`. */
+export type Redact = (text: string, path: string) => string
+
+/**
+ * A generation or an embedding that is over, as `onGeneration` gets it: numbers, names and ids, and no content. What is
+ * not known is null. Times are milliseconds.
+ */
+export interface FinishedCall {
+  /** Which event it is. */
+  event: '$ai_generation' | '$ai_embedding'
+  /** The id of the event. */
+  uuid: string
+  /** When the call began: RFC 3339, UTC. */
+  timestamp: string
+  /** Whom it was for; the trace's id where nobody said. */
+  distinctId: string
+  traceId: string | null
+  sessionId: string | null
+  spanId: string | null
+  parentId: string | null
+  /** The model that answered, else the one that was asked for. */
+  model: string | null
+  provider: string | null
+  /** Units by bucket (`input_text`, `cache_read`, `output_text`, ...), those that were reported. */
+  usage: Record<string, number>
+  costUsd: number | null
+  /** How long the provider was waited for. */
+  latency: number | null
+  timeToFirstToken: number | null
+  stream: boolean
+  /** Of a stream. */
+  streamStatus: 'complete' | 'abandoned' | 'error' | 'timeout' | null
+  stopReason: string | null
+  httpStatus: number | null
+  isError: boolean
+  /** The provider's type or code of the error. */
+  errorType: string | null
+}
+
+/** The hooks that an application may have. @internal */
+export interface HookFunctions {
+  beforeSend: BeforeSend | null | undefined
+  onError: OnError | null | undefined
+  onGeneration: OnGeneration | null | undefined
+  redact: Redact | null | undefined
+}
+
 interface Work {
+  texts: [number, [text: string, path: string][]][]
   events: [number, Event][]
+  generations: FinishedCall[]
   notices: [string, string][]
 }
 
@@ -31,20 +82,23 @@ interface Work {
 export class Hooks {
   #native: NativeClient | undefined
   #working = false
-  readonly #beforeSend: BeforeSend | undefined
-  readonly #onError: OnError | undefined
+  readonly #functions: HookFunctions
 
-  constructor(beforeSend: BeforeSend | undefined, onError: OnError | undefined) {
-    this.#beforeSend = checked('beforeSend', beforeSend)
-    this.#onError = checked('onError', onError)
+  constructor(functions: HookFunctions) {
+    this.#functions = functions
+    for (const name of this.names) {
+      const hook: unknown = functions[name]
+      if (typeof hook !== 'function')
+        throw new ConfigError(`${name}: expected a function, got ${typeof hook}`)
+      if (name === 'redact' && types.isAsyncFunction(hook))
+        throw new ConfigError('redact: expected a function that is not async: it is asked about every text')
+    }
   }
 
-  get seesEvents(): boolean {
-    return this.#beforeSend !== undefined
-  }
-
-  get hearsErrors(): boolean {
-    return this.#onError !== undefined
+  /** Those that there are. */
+  get names(): (keyof HookFunctions)[] {
+    const all = Object.keys(this.#functions) as (keyof HookFunctions)[]
+    return all.filter((name) => this.#functions[name] !== undefined && this.#functions[name] !== null)
   }
 
   /** There is work. */
@@ -61,7 +115,7 @@ export class Hooks {
     this.#working = true
     try {
       for (let work = this.#take(0); work; work = this.#take(0)) {
-        this.#tell(work)
+        this.#doAtOnce(work)
         for (const [number, event] of work.events) {
           const kept = this.#ask(number, event)
           if (types.isPromise(kept)) {
@@ -87,7 +141,7 @@ export class Hooks {
       const left = until - performance.now()
       const work = left > 0 ? this.#take(Math.min(left, MOMENT)) : undefined
       if (!work) return
-      this.#tell(work)
+      this.#doAtOnce(work)
       for (const [number, event] of work.events) {
         if (types.isPromise(this.#ask(number, event))) {
           this.#native?.hookFail(number, 'it is async, and the process ends')
@@ -101,20 +155,37 @@ export class Hooks {
     return work ? JSON.parse(work) : undefined
   }
 
-  #tell(work: Work): void {
-    for (const [code, message] of work.notices) {
+  /** All but the events, about which a promise may be made. */
+  #doAtOnce(work: Work): void {
+    for (const [code, message] of work.notices)
+      tell(this.#functions.onError, new LlmtrailError(code, message))
+    for (const [number, texts] of work.texts) this.#redact(number, texts)
+    for (const call of work.generations)
+      tell(this.#functions.onGeneration, call, () => this.#native?.hookTold(0, 1))
+    this.#native?.hookTold(work.generations.length, 0)
+  }
+
+  #redact(number: number, texts: Work['texts'][number][1]): void {
+    let why: string | undefined
+    const made = texts.map(([text, path]) => {
       try {
-        this.#onError?.(new LlmtrailError(code, message))
-      } catch {
-        // The application's own; it has nobody to go to.
+        const said: unknown = this.#functions.redact?.(text, path)
+        if (typeof said === 'string') return said.toWellFormed()
+        if (types.isPromise(said)) said.catch(nothing)
+        why = `it gave back ${said === null ? 'null' : typeof said}, and not a text`
+      } catch (error) {
+        why = shown(error)
       }
-    }
+      return null
+    })
+    this.#native?.hookRedacted(number, JSON.stringify(made), why)
   }
 
   /** Runs the hook on an event, and says what it said if that is a promise. */
   #ask(number: number, event: Event): Promise<Event | null | undefined> | undefined {
     try {
-      const kept = this.#beforeSend ? this.#beforeSend(event) : event
+      const { beforeSend } = this.#functions
+      const kept = beforeSend ? beforeSend(event) : event
       if (types.isPromise(kept)) return kept as Promise<Event | null | undefined>
       this.#give(number, kept as Event | null | undefined)
     } catch (error) {
@@ -129,18 +200,26 @@ export class Hooks {
   }
 
   #fail(number: number, error: unknown): void {
-    let why = 'it threw'
-    try {
-      why = String(error)
-    } catch {
-      // An error that cannot even be shown.
-    }
-    this.#native?.hookFail(number, why)
+    this.#native?.hookFail(number, shown(error))
   }
 }
 
-function checked<T>(name: string, hook: T | null | undefined): T | undefined {
-  if (hook === undefined || hook === null) return undefined
-  if (typeof hook !== 'function') throw new ConfigError(`${name}: expected a function, got ${typeof hook}`)
-  return hook
+const nothing = (): void => {}
+
+/** Tells a hook of something. What it throws, or rejects with, is the application's own, and has nobody to go to. */
+function tell<T>(hook: ((what: T) => void) | null | undefined, what: T, failed: () => void = nothing): void {
+  try {
+    const said: unknown = hook?.(what)
+    if (types.isPromise(said)) said.catch(failed)
+  } catch {
+    failed()
+  }
+}
+
+function shown(error: unknown): string {
+  try {
+    return String(error)
+  } catch {
+    return 'it threw an error that cannot be shown'
+  }
 }

@@ -20,6 +20,7 @@ export {
   type IncomingHeaders,
   type MetricOptions,
   type Options,
+  type Policy,
   type TotalsOf,
 } from './client.js'
 export type { Cost, CostLine, CostQuestion, Money, Price, Rates } from './cost.js'
@@ -34,7 +35,7 @@ export type {
 } from './doctor.js'
 export { ConfigError, LlmtrailError } from './errors.js'
 export type { Fetch } from './fetch.js'
-export type { BeforeSend, Event, OnError } from './hooks.js'
+export type { BeforeSend, Event, FinishedCall, OnError, OnGeneration, Redact } from './hooks.js'
 export {
   type CallRecord,
   type CaptureOptions,

@@ -184,16 +184,13 @@ export interface NativeClient {
   hookSend(event: number, json: string): void
   hookDrop(event: number): void
   hookFail(event: number, why: string): void
+  hookRedacted(event: number, texts: string, why?: string): void
+  hookTold(count: number, failed: number): void
 }
 
 /** @internal */
 export interface Native {
-  NativeClient: new (
-    options: string,
-    beforeSend?: boolean,
-    onError?: boolean,
-    ring?: () => void,
-  ) => NativeClient
+  NativeClient: new (options: string, hooks: string[], ring?: () => void) => NativeClient
   NativePieces: new () => NativePieces
   NativeFilter: new (status: number, headers: string) => NativeFilter
   filters(status: number, headers: string): boolean

@@ -6,7 +6,7 @@ use napi_derive::napi;
 
 use crate::convert::{Result, coded, millis, usage};
 use crate::delivery::{Doctor, Flush, Report, Settle, Stats, Whose};
-use crate::hooks::bell;
+use crate::hooks::{bell, which};
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events. Its name here is that in JavaScript: an `impl` in another file is known to
@@ -19,16 +19,10 @@ impl NativeClient {
     /// A client with the options of a JSON object, and the hooks that the application has. `ring` is called when there
     /// is work for them.
     #[napi(constructor)]
-    pub fn new(
-        options: String,
-        before_send: Option<bool>,
-        on_error: Option<bool>,
-        ring: Option<Function<'_, (), ()>>,
-    ) -> Result<Self> {
+    pub fn new(options: String, hooks: Vec<String>, ring: Option<Function<'_, (), ()>>) -> Result<Self> {
         let mut options = Options::from_json(Language::Node, &options).map_err(|error| coded(&error))?;
         if let Some(ring) = ring {
-            let hooks = (before_send == Some(true), on_error == Some(true));
-            options = options.hooks_elsewhere(hooks.0, hooks.1, bell(&ring)?);
+            options = options.hooks_elsewhere(which(&hooks), bell(&ring)?);
         }
         llmtrail::Client::new(options).map(Self).map_err(|error| coded(&error))
     }

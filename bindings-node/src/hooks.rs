@@ -1,10 +1,11 @@
 //! Hooks of the application's, run on the event loop: this is where it gets its work.
 
 use bytes::Bytes;
-use llmtrail::{HookDesk, HookWork, Verdict};
+use llmtrail::{HookDesk, HookSet, HookWork, Language, Verdict};
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
+use serde_json::json;
 
 use crate::client::NativeClient;
 use crate::convert::{Result, millis, usage};
@@ -19,6 +20,17 @@ pub(crate) fn bell(ring: &Function<'_, (), ()>) -> Result<impl Fn() + Send + Syn
     })
 }
 
+/// The hooks that there are, by their names.
+pub(crate) fn which(names: &[String]) -> HookSet {
+    let there = |name: &str| names.iter().any(|known| known == name);
+    HookSet {
+        before_send: there("beforeSend"),
+        on_error: there("onError"),
+        on_generation: there("onGeneration"),
+        redact: there("redact"),
+    }
+}
+
 fn number(number: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number that was handed out")]
     let number = number as u64;
@@ -31,19 +43,40 @@ impl NativeClient {
         self.0.hooks()
     }
 
-    /// Events by number, and trouble as code and sentence, as JSON; after waiting so many milliseconds for it with
+    /// Texts with their paths and events, by number, calls, and trouble as code and sentence, as JSON; after waiting so many milliseconds for it with
     /// nothing, or when there will never be any more, `null`.
     #[napi]
     pub fn hook_take(&self, wait: f64) -> Option<String> {
-        let HookWork { events, notices } = self.desk()?.take(millis(wait))?;
-        if events.is_empty() && notices.is_empty() {
+        let HookWork { texts, events, generations, notices } = self.desk()?.take(millis(wait))?;
+        if texts.is_empty() && events.is_empty() && generations.is_empty() && notices.is_empty() {
             return None;
         }
-        let texts = events.iter().filter_map(|(number, json)| Some((number, std::str::from_utf8(json).ok()?)));
-        let events: Vec<String> = texts.map(|(number, json)| format!("[{number},{json}]")).collect();
+        let encoded = events.iter().filter_map(|(number, json)| Some((number, std::str::from_utf8(json).ok()?)));
+        let events: Vec<String> = encoded.map(|(number, json)| format!("[{number},{json}]")).collect();
         let notices: Vec<[&str; 2]> = notices.iter().map(|notice| [notice.code, notice.message.as_str()]).collect();
-        let notices = serde_json::json!(notices);
-        Some(format!("{{\"events\":[{}],\"notices\":{notices}}}", events.join(",")))
+        let pairs = |texts: &[llmtrail::event::Text]| -> Vec<[String; 2]> {
+            texts.iter().map(|text| [text.text.clone(), text.path.clone()]).collect()
+        };
+        let texts: Vec<_> = texts.iter().map(|(number, texts)| json!([number, pairs(texts)])).collect();
+        let calls: Vec<_> = generations.iter().map(|call| call.to_json(Language::Node)).collect();
+        let rest = json!({"texts": texts, "generations": calls, "notices": notices}).to_string();
+        Some(format!("{{\"events\":[{}],{}", events.join(","), &rest[1..]))
+    }
+
+    /// These texts (a JSON array) stand in the place of those that were asked about; null: `redact` failed on it.
+    #[napi]
+    pub fn hook_redacted(&self, event: f64, texts: String, why: Option<String>) {
+        // A list that cannot be read withholds all of them.
+        let texts = serde_json::from_str(&texts).unwrap_or_default();
+        self.give(event, Verdict::Texts(texts, why));
+    }
+
+    /// So many calls were told of; on `failed` of them the hook failed.
+    #[napi]
+    pub fn hook_told(&self, count: f64, failed: f64) {
+        if let Some(desk) = self.desk() {
+            desk.told(number(count), number(failed));
+        }
     }
 
     /// The event goes on, as this JSON.

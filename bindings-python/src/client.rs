@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use bytes::Bytes;
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
-use llmtrail::{Chunk, End, Exchange, Language, Options, ScopeOptions, stream_usage};
+use llmtrail::{Chunk, End, Exchange, HookSet, Language, Options, ScopeOptions, stream_usage};
 
 use crate::budget::{self, Reservation, Totals};
 use crate::delivery::{Report, Stats};
@@ -26,11 +26,19 @@ pub(crate) struct Client(pub(crate) llmtrail::Client);
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (options, before_send = false, on_error = false))]
-    fn new(py: Python<'_>, options: &str, before_send: bool, on_error: bool) -> PyResult<Self> {
+    #[pyo3(signature = (options, hooks = Vec::new()))]
+    #[expect(clippy::needless_pass_by_value, reason = "what PyO3 hands over")]
+    fn new(py: Python<'_>, options: &str, hooks: Vec<PyBackedStr>) -> PyResult<Self> {
+        let there = |name: &str| hooks.iter().any(|hook| **hook == *name);
+        let hooks = HookSet {
+            before_send: there("before_send"),
+            on_error: there("on_error"),
+            on_generation: there("on_generation"),
+            redact: there("redact"),
+        };
         Options::from_json(Language::Python, options)
             // The thread that runs hooks waits for its work and need not be told.
-            .map(|options| options.hooks_elsewhere(before_send, on_error, || {}))
+            .map(|options| options.hooks_elsewhere(hooks, || {}))
             .and_then(llmtrail::Client::new)
             .map(Self)
             .map_err(|error| raise(py, &error))

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::deliver::hook::{Elsewhere, Hooks, Notice};
+use crate::deliver::hook::{Elsewhere, HookSet, Hooks, Notice};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::event::detect::Detector;
+use crate::event::policy::{Policy, PolicyChange};
+use crate::event::texts::Text;
+use crate::finished::FinishedCall;
 use crate::sink::{MadeSink, Sink};
 
 /// The language that the library is used from. It names the options and the unit of times, and is
@@ -90,6 +93,8 @@ pub struct Config {
     pub privacy: bool,
     /// Keeps media as sent.
     pub full_capture: bool,
+    /// What of all that is different for the local store.
+    pub store: PolicyChange,
     /// Personal data that is looked for in content and replaced.
     pub detectors: Vec<Detector>,
     /// Asks providers for usage in streams where the caller did not say.
@@ -171,6 +176,8 @@ enum Kind {
     Object,
     /// Names of detectors, or true for all of them.
     Detectors,
+    /// What of privacy is different for a sink.
+    Policy,
     OneOf(&'static [&'static str]),
 }
 
@@ -199,6 +206,7 @@ const TABLE: &[Row] = &[
     row("keep_errors", &["LLMTRAIL_KEEP_ERRORS"], Kind::Bool),
     row("privacy", &["LLMTRAIL_PRIVACY"], Kind::Bool),
     row("full_capture", &[], Kind::Bool),
+    row("store", &[], Kind::Policy),
     row("detectors", &["LLMTRAIL_DETECTORS"], Kind::Detectors),
     row("stream_usage", &[], Kind::Bool),
     row("tool_spans", &[], Kind::Bool),
@@ -234,6 +242,7 @@ impl Default for Config {
             keep_errors: false,
             privacy: false,
             full_capture: false,
+            store: PolicyChange::default(),
             detectors: Vec::new(),
             stream_usage: true,
             tool_spans: true,
@@ -328,17 +337,34 @@ impl Options {
         self
     }
 
+    /// Has a function told of every generation and embedding that is over, those that sampling leaves out among them. It
+    /// runs on the thread of [`before_send`](Self::before_send), never in the call, once the call is decoded and priced; a
+    /// flush and a shutdown wait for it until their deadline. A panic in it goes nowhere and is counted in
+    /// [`Stats::notes`](crate::Stats::notes) under `on_generation_failed`; of more than 4,096 calls that wait for it the
+    /// newest are left out and counted under `on_generation_missed`.
+    #[must_use]
+    pub fn on_generation(mut self, hook: impl Fn(&FinishedCall) + Send + Sync + 'static) -> Self {
+        self.hooks.on_generation = Some(Arc::new(hook));
+        self
+    }
+
+    /// Has every text of an event that leaves (messages, arguments and results of tools, errors, names, parameters and
+    /// properties of one's own, but for ids and names of members) replaced by what a function makes of it and of its path,
+    /// such as `$ai_input[0].content`. It is asked after media, privacy and detectors had their say, and before
+    /// [`before_send`](Self::before_send), on the same thread and with the same promises. Where it panics `[withheld]` stands
+    /// in place of the text, which is counted in [`Stats::notes`](crate::Stats::notes) under `redact_failed`.
+    #[must_use]
+    pub fn redact(mut self, hook: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> Self {
+        self.hooks.redact = Some(Arc::new(move |text: &Text| hook(&text.text, &text.path)));
+        self
+    }
+
     /// For bindings: which hooks the application has in its own language, and how to tell that there is work for them
     /// at [`Client::hooks`](crate::Client::hooks). `ring` is called by the worker and must not block.
     #[must_use]
-    pub fn hooks_elsewhere(
-        mut self,
-        before_send: bool,
-        on_error: bool,
-        ring: impl Fn() + Send + Sync + 'static,
-    ) -> Self {
-        if before_send || on_error {
-            self.hooks.elsewhere = Some(Elsewhere { before_send, on_error, ring: Arc::new(ring) });
+    pub fn hooks_elsewhere(mut self, which: HookSet, ring: impl Fn() + Send + Sync + 'static) -> Self {
+        if which != HookSet::default() {
+            self.hooks.elsewhere = Some(Elsewhere { which, ring: Arc::new(ring) });
         }
         self
     }
@@ -398,26 +424,25 @@ impl Row {
                 "true" | "all" => Value::Bool(true),
                 names => names.split(',').map(str::trim).collect(),
             },
-            Kind::Text | Kind::Object | Kind::OneOf(_) => Value::String(text.to_owned()),
+            Kind::Text | Kind::Object | Kind::Policy | Kind::OneOf(_) => Value::String(text.to_owned()),
         })
     }
 }
 
-/// Which detectors are on.
-fn detectors(value: &Value) -> std::result::Result<Vec<Detector>, String> {
-    let names = Detector::ALL.map(Detector::as_str).join(", ");
-    let wrong = || expected(&format!("a list with some of {names}, or true for all"), value);
-    match value {
-        Value::Bool(false) => Ok(Vec::new()),
-        Value::Bool(true) => Ok(Detector::ALL.to_vec()),
-        Value::Array(given) => {
-            given.iter().map(|name| Detector::named(name.as_str().unwrap_or_default()).ok_or_else(wrong)).collect()
-        }
-        _ => Err(wrong()),
-    }
-}
-
 impl Config {
+    /// What of an event's content goes where: to every sink, and to the local store beside others where that is different.
+    pub(crate) fn policies(&self) -> (Policy, Option<Policy>) {
+        let detectors = self.detectors.clone();
+        let all = Policy { privacy: self.privacy, full_capture: self.full_capture, detectors, redact: true };
+        let stored = self.store.of(&all);
+        let elsewhere = self.api_key.is_some() || !self.sinks.is_empty();
+        if !elsewhere {
+            return (stored, None);
+        }
+        let differs = self.local && stored != all;
+        (all, differs.then_some(stored))
+    }
+
     /// Checks a value against its row and puts it in its place.
     fn apply(&mut self, row: &Row, value: &Value, language: Language) -> std::result::Result<(), String> {
         match &row.kind {
@@ -455,7 +480,8 @@ impl Config {
                     other => unreachable!("{other} is not a switch"),
                 } = given;
             }
-            Kind::Detectors => self.detectors = detectors(value)?,
+            Kind::Detectors => self.detectors = Detector::read(value)?,
+            Kind::Policy => self.store = PolicyChange::read(value, language)?,
             Kind::Share => {
                 let share = value.as_f64().filter(|share| (0.0..=1.0).contains(share));
                 self.sample_rate = share.ok_or_else(|| expected("a number from 0 to 1", value))?;
@@ -550,7 +576,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     number.checked_mul(unit).filter(|bytes| *bytes >= 1_000_000)
 }
 
-fn expected(what: &str, got: &Value) -> String {
+pub(crate) fn expected(what: &str, got: &Value) -> String {
     let mut text = got.to_string();
     if let Some((cut, _)) = text.char_indices().nth(60) {
         text.truncate(cut);
@@ -561,7 +587,8 @@ fn expected(what: &str, got: &Value) -> String {
 
 fn unknown_option(language: Language, given: &str) -> String {
     // Functions do not come this way; in Rust they have methods of their own.
-    let hooks: &[&str] = if language == Language::Rust { &[] } else { &["before_send", "on_error"] };
+    let all: &[&str] = &["before_send", "on_error", "on_generation", "redact"];
+    let hooks = if language == Language::Rust { &[] } else { all };
     let known = TABLE.iter().map(|row| row.name).chain(hooks.iter().copied());
     let names: Vec<String> = known.map(|name| language.name_of(name)).collect();
     let folded = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");

@@ -5,6 +5,7 @@
 //! answers is decided in `lane`, and what is on disk in `shelf`; both are pure. Files are touched in `spool` alone.
 
 pub(crate) mod hook;
+mod hooked;
 mod keeper;
 mod lane;
 pub(crate) mod notice;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
 use crate::event::WireEvent;
+use crate::finished::FinishedCall;
 use crate::sink::{self, Carrier};
 use hook::HookDesk;
 use queue::{Flush, Life, Shared};
@@ -102,6 +104,10 @@ pub(crate) trait Stage: Send + 'static {
     /// Events that were left out on purpose, by sampling, since this was asked last.
     fn left_out(&mut self) -> u64 {
         0
+    }
+    /// Calls that are over, since this was asked last.
+    fn finished(&mut self) -> Vec<FinishedCall> {
+        Vec::new()
     }
     /// Events that are held back.
     fn held(&self) -> usize;
@@ -257,7 +263,7 @@ impl<S: Stage> Delivery<S> {
             sinks: state.sinks.clone(),
             last_error: state.last_error.clone(),
             last_success: state.sinks.first().and_then(|sink| sink.last_success),
-            notes: BTreeMap::new(),
+            notes: self.shared.desk.as_ref().map(HookDesk::notes).unwrap_or_default(),
         }
     }
 }

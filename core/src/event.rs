@@ -3,9 +3,13 @@
 pub(crate) mod build;
 pub mod detect;
 pub(crate) mod media;
+pub mod policy;
 pub(crate) mod recorded;
 pub(crate) mod secrets;
+pub(crate) mod texts;
 pub mod usage;
+
+pub use texts::Text;
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -40,6 +44,8 @@ pub struct WireEvent {
     pub lane: Lane,
     /// `{"event", "distinct_id", "uuid", "timestamp", "properties"}`.
     pub json: Bytes,
+    /// What the local store gets in its place, where its policy is another one.
+    pub(crate) stored: Option<Bytes>,
 }
 
 /// The two ways into PostHog: its route for LLM analytics takes only events of that name.
@@ -86,7 +92,7 @@ impl Event {
             timestamp: &self.timestamp,
             uuid: self.uuid.hyphenated().encode_lower(&mut uuid),
         };
-        WireEvent { uuid: self.uuid, lane, json: envelope.to_json() }
+        WireEvent { uuid: self.uuid, lane, json: envelope.to_json(), stored: None }
     }
 }
 

@@ -16,9 +16,11 @@ use crate::context::{Scope, ScopeKind};
 use crate::decode::call::Call;
 use crate::decode::{self, Recognised, Wire};
 use crate::deliver::Stage;
+use crate::event::policy::Policy;
 use crate::event::usage::Usage;
 use crate::event::{AI_EVENTS, Event, WireEvent, build, recorded, unix_ms};
 use crate::exchange::Exchange;
+use crate::finished::FinishedCall;
 use crate::ledger::{self, Ledger};
 use crate::manual::CaptureOptions;
 use crate::notes::Notes;
@@ -72,6 +74,10 @@ pub(crate) struct Pipeline {
     ledger: Arc<Ledger>,
     budgets: Arc<Budgets>,
     tools: Tools,
+    /// What of an event's content goes to every sink, and what to the local store beside others where that is different.
+    policies: (Policy, Option<Policy>),
+    /// Calls that are over, for whoever wants to hear of them.
+    finished: Vec<FinishedCall>,
 }
 
 impl Pipeline {
@@ -83,6 +89,7 @@ impl Pipeline {
         budgets: Arc<Budgets>,
     ) -> Self {
         let watch = Watch::new(Arc::clone(&config), Arc::clone(&prices), notes.clone());
+        let policies = config.policies();
         let sampler = RefCell::new(Sampler::new(config.sample_rate, config.keep_errors));
         Self {
             config,
@@ -96,6 +103,8 @@ impl Pipeline {
             ledger,
             budgets,
             tools: Tools::default(),
+            policies,
+            finished: Vec::new(),
         }
     }
 
@@ -141,15 +150,18 @@ impl Pipeline {
     /// What there is to do with the event of a call: it is counted, looked through for tools, redacted and sent.
     fn charged(&mut self, scope: Option<&Scope>, mut charged: Charged, out: &mut Vec<WireEvent>) {
         self.count(scope, &charged);
-        let Charged { event, started, took, .. } = &mut charged;
+        let Charged { event, started, took, usage, amount, .. } = &mut charged;
         if self.config.tool_spans && event.event == "$ai_generation" {
             let ended = started.checked_add(*took).unwrap_or(*started);
-            for span in self.tools.see(&self.config, &event.properties, scope, *started, ended) {
-                self.send(&span, out);
+            for (mut span, private) in self.tools.see(&self.config, &event.properties, scope, *started, ended) {
+                // The result is in this call, the arguments were in another one.
+                self.send(&mut span, private || is_private(scope), out);
             }
         }
-        build::redact(&self.config, scope, &mut event.properties);
-        self.send(event, out);
+        if self.config.hooks.hear_generations() && (event.event == "$ai_generation" || event.event == "$ai_embedding") {
+            self.finished.push(FinishedCall::of(event, usage, amount.map(Amount::to_f64)));
+        }
+        self.send(event, is_private(scope), out);
     }
 
     /// Adds what a call cost to all that it counts for.
@@ -163,8 +175,9 @@ impl Pipeline {
         self.ledger.add(&keys, model.as_deref(), usage, *amount, &self.budgets.shared());
     }
 
-    /// Encodes what is sampled in. A trace is kept or dropped whole, the same in every process that has a part in it.
-    fn send(&self, event: &Event, out: &mut Vec<WireEvent>) {
+    /// Redacts and encodes what is sampled in. A trace is kept or dropped whole, the same in every process that has a part in
+    /// it.
+    fn send(&self, event: &mut Event, private: bool, out: &mut Vec<WireEvent>) {
         let trace_id = event.properties.get("$ai_trace_id").and_then(Value::as_str);
         // Other events only say which trace they were made in.
         let trace_id = trace_id.filter(|_| AI_EVENTS.contains(&event.event.as_str()));
@@ -173,7 +186,14 @@ impl Pipeline {
             self.left_out.set(self.left_out.get() + 1);
             return;
         }
-        out.push(event.encode());
+        let (policy, stored) = &self.policies;
+        let stored = stored.as_ref().map(|policy| {
+            let mut event = event.clone();
+            build::redact(policy, private, &mut event.properties);
+            event.encode().json
+        });
+        build::redact(policy, private, &mut event.properties);
+        out.push(WireEvent { stored, ..event.encode() });
     }
 }
 
@@ -203,8 +223,7 @@ impl Stage for Pipeline {
                 }
                 self.tools.ended(&scope);
                 let mut event = build::scope_event(&self.config, &scope, took);
-                build::redact(&self.config, Some(&scope), &mut event.properties);
-                self.send(&event, out);
+                self.send(&mut event, scope.privacy(), out);
             }
             Input::Recorded(recorded) => {
                 let (scope, charged) = recorded_event(&self.config, &self.prices.load(), *recorded);
@@ -213,8 +232,7 @@ impl Stage for Pipeline {
             Input::Event(captured) => {
                 let scope = captured.scope.clone();
                 let mut event = build::captured_event(&self.config, *captured);
-                build::redact(&self.config, scope.as_ref(), &mut event.properties);
-                self.send(&event, out);
+                self.send(&mut event, is_private(scope.as_ref()), out);
             }
         }
     }
@@ -241,9 +259,17 @@ impl Stage for Pipeline {
         self.left_out.take()
     }
 
+    fn finished(&mut self) -> Vec<FinishedCall> {
+        std::mem::take(&mut self.finished)
+    }
+
     fn held(&self) -> usize {
         self.attempts.len() + self.background.len()
     }
+}
+
+fn is_private(scope: Option<&Scope>) -> bool {
+    scope.is_some_and(Scope::privacy)
 }
 
 fn recognise(config: &Config, exchange: &Exchange) -> Option<Recognised> {
@@ -259,7 +285,7 @@ pub(crate) fn event_of(config: &Config, exchange: Exchange) -> Option<Event> {
     let call = decode::read(&found, &exchange);
     let scope = exchange.scope.clone();
     let mut charged = event_of_call(config, &PriceBook::new(), &found, call, &Attempt::first(Box::new(exchange)));
-    build::redact(config, scope.as_ref(), &mut charged.event.properties);
+    build::redact(&config.policies().0, is_private(scope.as_ref()), &mut charged.event.properties);
     Some(charged.event)
 }
 

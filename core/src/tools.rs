@@ -59,7 +59,7 @@ impl Tools {
         scope: Option<&Scope>,
         began: SystemTime,
         ended: SystemTime,
-    ) -> Vec<Event> {
+    ) -> Vec<(Event, bool)> {
         // Outside of a scope each call is a trace of its own.
         let (Some(trace_id), Some(_)) =
             (p.get("$ai_trace_id").and_then(Value::as_str), scope.and_then(Scope::trace_id))
@@ -70,7 +70,7 @@ impl Tools {
         if self.open.iter().any(|open| open.trace_id == trace_id) {
             for (open, found) in self.answered(trace_id, &results(p.get("$ai_input"))) {
                 if !self.made_by_hand(&open) {
-                    spans.push(span(config, &open, found, began));
+                    spans.push((span(config, &open, found, began), open.scope.as_ref().is_some_and(Scope::privacy)));
                 }
             }
         }
@@ -168,9 +168,7 @@ fn span(config: &Config, open: &Open, found: &Found<'_>, until: SystemTime) -> E
     if found.failed {
         put(&mut p, "$ai_is_error", Some(true));
     }
-    let mut event = build::finish(config, "$ai_span", scope, open.since, p);
-    build::redact(config, scope, &mut event.properties);
-    event
+    build::finish(config, "$ai_span", scope, open.since, p)
 }
 
 #[derive(Clone, Copy)]

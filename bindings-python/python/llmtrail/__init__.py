@@ -49,7 +49,7 @@ from ._cost import Cost, CostLine
 from ._errors import BudgetExceeded, ConfigError, LlmtrailError
 from ._manual import Generation
 from ._scopes import Scope
-from ._totals import Totals
+from ._totals import FinishedCall, Totals
 
 __all__ = [
     "Budget",
@@ -58,6 +58,7 @@ __all__ = [
     "ConfigError",
     "Cost",
     "CostLine",
+    "FinishedCall",
     "Generation",
     "LlmtrailError",
     "Report",

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ._budget import Budget
     from ._cost import Cost
     from ._errors import LlmtrailError
-    from ._hooks import Hooks
-    from ._totals import Totals
+    from ._hooks import Hooks, Policy
+    from ._totals import FinishedCall, Totals
 
     Money = Decimal | float | str
     T = TypeVar("T")
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         keep_errors: bool | None
         privacy: bool | None
         full_capture: bool | None
+        store: Policy | None
         detectors: bool | Sequence[Literal["email", "phone", "card", "iban", "ip"]] | None
         stream_usage: bool | None
         tool_spans: bool | None
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
         local: bool | None
         before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None
         on_error: Callable[[LlmtrailError], object] | None
+        on_generation: Callable[[FinishedCall], object] | None
+        redact: Callable[[str], str] | Callable[[str, str], str] | None
 
 else:
 
@@ -69,6 +72,7 @@ else:
 
 
 _FLUSH_TIMEOUT = 10.0
+_HOOKS = ("before_send", "on_error", "on_generation", "redact")
 
 
 class _Surface(Manual):
@@ -420,15 +424,16 @@ class Client(_Surface):
 
     def __init__(self, **options: Unpack[Options]) -> None:
         self._hooks: Hooks | None = None
-        before_send, on_error = options.pop("before_send", None), options.pop("on_error", None)
-        if before_send is None and on_error is None:
-            self._core = hand_over(_core.Client, options)
+        given: dict[str, Any] = dict(options)
+        functions = {name: given.pop(name, None) for name in _HOOKS}
+        functions = {name: function for name, function in functions.items() if function is not None}
+        if not functions:
+            self._core = hand_over(_core.Client, given)
         else:
-            from ._hooks import Hooks, checked
+            from ._hooks import Hooks
 
-            self._hooks = Hooks(checked("before_send", before_send), checked("on_error", on_error))
-            some = (before_send is not None, on_error is not None)
-            self._core = hand_over(lambda json: _core.Client(json, *some), options)
+            hooks = self._hooks = Hooks(functions)
+            self._core = hand_over(lambda json: _core.Client(json, hooks.names()), given)
         _lifecycle.register(self._core)
 
     def _resolve(self) -> _core.Client:

@@ -1,4 +1,4 @@
-"""`before_send` and `on_error`: functions of the application's, run on a thread of their own."""
+"""The application's functions (`redact`, `before_send`, `on_generation`, `on_error`), run on a thread of their own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ import os
 from . import _lifecycle
 from ._errors import ConfigError, make
 from ._json import hand_over
+from ._totals import FinishedCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Sequence
+    from typing import Any, Literal, TypedDict
 
     from . import _core
+
+    class Policy(TypedDict, total=False):
+        """What of an event's content a sink gets, where that is different from what everybody gets."""
+
+        privacy: bool | None
+        full_capture: bool | None
+        detectors: bool | Sequence[Literal["email", "phone", "card", "iban", "ip"]] | None
+        redact: bool | None
+
 
 _LONG = 3600.0
 
@@ -36,12 +46,16 @@ def checked(name: str, hook: Any) -> Any:
 class Hooks:
     """The hooks of one client, and their thread in this process."""
 
-    __slots__ = ("_before_send", "_on_error", "_pid", "_thread")
+    __slots__ = ("_functions", "_pid", "_takes_path", "_thread")
 
-    def __init__(self, before_send: Callable[..., Any] | None, on_error: Callable[..., Any] | None) -> None:
-        self._before_send, self._on_error = before_send, on_error
+    def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
+        self._functions = {name: checked(name, function) for name, function in functions.items()}
+        self._takes_path = "redact" in functions and _takes_two(functions["redact"])
         self._pid = 0
         self._thread: threading.Thread | None = None
+
+    def names(self) -> list[str]:
+        return list(self._functions)
 
     def ensure(self, core: _core.Client) -> None:
         """Starts the thread, unless this process has it. Called before each capture, so what is usual comes first."""
@@ -63,38 +77,95 @@ class Hooks:
         # A daemon: what waits for a hook that hangs must not keep the process. At the end of the process it is given
         # the time of the shutdown, and a moment to come back (see `_lifecycle`).
         thread = threading.Thread(
-            target=_live, args=(desk, self._before_send, self._on_error), name="llmtrail-hooks", daemon=True
+            target=_live, args=(desk, self._functions, self._takes_path), name="llmtrail-hooks", daemon=True
         )
         thread.start()
         self._thread = thread
         _lifecycle.threads.append(thread)
 
 
-def _live(
-    desk: _core.Hooks, before_send: Callable[..., Any] | None, on_error: Callable[..., Any] | None
-) -> None:
-    from functools import partial
+def _takes_two(redact: Callable[..., Any]) -> bool:
+    """Whether it wants the path of a text too."""
+    from inspect import Parameter, signature
+
+    try:
+        parameters = signature(redact).parameters.values()
+    except (TypeError, ValueError):  # one that is written in C and does not tell
+        return False
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is Parameter.empty for p in parameters) > 1
+
+
+def _live(desk: _core.Hooks, hooks: dict[str, Callable[..., Any]], takes_path: bool) -> None:
     from json import loads
 
     while True:
         work = desk.take(_LONG)
         if work is None:
             return
-        events, notices = work
+        texts, events, calls, notices = work
         for code, message in notices:
-            if on_error is not None:
-                try:
-                    on_error(make(code, message, None))
-                except BaseException:  # the application's own; it has nobody to go to
-                    continue
+            _told(hooks.get("on_error"), make(code, message, None))
+        for number, pairs in texts:
+            _redact(desk, number, pairs, hooks["redact"], takes_path)
         for number, json in events:
-            try:
-                kept = loads(json) if before_send is None else before_send(loads(json))
-                if kept is None:
-                    desk.drop(number)
-                elif not isinstance(kept, dict):
-                    desk.fail(number, f"it gave back {type(kept).__name__}, and not an event or None")
-                else:
-                    hand_over(partial(desk.send, number), kept)
-            except BaseException as error:  # one that ends the thread would end delivery
-                desk.fail(number, f"{type(error).__name__}: {error}")
+            _judge(desk, number, json, hooks.get("before_send"))
+        for call in calls:
+            desk.told(1, 0 if _told(hooks.get("on_generation"), FinishedCall(loads(call))) else 1)
+
+
+# What hooks raise must not end their thread, for that would end delivery: hence `BaseException`.
+
+
+def _told(hook: Callable[..., Any] | None, what: object) -> bool:
+    try:
+        if hook is not None:
+            hook(what)
+    except BaseException:  # the application's own; it has nobody to go to
+        return False
+    return True
+
+
+def _redact(
+    desk: _core.Hooks,
+    number: int,
+    pairs: list[tuple[str, str]],
+    redact: Callable[..., Any],
+    takes_path: bool,
+) -> None:
+    made: list[str | None] = []
+    why = None
+    for text, path in pairs:
+        try:
+            said = redact(text, path) if takes_path else redact(text)
+            if not isinstance(said, str):
+                raise TypeError(f"it gave back {type(said).__name__}, and not a text")
+            said.encode()  # what UTF-8 does not hold cannot be sent
+            made.append(said)
+        except BaseException as error:
+            made.append(None)
+            why = _show(error)
+    desk.redacted(number, made, why)
+
+
+def _judge(desk: _core.Hooks, number: int, json: bytes, before_send: Callable[..., Any] | None) -> None:
+    from functools import partial
+    from json import loads
+
+    try:
+        kept = loads(json) if before_send is None else before_send(loads(json))
+        if kept is None:
+            desk.drop(number)
+        elif not isinstance(kept, dict):
+            desk.fail(number, f"it gave back {type(kept).__name__}, and not an event or None")
+        else:
+            hand_over(partial(desk.send, number), kept)
+    except BaseException as error:
+        desk.fail(number, _show(error))
+
+
+def _show(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # one that cannot be shown
+        return type(error).__name__

@@ -108,7 +108,7 @@ fn one(value: Value, text: Option<&str>) -> Result<WireEvent, String> {
         && own.iter().all(|key| object.contains_key(*key))
     {
         let lane = if AI_EVENTS.contains(&event.as_str()) { Lane::Ai } else { Lane::General };
-        return Ok(WireEvent { uuid, lane, json: bytes::Bytes::copy_from_slice(text.trim().as_bytes()) });
+        return Ok(WireEvent { uuid, lane, json: bytes::Bytes::copy_from_slice(text.trim().as_bytes()), stored: None });
     }
     let properties = match object.remove("properties") {
         Some(Value::Object(properties)) => properties,

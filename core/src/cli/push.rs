@@ -96,7 +96,7 @@ fn wire(json: &str) -> Result<WireEvent, Failure> {
     let lane = if AI_EVENTS.contains(&text("event")) { Lane::Ai } else { Lane::General };
     let uuid = uuid::Uuid::parse_str(text("uuid"))
         .map_err(|_| Failure::from(Error::new(ErrorKind::Store, "an event in the store has no uuid".to_owned())))?;
-    Ok(WireEvent { uuid, lane, json: bytes::Bytes::copy_from_slice(json.as_bytes()) })
+    Ok(WireEvent { uuid, lane, json: bytes::Bytes::copy_from_slice(json.as_bytes()), stored: None })
 }
 
 /// Sends a batch by the best way that there is; what is refused together, one by one. Says how many were refused.

@@ -264,7 +264,7 @@ impl Keeper {
             };
             // A copy of its own: a slice would keep the whole segment in memory for as long as one event of it.
             let json = Bytes::copy_from_slice(&json);
-            let event = WireEvent { uuid, lane: event_lane, json };
+            let event = WireEvent { uuid, lane: event_lane, json, stored: None };
             // If the rest of the segment is damaged the file goes, and the event is in memory alone.
             let item = Item::new(event, 0, now, (!damaged).then_some(kept), ticket);
             taken += item.cost();

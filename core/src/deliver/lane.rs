@@ -59,7 +59,7 @@ impl Item {
 
 /// The memory that an event takes in a lane.
 pub(crate) fn cost(event: &WireEvent) -> usize {
-    event.json.len() + OVERHEAD
+    event.json.len() + event.stored.as_ref().map_or(0, bytes::Bytes::len) + OVERHEAD
 }
 
 /// Why a lane rests.

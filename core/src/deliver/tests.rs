@@ -70,7 +70,7 @@ fn event(lane: Lane, size: usize) -> WireEvent {
     let name = if lane == Lane::Ai { "$ai_generation" } else { "clicked" };
     let json = json!({"event": name, "distinct_id": "d", "uuid": uuid.to_string(), "timestamp": "2026-01-01T00:00:00.000Z",
         "properties": {"text": "x".repeat(size)}});
-    WireEvent { uuid, lane, json: Bytes::from(json.to_string()) }
+    WireEvent { uuid, lane, json: Bytes::from(json.to_string()), stored: None }
 }
 
 fn emit(count: usize) -> Do {

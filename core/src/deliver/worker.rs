@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::hook::{self, HookDesk, Verdict};
+use super::hook::HookDesk;
+use super::hooked::{self, Hooked, Passed, Step};
 use super::keeper::News;
 use super::lane::{self, Kind, Lane, Settled, Trouble};
 use super::notice::Notices;
@@ -79,6 +80,7 @@ enum Topic {
     Expired,
     Corrupt,
     Hook,
+    Redact,
     Lane(usize, Kind),
 }
 
@@ -93,6 +95,7 @@ impl Topic {
             Self::Expired => "expired",
             Self::Corrupt => "corrupt",
             Self::Hook => "hook",
+            Self::Redact => "redact",
             Self::Lane(_, Kind::Parked | Kind::Retry | Kind::NoRoute) => "unreachable",
             Self::Lane(_, Kind::Denied) => "denied",
             Self::Lane(_, Kind::Rejecting) => "rejecting",
@@ -113,13 +116,22 @@ struct Worker<S: Stage> {
     outlets: Vec<Outlet>,
     /// Events that entered a lane are of this epoch; each flush begins a new one.
     epoch: u64,
-    /// Flushes whose events are all in the lanes, with their last epoch.
-    flushing: Vec<(Flush, u64)>,
-    /// Events that wait for a hook's verdict, by number, with their epoch. Their memory is that of the lanes.
-    hooked: BTreeMap<u64, (WireEvent, u64)>,
+    /// Flushes whose events are all in the lanes or with the hooks.
+    flushing: Vec<Flushing>,
+    /// Where each event goes past hooks.
+    way: Vec<Step>,
+    /// Events that wait for a hook's verdict, by number. Their memory is that of the lanes.
+    hooked: BTreeMap<u64, Hooked>,
     start: Instant,
     notices: Notices<Topic>,
     dice: u64,
+}
+
+/// A flush, the last epoch of its events, and the calls that are to be told of by then.
+struct Flushing {
+    flush: Flush,
+    epoch: u64,
+    heard: u64,
 }
 
 impl<S: Stage> Worker<S> {
@@ -129,6 +141,7 @@ impl<S: Stage> Worker<S> {
         shared.state().sinks =
             outlets.iter().map(|outlet| SinkStats { name: outlet.place.clone(), ..SinkStats::default() }).collect();
         let notices = Notices::new(config.debug);
+        let way = shared.desk.as_ref().map(|desk| hooked::way(&config, desk.which())).unwrap_or_default();
         // Seeded by the standard library's own randomness.
         let dice = RandomState::new().build_hasher().finish() | 1;
         Self {
@@ -138,6 +151,7 @@ impl<S: Stage> Worker<S> {
             outlets,
             epoch: 0,
             flushing: Vec::new(),
+            way,
             hooked: BTreeMap::new(),
             start: Instant::now(),
             notices,
@@ -220,6 +234,7 @@ impl<S: Stage> Worker<S> {
             if done.is_err() {
                 self.warn(Topic::Panic, "an observed call could not be read and is not recorded: a bug of llmtrail's");
             }
+            self.tell_of_calls();
             self.enlane(&mut out, refused);
             self.relieve(bytes);
         }
@@ -264,7 +279,14 @@ impl<S: Stage> Worker<S> {
         if done.is_err() {
             self.warn(Topic::Panic, "an observed call could not be read and is not recorded: a bug of llmtrail's");
         }
+        self.tell_of_calls();
         self.enlane(&mut out, refused);
+    }
+
+    fn tell_of_calls(&mut self) {
+        if let Some(desk) = &self.shared.desk {
+            desk.finished(self.stage.finished());
+        }
     }
 
     fn enlane(&mut self, out: &mut Vec<WireEvent>, refused: usize) {
@@ -274,9 +296,9 @@ impl<S: Stage> Worker<S> {
         if out.is_empty() {
             return;
         }
-        if let Some(desk) = self.shared.desk.as_ref().filter(|desk| desk.sees_events()) {
+        if let Some(desk) = self.shared.desk.clone().filter(|_| !self.way.is_empty()) {
             for event in out.drain(..) {
-                self.hooked.insert(desk.put(&event), (event, self.epoch));
+                self.pass(&desk, desk.number(), Hooked::new(event, self.epoch));
             }
             return desk.ring();
         }
@@ -288,48 +310,71 @@ impl<S: Stage> Worker<S> {
 
     /// Puts an event in a lane of each sink. Each holds it for itself, and gives back its memory when it is done with it.
     fn enter(&mut self, event: &WireEvent, epoch: u64) {
-        let (now, sinks) = (self.now(), self.outlets.len());
-        if sinks > 1 {
-            self.shared.state().books.bytes += (sinks - 1) * lane::cost(event);
-        }
+        let (now, sinks, before) = (self.now(), self.outlets.len(), lane::cost(event));
+        let (mut event, stored) = (event.clone(), event.stored.clone());
+        event.stored = None;
+        let mut all = 0;
         for (outlet, ticket) in self.outlets.iter_mut().zip(Ticket::for_each(sinks)) {
-            outlet.enter(event.clone(), epoch, now, ticket);
+            let json = stored.as_ref().filter(|_| outlet.carrier.is_local()).unwrap_or(&event.json).clone();
+            let event = WireEvent { json, ..event.clone() };
+            all += lane::cost(&event);
+            outlet.enter(event, epoch, now, ticket);
+        }
+        if sinks > 1 {
+            let mut state = self.shared.state();
+            state.books.bytes = state.books.bytes + all - before;
+        }
+    }
+
+    /// Sends an event past the hook that is next, or into the lanes.
+    fn pass(&mut self, desk: &HookDesk, number: u64, hooked: Hooked) {
+        if let Some(question) = hooked.question(&self.way) {
+            desk.ask(number, question);
+            self.hooked.insert(number, hooked);
+        } else {
+            self.shared.state().sinks.iter_mut().for_each(|sink| sink.pending += 1);
+            self.enter(&hooked.event, hooked.epoch);
         }
     }
 
     /// Does what the hooks said.
     fn collect(&mut self) {
-        let verdicts = self.shared.desk.as_ref().map(HookDesk::verdicts).unwrap_or_default();
+        let Some(desk) = self.shared.desk.clone() else { return };
+        let verdicts = desk.verdicts();
         if verdicts.is_empty() {
             return;
         }
         for (number, verdict) in verdicts {
-            let Some((event, epoch)) = self.hooked.remove(&number) else { continue };
-            let sent = match verdict {
-                Verdict::Send(json) => hook::revised(&event, &json).map(Some),
-                Verdict::Drop => Ok(None),
-                Verdict::Failed(why) => Err(why),
-            };
-            let cost = lane::cost(&event);
+            let Some(mut hooked) = self.hooked.remove(&number) else { continue };
+            let cost = lane::cost(&hooked.event);
+            let passed = hooked.answered(&self.way, verdict);
             let mut state = self.shared.state();
             state.books.bytes -= cost;
-            if let Ok(Some(event)) = &sent {
-                state.books.bytes += lane::cost(event);
-                state.sinks.iter_mut().for_each(|sink| sink.pending += 1);
+            if matches!(passed, Passed::On(..)) {
+                state.books.bytes += lane::cost(&hooked.event);
             } else {
                 state.books.settle(End::Dropped("hook"));
             }
             drop(state);
-            match sent {
-                Ok(Some(event)) => self.enter(&event, epoch),
-                Ok(None) => {}
-                Err(why) => {
+            match passed {
+                Passed::On(withheld, why) => {
+                    if withheld > 0 {
+                        desk.withheld(withheld);
+                        let why = why.unwrap_or_default();
+                        let text = format!("redact failed, and the texts that it failed on are withheld: {why}");
+                        self.warn(Topic::Redact, &text);
+                    }
+                    self.pass(&desk, number, hooked);
+                }
+                Passed::Dropped => {}
+                Passed::Failed(why) => {
                     let text =
                         format!("before_send failed, and what it is not done with is dropped and counted: {why}");
                     self.warn(Topic::Hook, &text);
                 }
             }
         }
+        desk.ring();
         let bytes = self.shared.state().books.bytes;
         self.relieve(bytes);
     }
@@ -455,12 +500,13 @@ impl<S: Stage> Worker<S> {
         for lane in self.outlets.iter_mut().flat_map(|outlet| &mut outlet.lanes) {
             lane.hurry(now);
         }
-        self.flushing.extend(due.into_iter().map(|flush| (flush, self.epoch)));
+        let heard = self.shared.desk.as_ref().map_or(0, |desk| desk.progress().0);
+        self.flushing.extend(due.into_iter().map(|flush| Flushing { flush, epoch: self.epoch, heard }));
         self.epoch += 1;
     }
 
     fn hurried(&self, outlet: &Outlet, lane: usize) -> bool {
-        self.flushing.iter().any(|(_, epoch)| outlet.owes(lane, *epoch))
+        self.flushing.iter().any(|flushing| outlet.owes(lane, flushing.epoch))
     }
 
     fn begin_sends(&mut self) {
@@ -502,18 +548,20 @@ impl<S: Stage> Worker<S> {
         let (now, start) = (self.now(), self.start);
         let ways: Vec<(usize, usize)> = self.ways().collect();
         let outlets = &self.outlets;
-        let over = |flush: &Flush, epoch: u64| {
+        let told = self.shared.desk.as_ref().map_or(0, |desk| desk.progress().1);
+        let over = |Flushing { flush, epoch, heard }: &Flushing| {
+            let epoch = *epoch;
             let deadline = flush.deadline.saturating_duration_since(start);
             let settled =
                 |at: usize, lane: usize| !outlets[at].owes(lane, epoch) || outlets[at].lanes[lane].stuck(now, deadline);
             // Numbers and epochs grow together, so the first one tells.
-            let hooked = self.hooked.values().next().is_some_and(|(_, of)| *of <= epoch);
-            now >= deadline || (!hooked && ways.iter().all(|(at, lane)| settled(*at, *lane)))
+            let hooked = self.hooked.values().next().is_some_and(|hooked| hooked.epoch <= epoch);
+            now >= deadline || (!hooked && told >= *heard && ways.iter().all(|(at, lane)| settled(*at, *lane)))
         };
-        let ended: Vec<(Flush, u64)> = self.flushing.extract_if(.., |(flush, epoch)| over(flush, *epoch)).collect();
+        let ended: Vec<Flushing> = self.flushing.extract_if(.., |flushing| over(flushing)).collect();
         let mut state = self.shared.state();
         let late: Vec<Flush> = state.flushes.extract_if(.., |flush| Instant::now() >= flush.deadline).collect();
-        let over = ended.into_iter().map(|(flush, _)| flush).chain(late).inspect(Flush::finish).count();
+        let over = ended.into_iter().map(|ended| ended.flush).chain(late).inspect(Flush::finish).count();
         let closing = state.closing;
         let end = closing.is_some_and(|deadline| {
             let idle = state.flushes.is_empty() && self.flushing.is_empty() && state.inputs.is_empty();
@@ -566,7 +614,7 @@ impl<S: Stage> Worker<S> {
         let outlets = self.outlets.iter().filter_map(|outlet| outlet.wakes_at(now, |lane| self.hurried(outlet, lane)));
         // Not at once, should the stage have left something that is due: the worker never spins.
         let held = self.held_for().map(|wait| self.now() + wait.max(SLICE));
-        let flushes = self.flushing.iter().map(|(flush, _)| self.at(flush.deadline));
+        let flushes = self.flushing.iter().map(|flushing| self.at(flushing.flush.deadline));
         let state = self.shared.state();
         let closing = state.closing.map(|deadline| self.at(deadline).saturating_sub(closing_time(state.books.bytes)));
         drop(state);

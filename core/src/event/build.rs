@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::policy::Policy;
 use super::{Event, detect, media, secrets, timestamp};
 use crate::attempts::Attempt;
 use crate::config::Config;
@@ -291,12 +292,13 @@ pub(crate) fn library(config: &Config, p: &mut Properties) {
 }
 
 /// The last step before the queue: media become placeholders, and privacy mode hides content.
-pub(crate) fn redact(config: &Config, scope: Option<&Scope>, p: &mut Properties) {
-    if config.privacy || scope.is_some_and(Scope::privacy) {
+/// `private`: the application wants it so for this one, whatever the policy is.
+pub(crate) fn redact(policy: &Policy, private: bool, p: &mut Properties) {
+    if policy.privacy || private {
         hide(p);
         return;
     }
-    if !config.full_capture {
+    if !policy.full_capture {
         let format =
             p.get("$ai_model_parameters").and_then(|parameters| parameters.get("audio")?.get("format")?.as_str());
         let format = format.map(str::to_owned);
@@ -307,10 +309,10 @@ pub(crate) fn redact(config: &Config, scope: Option<&Scope>, p: &mut Properties)
             }
         }
     }
-    if !config.detectors.is_empty() {
+    if !policy.detectors.is_empty() {
         for name in CONTENT.into_iter().chain(["$ai_error", "$ai_model_parameters", "$ai_feedback_text"]) {
             if let Some(content) = p.get_mut(name) {
-                detect::redact(&config.detectors, content);
+                detect::redact(&policy.detectors, content);
             }
         }
     }

@@ -8,6 +8,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::config::expected;
 use crate::patient;
 
 /// What is looked for.
@@ -43,6 +44,20 @@ impl Detector {
     /// A detector by its name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|detector| detector.as_str() == name)
+    }
+
+    /// Those that an option names.
+    pub(crate) fn read(value: &Value) -> Result<Vec<Self>, String> {
+        let names = Self::ALL.map(Self::as_str).join(", ");
+        let wrong = || expected(&format!("a list with some of {names}, or true for all"), value);
+        match value {
+            Value::Bool(false) => Ok(Vec::new()),
+            Value::Bool(true) => Ok(Self::ALL.to_vec()),
+            Value::Array(given) => {
+                given.iter().map(|name| Self::named(name.as_str().unwrap_or_default()).ok_or_else(wrong)).collect()
+            }
+            _ => Err(wrong()),
+        }
     }
 
     /// What may be one.

@@ -32,7 +32,7 @@ fn call(more: &Value) -> WireEvent {
     }
     let event = json!({"event": "$ai_generation", "distinct_id": "d", "uuid": uuid.to_string(),
         "timestamp": "2026-07-04T10:00:00.000Z", "properties": properties});
-    WireEvent { uuid, lane: Lane::Ai, json: event.to_string().into() }
+    WireEvent { uuid, lane: Lane::Ai, json: event.to_string().into(), stored: None }
 }
 
 /// What an earlier answer left on an event.

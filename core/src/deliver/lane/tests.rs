@@ -14,7 +14,7 @@ const POLICY: Policy = Policy { flush_at: 20, flush_interval: Duration::from_sec
 
 fn sized(number: u128, size: usize) -> WireEvent {
     let json = format!(r#"{{"event":"e","properties":{{"text":"{}"}}}}"#, "x".repeat(size));
-    WireEvent { uuid: Uuid::from_u128(number), lane: event::Lane::Ai, json: Bytes::from(json) }
+    WireEvent { uuid: Uuid::from_u128(number), lane: event::Lane::Ai, json: Bytes::from(json), stored: None }
 }
 
 fn secs(seconds: f64) -> Duration {

@@ -33,7 +33,7 @@ pub(super) fn to_version_3(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         for (id, uuid) in &some {
             let json = read_old(tx, *id)?;
             let uuid = uuid.parse().map_err(|_| damaged())?;
-            insert(tx, &WireEvent { uuid, lane: Lane::Ai, json: json.into() }, Some(*id), &mut known)?;
+            insert(tx, &WireEvent { uuid, lane: Lane::Ai, json: json.into(), stored: None }, Some(*id), &mut known)?;
         }
     }
     tx.execute_batch(

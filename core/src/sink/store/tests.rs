@@ -50,7 +50,7 @@ pub(super) fn row(event: &str, id: &str, parent: Option<&str>) -> read::Row {
 }
 
 fn wire(uuid: uuid::Uuid, json: &str) -> WireEvent {
-    WireEvent { uuid, lane: crate::event::Lane::Ai, json: bytes::Bytes::copy_from_slice(json.as_bytes()) }
+    WireEvent { uuid, lane: crate::event::Lane::Ai, json: bytes::Bytes::copy_from_slice(json.as_bytes()), stored: None }
 }
 
 fn message(number: usize) -> Value {
