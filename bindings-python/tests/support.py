@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ class Loopback:
     def providers(self) -> list[dict[str, Any]]:
         answer = self.ask("/_control/providers")
         return answer if isinstance(answer, list) else answer["providers"]
+
+
+def stored(folder: Path) -> list[dict[str, Any]]:
+    """The events of a local store, as `llmtrail export` gives them."""
+    command = [sys.executable, "-m", "llmtrail._cli", "export", "--format", "jsonl"]
+    environment = {**os.environ, "LLMTRAIL_DIR": str(folder)}
+    lines = subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout
+    return [json.loads(line) for line in lines.splitlines()]
 
 
 def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

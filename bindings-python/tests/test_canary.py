@@ -1,6 +1,5 @@
 """A marked secret in every field of every path: in privacy mode none of it leaves, and of media only placeholders."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -9,216 +8,18 @@ import httpx
 import pytest
 
 import llmtrail
-from support import Loopback
+from support import ROOT, Loopback, stored
 
-SECRET = "canary-7f3a"
-PAYLOAD = base64.b64encode(b"canary payload " * 12).decode()
+CANARY = json.loads((ROOT / "tests/scenarios/canary.json").read_bytes())
+SECRET: str = CANARY["secret"]
+PAYLOAD: str = CANARY["payload"]
 IMAGE = f"data:image/png;base64,{PAYLOAD}"
-
-SCHEMA = {"type": "object", "properties": {SECRET: {"type": "string", "description": SECRET}}}
-FUNCTION = {"name": SECRET, "description": SECRET, "parameters": SCHEMA}
-ARGUMENTS = json.dumps({SECRET: SECRET, "image": IMAGE})
-TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": SECRET, "arguments": ARGUMENTS}}
-
-CHAT = "https://api.openai.com/v1/chat/completions"
-CHAT_REQUEST: dict[str, Any] = {
-    "model": "gpt-5-mini",
-    "user": SECRET,
-    "metadata": {"note": SECRET},
-    "safety_identifier": SECRET,
-    "stop": [SECRET],
-    "response_format": {"type": "json_schema", "json_schema": {"name": SECRET, "schema": SCHEMA}},
-    "tool_choice": {"type": "function", "function": {"name": SECRET}},
-    "prediction": {"type": "content", "content": SECRET},
-    "tools": [{"type": "function", "function": FUNCTION}],
-    "messages": [
-        {"role": "system", "content": SECRET, "name": SECRET},
-        {
-            "role": "user",
-            "content": [{"type": "text", "text": SECRET}, {"type": "image_url", "image_url": {"url": IMAGE}}],
-        },
-        {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]},
-        {"role": "tool", "tool_call_id": "call_1", "content": f"{SECRET} {IMAGE}"},
-        {
-            "role": "user",
-            "content": [{"type": "input_audio", "input_audio": {"data": PAYLOAD, "format": "wav"}}],
-        },
-    ],
-}
-USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-CHAT_ANSWER = {
-    "id": "chatcmpl-1",
-    "model": "gpt-5-mini",
-    "usage": USAGE,
-    "choices": [
-        {
-            "index": 0,
-            "finish_reason": "tool_calls",
-            "logprobs": {"content": [{"token": SECRET, "logprob": -1}]},
-            "message": {
-                "role": "assistant",
-                "content": SECRET,
-                "reasoning_content": SECRET,
-                "refusal": SECRET,
-                "tool_calls": [TOOL_CALL],
-                "annotations": [
-                    {"type": "url_citation", "url_citation": {"url": f"https://x/{SECRET}", "title": SECRET}}
-                ],
-                "audio": {"id": "audio_1", "data": PAYLOAD, "transcript": SECRET, "expires_at": 1},
-            },
-        }
-    ],
-}
-STREAM = (
-    "".join(
-        f"data: {json.dumps(chunk)}\n\n"
-        for chunk in (
-            {
-                "id": "c",
-                "model": "gpt-5-mini",
-                "choices": [{"index": 0, "delta": {"role": "assistant", "content": SECRET}}],
-            },
-            {"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **TOOL_CALL}]}}]},
-            {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": USAGE},
-        )
-    )
-    + "data: [DONE]\n\n"
-)
-ERROR = {
-    "error": {
-        "message": f"{SECRET} sk-{SECRET}",
-        "type": "invalid_request_error",
-        "code": None,
-        "param": SECRET,
-    }
-}
-
-MESSAGES = "https://api.anthropic.com/v1/messages"
-SOURCE = {"type": "base64", "media_type": "image/png", "data": PAYLOAD}
-MESSAGES_REQUEST = {
-    "model": "claude-sonnet-4-5",
-    "max_tokens": 10,
-    "system": [{"type": "text", "text": SECRET}],
-    "metadata": {"user_id": SECRET},
-    "stop_sequences": [SECRET],
-    "tools": [{"name": SECRET, "description": SECRET, "input_schema": SCHEMA}],
-    "messages": [
-        {"role": "user", "content": [{"type": "text", "text": SECRET}, {"type": "image", "source": SOURCE}]},
-        {
-            "role": "assistant",
-            "content": [{"type": "tool_use", "id": "t", "name": SECRET, "input": {SECRET: SECRET}}],
-        },
-        {
-            "role": "user",
-            "content": [
-                {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "source": SOURCE}]}
-            ],
-        },
-    ],
-}
-MESSAGES_ANSWER = {
-    "id": "msg_1",
-    "model": "claude-sonnet-4-5",
-    "role": "assistant",
-    "type": "message",
-    "stop_reason": "stop_sequence",
-    "stop_sequence": SECRET,
-    "usage": {"input_tokens": 5, "output_tokens": 2},
-    "content": [
-        {"type": "thinking", "thinking": SECRET, "signature": SECRET},
-        {"type": "text", "text": SECRET},
-        {"type": "tool_use", "id": "t", "name": SECRET, "input": {SECRET: IMAGE}},
-    ],
-}
-
-RESPONSES = "https://api.openai.com/v1/responses"
-RESPONSES_REQUEST = {
-    "model": "gpt-5-mini",
-    "instructions": SECRET,
-    "metadata": {"note": SECRET},
-    "prompt_cache_key": SECRET,
-    "tools": [{"type": "function", **FUNCTION}],
-    "input": [
-        {
-            "role": "user",
-            "content": [{"type": "input_text", "text": SECRET}, {"type": "input_image", "image_url": IMAGE}],
-        },
-        {"type": "function_call", "call_id": "c", "name": SECRET, "arguments": ARGUMENTS},
-        {"type": "function_call_output", "call_id": "c", "output": f"{SECRET} {IMAGE}"},
-    ],
-}
-RESPONSES_ANSWER = {
-    "id": "resp_1",
-    "object": "response",
-    "model": "gpt-5-mini",
-    "status": "completed",
-    "instructions": SECRET,
-    "metadata": {"note": SECRET},
-    "usage": {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7},
-    "output": [
-        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": SECRET}]},
-        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": SECRET}]},
-        {"type": "function_call", "call_id": "c", "name": SECRET, "arguments": ARGUMENTS},
-        {"type": "image_generation_call", "id": "i", "result": PAYLOAD, "revised_prompt": SECRET},
-    ],
-}
-
-GEMINI = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent"
-INLINE = {"inlineData": {"mimeType": "image/png", "data": PAYLOAD}}
-GEMINI_REQUEST = {
-    "systemInstruction": {"parts": [{"text": SECRET}]},
-    "generationConfig": {"stopSequences": [SECRET], "responseSchema": SCHEMA},
-    "labels": {"note": SECRET},
-    "tools": [{"functionDeclarations": [FUNCTION]}],
-    "contents": [
-        {"role": "user", "parts": [{"text": SECRET}, INLINE]},
-        {"role": "model", "parts": [{"functionCall": {"name": SECRET, "args": {SECRET: SECRET}}}]},
-        {"role": "user", "parts": [{"functionResponse": {"name": SECRET, "response": {SECRET: IMAGE}}}]},
-    ],
-}
-GEMINI_ANSWER = {
-    "modelVersion": "gemini-2.5-flash",
-    "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7},
-    "candidates": [
-        {
-            "finishReason": "STOP",
-            "groundingMetadata": {"webSearchQueries": [SECRET]},
-            "content": {
-                "role": "model",
-                "parts": [
-                    {"text": SECRET, "thought": True},
-                    {"text": SECRET},
-                    INLINE,
-                    {"functionCall": {"name": SECRET, "args": {}}},
-                ],
-            },
-        }
-    ],
-}
-
-EMBEDDINGS = "https://api.openai.com/v1/embeddings"
-
-PATHS: dict[str, tuple[str, Any, int, Any]] = {
-    "chat": (CHAT, CHAT_REQUEST, 200, CHAT_ANSWER),
-    "stream": (CHAT, {**CHAT_REQUEST, "stream": True}, 200, STREAM),
-    "error": (CHAT, CHAT_REQUEST, 400, ERROR),
-    "page": (CHAT, CHAT_REQUEST, 502, f"<html>{SECRET}</html>"),
-    "nonsense": (CHAT, CHAT_REQUEST, 200, f"<html>{SECRET}</html>"),
-    "messages": (MESSAGES, MESSAGES_REQUEST, 200, MESSAGES_ANSWER),
-    "responses": (RESPONSES, RESPONSES_REQUEST, 200, RESPONSES_ANSWER),
-    "gemini": (GEMINI, GEMINI_REQUEST, 200, GEMINI_ANSWER),
-    "embeddings": (
-        EMBEDDINGS,
-        {"model": "text-embedding-3-small", "input": [SECRET], "user": SECRET},
-        200,
-        {"data": []},
-    ),
-    "refused": (CHAT, CHAT_REQUEST, 0, None),
-}
+PATHS: dict[str, dict[str, Any]] = CANARY["paths"]
+FUNCTION = PATHS["chat"]["request"]["tools"][0]["function"]
 
 
 def play(trail: llmtrail.Client, path: str) -> None:
-    url, ask, status, answer = PATHS[path]
+    url, ask, status, answer = (PATHS[path][name] for name in ("url", "request", "status", "response"))
 
     def handler(request: httpx.Request) -> httpx.Response:
         if status == 0:
@@ -289,3 +90,51 @@ def test_of_media_only_placeholders_leave(loopback: Loopback, tmp_path: Path, pa
     # Credentials are in headers and addresses, which are not content.
     for leak in (f"Bearer {SECRET}", f"key={SECRET}", f"{SECRET}@", f"sk-{SECRET}"):
         assert leak not in events, (path, leak)
+
+
+@pytest.mark.parametrize("path", [*PATHS, "by hand"])
+def test_with_redact_only_what_it_said_leaves(loopback: Loopback, tmp_path: Path, path: str) -> None:
+    def redact(text: str) -> str:
+        return text.replace(SECRET, "[mine]")
+
+    trail = llmtrail.Client(
+        api_key="phc_test", host=loopback.url, dir=tmp_path, spool="always", local=True, redact=redact
+    )
+    with trail.trace("t", input=SECRET):
+        by_hand(trail) if path == "by hand" else play(trail, path)
+    files = everything(trail, tmp_path)
+    events = loopback.events()
+    texts = json.dumps([without_names(event) for event in events])
+    assert SECRET not in texts, path
+    assert "[mine]" in texts
+    # The store packs what it keeps, and what is packed is found by nobody: so it is asked for.
+    assert PAYLOAD[:32] not in files
+    kept = [without_names(event) for event in stored(tmp_path)]
+    assert len(kept) == len(events)
+    assert SECRET not in json.dumps(kept), path
+
+
+@pytest.mark.parametrize("path", [*PATHS, "by hand"])
+@pytest.mark.parametrize("private", ["server", "store"])
+def test_each_sink_gets_what_it_may(loopback: Loopback, tmp_path: Path, path: str, private: str) -> None:
+    remote = private == "server"
+    trail = llmtrail.Client(
+        api_key="phc_test", host=loopback.url, dir=tmp_path, spool="always", local=True,
+        privacy=remote, store={"privacy": not remote},
+    )  # fmt: skip
+    with trail.trace("t", input=SECRET):
+        by_hand(trail) if path == "by hand" else play(trail, path)
+    files = everything(trail, tmp_path)
+    sent, kept = loopback.events(), stored(tmp_path)
+    less, full = (sent, kept) if remote else (kept, sent)
+    assert SECRET not in json.dumps(less), path
+    assert SECRET in json.dumps(full), path
+    if not remote:
+        assert SECRET not in files
+
+
+def without_names(value: Any) -> Any:
+    """The value without the names of members, about which `redact` is not asked."""
+    if isinstance(value, dict):
+        return [without_names(member) for member in value.values()]
+    return [without_names(item) for item in value] if isinstance(value, list) else value

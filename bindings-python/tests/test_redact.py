@@ -1,10 +1,7 @@
 """`redact`, `on_generation`, and what of an event's content goes to which sink."""
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,21 +11,13 @@ import httpx
 import pytest
 
 import llmtrail
-from support import Loopback, named
+from support import Loopback, named, stored
 
 SECRET = "canary-7f3a"
 
 
 def client(loopback: Loopback, folder: Path, **options: Any) -> llmtrail.Client:
     return llmtrail.Client(api_key="phc_test", host=loopback.url, dir=folder, flush_interval=3600, **options)
-
-
-def stored(folder: Path) -> list[dict[str, Any]]:
-    """The events of a local store, as `llmtrail export` gives them."""
-    command = [sys.executable, "-m", "llmtrail._cli", "export", "--format", "jsonl"]
-    environment = {**os.environ, "LLMTRAIL_DIR": str(folder)}
-    lines = subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout
-    return [json.loads(line) for line in lines.splitlines()]
 
 
 def test_redact_sees_every_text_and_what_it_says_is_sent(loopback: Loopback, tmp_path: Path) -> None:
