@@ -4,7 +4,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { Client, ConfigError, type FinishedCall, type LlmtrailError, type Options } from '../dist/index.mjs'
 import {
   chunk,
-  type Event,
   folder,
   type Ingestion,
   ingestion,
@@ -12,6 +11,7 @@ import {
   provider,
   STREAM,
   STREAMED,
+  stored,
 } from './servers.ts'
 
 const SECRET = 'canary-7f3a'
@@ -25,17 +25,6 @@ afterEach(() => {
   server.events.length = 0
 })
 afterAll(() => server.close())
-
-/** The events of a local store, as `llmtrail export` gives them. */
-function stored(dir: string): Event[] {
-  const args = [join(PACKAGE, 'bin/llmtrail.js'), 'export', '--format', 'jsonl']
-  const lines = execFileSync(process.execPath, args, { env: { ...process.env, LLMTRAIL_DIR: dir } })
-  return lines
-    .toString()
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line))
-}
 
 describe('redact', () => {
   it('sees every text with its path, and what it says is sent', async () => {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -89,6 +90,17 @@ export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), 'llmtrail-'))
   folders.push(path)
   return path
+}
+
+/** The events of a local store, as `llmtrail export` gives them. */
+export function stored(dir: string): Event[] {
+  const args = [join(import.meta.dirname, '../bin/llmtrail.js'), 'export', '--format', 'jsonl']
+  const lines = execFileSync(process.execPath, args, { env: { ...process.env, LLMTRAIL_DIR: dir } })
+  return lines
+    .toString()
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line))
 }
 
 export const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms))

@@ -138,3 +138,15 @@ def without_names(value: Any) -> Any:
     if isinstance(value, dict):
         return [without_names(member) for member in value.values()]
     return [without_names(item) for item in value] if isinstance(value, list) else value
+
+
+def test_personal_data_of_each_kind_is_found(loopback: Loopback, tmp_path: Path) -> None:
+    found = "anna@example.com, +49 30 901820, 4111 1111 1111 1111, DE89 3704 0044 0532 0130 00, 203.0.113.7"
+    trail = llmtrail.Client(api_key="phc_test", host=loopback.url, dir=tmp_path, local=True, detectors=True)
+    trail.capture_generation(model="m", input=found, output=found, error=ValueError(found))
+    trail.shutdown(20)
+    everywhere = json.dumps([loopback.events(), stored(tmp_path)])
+    for value in ("anna@", "901820", "4111", "DE89", "203.0.113.7"):
+        assert value not in everywhere
+    for kind in ("email", "phone", "card", "iban", "ip"):
+        assert f"[{kind}-" in everywhere
