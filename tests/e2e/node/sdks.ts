@@ -289,4 +289,15 @@ export const anthropics: [string, typeof Anthropic][] = [
   ['@anthropic-ai/sdk 0.60', Anthropic060 as unknown as typeof Anthropic],
 ]
 
+const PACKAGES: Record<string, string> = {
+  'openai 7': 'openai-7',
+  'openai 6': 'openai',
+  'openai 5': 'openai-5',
+  '@anthropic-ai/sdk 1': '@anthropic-ai/sdk',
+  '@anthropic-ai/sdk 0.60': 'anthropic-0-60',
+}
+
+/** The name and version, as its registry has them, of one of these. */
+export const versionOf = (name: string) => about('', PACKAGES[name] ?? name, '')
+
 export { AzureOpenAI }

@@ -73,4 +73,21 @@ describe.each(openais)('%s', (_, OpenAI) => {
     expect(await trail.flush(10_000)).toMatchObject({ captured: 0 })
     expect(await server.events()).toEqual([])
   })
+
+  it.each([
+    ['https://llm.corp.example/team/v1', 'llm.corp.example'],
+    ['http://my-gateway:8080/v1', 'local'],
+  ])('a gateway of one’s own speaks the format of the path: %s', async (baseURL, provider) => {
+    // biome-ignore lint/suspicious/noExplicitAny: as it comes from the corpus
+    const { response, expected, request }: any = readCase('openai_chat/plain')
+    const fetch = async () => new Response(response, { headers: { 'content-type': 'application/json' } })
+    const client = new OpenAI({ apiKey: 'sk-test-key', maxRetries: 0, baseURL, fetch })
+    await trailed(false).wrap(client).chat.completions.create(request)
+    await trail.flush(10_000)
+    const [event, ...more] = await server.events()
+    expect(more).toEqual([])
+    expect(event?.properties).toMatchObject({ $ai_provider: provider, $ai_base_url: baseURL })
+    for (const name of ['$ai_model', '$ai_input_tokens', '$ai_output_tokens', '$ai_output_choices'])
+      expect(event?.properties[name]).toEqual(expected.properties[name])
+  })
 })

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
+import string
 import subprocess
 import time
 import urllib.request
@@ -17,7 +18,7 @@ import pytest
 from proof import cover
 
 import llmtrail
-from support import Loopback, generations
+from support import ROOT, Loopback, generations
 
 PROXY = os.environ.get("LITELLM_PROXY", "")
 if not PROXY or not hasattr(openai.OpenAI, "responses"):
@@ -29,20 +30,7 @@ ANSWER = "Your order is on its way."
 QUESTION = "Where is my order?"
 MESSAGES = [{"role": "user", "content": QUESTION}]
 KEY = f"sk-{secrets.token_hex(24)}"
-# Its mocks cannot stream Responses and messages: these it makes of the stream of a chat, which it asks itself for.
-CONFIG = """
-model_list:
-  - model_name: gpt-5-mini
-    litellm_params: {{model: openai/gpt-5-mini, api_key: none, mock_response: "{answer}"}}
-  - model_name: gpt-5
-    litellm_params:
-      {{model: hosted_vllm/gpt-5-mini, api_key: {key}, api_base: "{url}/v1", use_chat_completions_api: true}}
-  - model_name: claude-sonnet-4-5
-    litellm_params: {{model: hosted_vllm/gpt-5-mini, api_key: {key}, api_base: "{url}/v1"}}
-  - model_name: text-embedding-3-small
-    litellm_params: {{model: openai/text-embedding-3-small, api_key: none, mock_response: [0.25, -0.5]}}
-general_settings: {{master_key: {key}}}
-"""
+CONFIG = string.Template((ROOT / "tests/e2e/proxy.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +40,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    (folder / "config.yaml").write_text(CONFIG.format(answer=ANSWER, key=KEY, url=url))
+    (folder / "config.yaml").write_text(CONFIG.substitute(ANSWER=ANSWER, KEY=KEY, URL=url))
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
     with (folder / "log").open("wb") as log:

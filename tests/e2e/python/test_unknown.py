@@ -1,6 +1,7 @@
 """What no decoder reads: JSON to a known host is recorded as unknown, anything else is left alone."""
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import llmtrail
 import llmtrail._instrument
+import llmtrail._wrap
 import sdk
 from support import RULES, Loopback, generations, read_case
 
@@ -84,3 +86,36 @@ def test_a_host_that_nobody_knows_is_left_alone(trail: llmtrail.Client, loopback
         client.moderations.create(model="omni-moderation-latest", input="I want to hug them.")
     report = trail.flush(10)
     assert (report.captured, loopback.events()) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("base", "provider"),
+    [("https://llm.corp.example/team", "llm.corp.example"), ("http://my-gateway:8080", "local")],
+)
+@pytest.mark.parametrize(
+    ("name", "call", "case"),
+    [
+        ("openai", "chat.completions.create", "openai_chat/plain"),
+        ("openai", "responses.create", "openai_responses/plain_text"),
+        ("openai", "embeddings.create", "openai_embeddings/plain"),
+        ("anthropic", "messages.create", "anthropic_messages/plain_text"),
+    ],
+)
+def test_a_gateway_of_ones_own_speaks_the_format_of_the_path(
+    name: str, call: str, case: str, base: str, provider: str, trail: llmtrail.Client, loopback: Loopback
+) -> None:
+    kept = read_case(case)
+    with sdk.client(name, base) as client:
+        package: Any = llmtrail._wrap._package(client._client)
+    answer = package.Response(200, json=json.loads(kept["response"]))
+    gateway = package.Client(transport=package.MockTransport(lambda _: answer))
+    with trail.wrap(sdk.client(name, base, http_client=gateway)) as client:
+        if not hasattr(client, call.partition(".")[0]):
+            pytest.skip("this generation has no such call")
+        sdk.method(client, call)(**json.loads(kept["request"]))
+    assert trail.flush(10).pending == 0
+    (event,) = generations(loopback.events())
+    properties = event["properties"]
+    assert properties["$ai_provider"] == provider
+    for told in ("$ai_model", "$ai_input_tokens", "$ai_output_tokens", "$ai_output_choices"):
+        assert properties.get(told) == kept["expected"]["properties"].get(told), told
