@@ -72,17 +72,19 @@ impl Client {
         Filter::of(&self.0, response, decoded)
     }
 
-    /// Hands over what was noted of one attempt: an httpx request, its response if one came, and what is [`Noted`] of any.
+    /// Hands over what was noted of one attempt: an httpx request with its body when that is in memory, its response if one
+    /// came, and what is [`Noted`] of any.
     fn record(
         &self,
         request: &Bound<'_, PyAny>,
+        content: &Bound<'_, PyAny>,
         url: String,
         response: Option<&Bound<'_, PyAny>>,
         asked_usage: bool,
         noted: Noted<'_>,
     ) -> PyResult<()> {
         let method = request.getattr(intern!(request.py(), "method"))?.extract()?;
-        let request = observation::request_of(request)?;
+        let request = observation::request_of(request, content)?;
         let response = response.map(observation::head_of).transpose()?;
         let exchange = noted.exchange(method, url, request, response);
         self.0.observe(Exchange { asked_usage, ..exchange });

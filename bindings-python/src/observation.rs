@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyException, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
 use llmtrail::{Chunk, End};
@@ -44,16 +44,21 @@ pub(crate) fn chunks(pieces: &Bound<'_, PyList>, marks: Vec<u64>) -> Vec<Chunk> 
 pub(crate) type Headers = Vec<(String, String)>;
 
 /// The headers of a request, of which only the allow-list is read, and its body when it is in memory; a stream is never
-/// consumed.
-pub(crate) fn request_of(request: &Bound<'_, PyAny>) -> PyResult<(Headers, Bytes)> {
+/// consumed. `content` is what the request holds as its content.
+pub(crate) fn request_of(request: &Bound<'_, PyAny>, content: &Bound<'_, PyAny>) -> PyResult<(Headers, Bytes)> {
     let py = request.py();
     let headers = pick(&request.getattr(intern!(py, "headers"))?, REQUEST_HEADERS)?;
-    let body = match content(request)? {
-        Some(body) => Some(body),
-        None => request.getattr(intern!(py, "stream"))?.getattr(intern!(py, "_stream")).ok(),
+    let body = if content.is_none() {
+        let stream = request.getattr(intern!(py, "stream"))?;
+        stream.getattr(intern!(py, "_stream")).ok().as_ref().and_then(bytes_of)
+    } else {
+        bytes_of(content)
     };
-    let body = body.as_ref().and_then(|body| body.cast_exact::<PyBytes>().ok()).map(share).unwrap_or_default();
-    Ok((headers, body))
+    Ok((headers, body.unwrap_or_default()))
+}
+
+fn bytes_of(body: &Bound<'_, PyAny>) -> Option<Bytes> {
+    body.cast_exact::<PyBytes>().ok().map(share)
 }
 
 /// The status and the headers of a response, of which only the allow-list is read.
@@ -61,12 +66,6 @@ pub(crate) fn head_of(response: &Bound<'_, PyAny>) -> PyResult<(u16, Headers)> {
     let py = response.py();
     let status = response.getattr(intern!(py, "status_code"))?.extract()?;
     Ok((status, pick(&response.getattr(intern!(py, "headers"))?, RESPONSE_HEADERS)?))
-}
-
-/// A message's `_content`, if it was read.
-fn content<'py>(message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let members = message.getattr(intern!(message.py(), "__dict__"))?;
-    members.cast::<PyDict>()?.get_item(intern!(message.py(), "_content"))
 }
 
 /// The headers of an allow-list: out of httpx's own list of (raw name, lower-case name, value), else out of its raw

@@ -1,6 +1,6 @@
 // Captures and delivers so many generations of 2 KB, by hand, in Node: `delivery_subject.mjs llmtrail HOST COUNT`.
 
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -8,6 +8,9 @@ const input = [{ role: 'user', content: 'lorem ip'.repeat(96) }]
 const output = [{ role: 'assistant', content: 'word '.repeat(150) }]
 const [, , observer, host, given] = process.argv
 const count = Number(given)
+
+// The most memory that was resident, in MB. Not by `resourceUsage`, which keeps what the parent had at the fork.
+const peak = () => Number(/VmHWM:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024
 
 async function llmtrail() {
   const { init, captureGeneration, flush } = await import('llmtrail')
@@ -65,7 +68,7 @@ console.log(
     capture_p99_us: took[Math.floor(count * 0.99)] / 1e3,
     wall_s: wall / 1e9,
     cpu_us: (spent.user + spent.system) / count,
-    memory_mb: process.resourceUsage().maxRSS / 1024,
+    memory_mb: peak(),
   }),
 )
 process.exit(0)

@@ -29,8 +29,7 @@ def observe_session(
     members = session.__dict__
     known = getattr(members.get("_request"), "llmtrail", None)
     if known is not None:
-        known.provider = provider or known.provider
-        known.trail = trail
+        known.aim(provider, trail)
         return
     kind, replaced, alive = type(session), members.get("_request"), ref(session)
     observer = Observer(provider, trail, seen, own=True)
@@ -77,7 +76,7 @@ def _begin(observer: Observer, session: Any, method: str, url: Any, kwargs: dict
     try:
         if within.get():
             return None
-        trail = observer.trail()
+        trail = observer.client()
         method, text = method.upper(), str(session._build_url(url))
         if observer.kind(trail, text, method) == NONE:
             return None

@@ -41,8 +41,7 @@ def _observe_async_send(
 ) -> None:
     known = getattr(http.__dict__.get("send"), "llmtrail", None)
     if known is not None:
-        known.provider = provider or known.provider
-        known.trail = trail
+        known.aim(provider, trail)
         return
     replaced, alive, kind = http.__dict__.get("send"), ref(http), type(http)
     observer = Observer(provider, trail, seen, own=True)

@@ -82,7 +82,7 @@ def _ask(http: Any, request: Any) -> None:
             observer = getattr(getattr(transport, "handle_async_request", None), "llmtrail", None)
         if observer is None or within.get():
             return
-        trail = observer.trail()
+        trail = observer.client()
         if not trail.has_budgets:
             return
         kind, url = observer.address(trail, getattr(request.url, "_uri_reference", request.url), request.url)

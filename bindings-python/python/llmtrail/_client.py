@@ -478,6 +478,7 @@ class _Default(_Surface):
             ConfigError: an option cannot be used; it names the option and what is allowed.
         """
         client = self._clients["default"] = Client(**options)
+        _lifecycle.turn()
         return client
 
 

@@ -166,6 +166,7 @@ class Client:
     def record(
         self,
         request: Any,
+        content: object,
         url: str,
         response: Any,
         asked_usage: bool,

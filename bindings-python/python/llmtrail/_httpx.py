@@ -10,6 +10,7 @@ from __future__ import annotations
 from _weakref import ref
 from time import perf_counter_ns
 
+from . import _lifecycle
 from ._notes import CALL, NONE, Asking, Notes, Observer, Seen, within
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _noted: dict[str, tuple[type, type]] = {}
 
 _Function = type(lambda: None)
+_new = object.__new__
 
 _SHORT = 4 << 10
 
@@ -54,7 +56,7 @@ class HttpxObserver(Observer):
         try:
             if within.get():
                 return None, request
-            trail = self.trail()
+            trail = self.core if self.epoch is _lifecycle.epoch else self.client()
             url = request.url
             parts = getattr(url, "_uri_reference", url)
             to = self.known_to
@@ -68,7 +70,8 @@ class HttpxObserver(Observer):
             notes.request = request
             notes.response = notes.filter = None
             if kind != CALL:
-                content = request.__dict__.get("_content")
+                # Not out of its `__dict__`: an object whose dictionary was asked for is slower ever after.
+                content = getattr(request, "_content", None)
                 # Most calls are no streams, and a look at a short body takes less than the step into the core.
                 if type(content) is bytes and (len(content) >= _SHORT or b'"stream"' in content):
                     body = trail.ask(text, self.provider, content)
@@ -80,7 +83,7 @@ class HttpxObserver(Observer):
         if Asking.wanted and notes is not None:
             from ._budget import reserve
 
-            reserve(notes, notes.request, notes.request.__dict__.get("_content"))
+            reserve(notes, notes.request, getattr(notes.request, "_content", None))
         return notes, request
 
 
@@ -101,11 +104,13 @@ class HttpxNotes(Notes):
             self.idle = now = perf_counter_ns()
             self.waited = now - self.start
             self.response = response
-            content = response.__dict__.get("_content")
+            content = getattr(response, "_content", None)
             if self.asked:
                 self.filter = self.trail.filter(response, content is not None)
             if content is None:
-                response.stream = self.observer.noted[asynchronous](response.stream, self)
+                noted: Any = _new(self.observer.noted[asynchronous])  # a step less than by an `__init__`
+                noted._stream, noted._notes = response.stream, self
+                response.stream = noted
                 return
             # A mock or a cache: everything is here already.
             if self.filter is not None:
@@ -124,11 +129,12 @@ class HttpxNotes(Notes):
             self.head()
         self.end("error", error)
 
-    def hand_over(self, how: str, error: BaseException | None) -> None:
+    def hand_over(self, noted: tuple[Any, ...]) -> None:
         request, response = self.request, self.response
         # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.
         self.request = self.response = None
-        self.trail.record(request, self.url, response, self.asked, self.noted(how, error))
+        content = getattr(request, "_content", None)
+        self.trail.record(request, content, self.url, response, self.asked, noted)
 
 
 def observe(
@@ -145,8 +151,7 @@ def observe(
             else None
         )
         if known is not None and known.own:
-            known.provider = provider or known.provider
-            known.trail = trail
+            known.aim(provider, trail)
             continue
         if known is not None:  # seen by `instrument` so far
             del transport.__dict__[name]
@@ -302,9 +307,8 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
     class Noted:
         __slots__ = ("_notes", "_stream")
 
-        def __init__(self, stream: Any, notes: HttpxNotes) -> None:
-            self._stream = stream
-            self._notes = notes
+        _stream: Any
+        _notes: HttpxNotes
 
         def __getattr__(self, name: str) -> Any:
             if name in Noted.__slots__:

@@ -11,6 +11,7 @@ import sys
 from threading import Lock
 from weakref import WeakSet
 
+from . import _lifecycle
 from ._notes import Observer, Seen
 
 TYPE_CHECKING = False
@@ -65,6 +66,7 @@ def instrument(trail: Callable[[], _core.Client]) -> None:
         _process.trail = trail
         for observer in _process.observers:
             observer.trail = trail
+        _lifecycle.turn()
         if begun:
             return
         for name, hook in _TARGETS.items():
@@ -81,6 +83,7 @@ def uninstrument() -> None:
         if _process.trail is None:
             return
         _process.trail = None
+        _lifecycle.turn()
         for owner, name, original, ours in reversed(_process.patches):
             # Where another tool has since put its own method over ours, ours stays below it, idle.
             if owner.__dict__.get(name) is ours:

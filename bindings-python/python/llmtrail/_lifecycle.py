@@ -23,6 +23,8 @@ under_way: dict[int, ref[Notes]] = {}
 _clients: list[ref[_core.Client]] = []
 # Whether this process has arranged the flush at its end. Read before every capture, so a plain name.
 armed = False
+# Another object whenever it may no longer hold which client an observer's calls go to: a new default client, a fork.
+epoch = object()
 # Threads of ours that run the application's hooks.
 threads: list[threading.Thread] = []
 # How long they are waited for when there is nothing left for them to do.
@@ -34,6 +36,12 @@ def register(client: _core.Client) -> None:
     global _clients
     _clients = [known for known in _clients if known() is not None]
     _clients.append(ref(client))
+
+
+def turn() -> None:
+    """Lets observers ask for their clients anew."""
+    global epoch
+    epoch = object()
 
 
 def arm() -> None:
@@ -74,6 +82,7 @@ def _at_exit(**_: object) -> None:
 def _disarm(_: object = None) -> None:
     global armed
     armed = False
+    turn()
     # They are the parent's, also where a child unwinds what they were begun in.
     for call in list(under_way.values()):
         notes = call()

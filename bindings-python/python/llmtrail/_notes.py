@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from sys import modules
 from time import perf_counter_ns, time_ns
 
+from . import _lifecycle
 from ._lifecycle import under_way
 from ._scopes import current, scope_of_call
 
@@ -55,7 +56,7 @@ class Asking:
 class Observer:
     """What all hooks of one HTTP client share. `own`: it is that of a wrapped client, and not of the whole process."""
 
-    __slots__ = ("known", "known_to", "own", "provider", "seen", "trail")
+    __slots__ = ("core", "epoch", "known", "known_to", "own", "provider", "seen", "trail")
 
     def __init__(
         self, provider: str | None, trail: Callable[[], _core.Client], seen: Seen, own: bool = False
@@ -64,8 +65,26 @@ class Observer:
         self.seen = seen
         self.provider = provider
         self.trail = trail
+        self.core: Any = None
+        self.epoch: object = None
         self.known: dict[Any, tuple[int, str]] = {}
         self.known_to: tuple[Any, str | None] = (None, None)
+
+    def aim(self, provider: str | None, trail: Callable[[], _core.Client]) -> None:
+        """Lets calls go to another client, and perhaps a provider of another name."""
+        self.provider = provider or self.provider
+        self.trail, self.epoch = trail, None
+
+    def client(self) -> _core.Client:
+        """The client that calls go to now."""
+        epoch = _lifecycle.epoch
+        if self.epoch is not epoch:
+            # In this order: whoever sees the epoch finds the client.
+            self.core = self.trail()
+            # The thread for an application's hooks is looked after at each call.
+            if self.core.hooks() is None:
+                self.epoch = epoch
+        return self.core  # type: ignore[no-any-return]
 
     def kind(self, trail: _core.Client, url: str, method: str = "POST") -> int:
         """What a request to this address is."""
@@ -94,7 +113,7 @@ class Observer:
     def trouble(self) -> None:
         """Counts something of ours that went wrong."""
         try:
-            self.trail().note()
+            self.client().note()
         except Exception:
             return
 
@@ -165,10 +184,16 @@ class Notes:
             return
         self.over = True
         under_way.pop(id(self), None)
+        observer = self.observer
         try:
-            self.hand_over(how, error)
+            waited = self.waited
+            # What the core is told of any attempt.
+            self.hand_over((
+                observer.provider, self.scope, self.wall, self.marks, self.pieces, waited,
+                self.idle - self.start - waited, how, error, self.decoded, self.reservation,
+            ))  # fmt: skip
         except Exception:
-            self.observer.trouble()
+            observer.trouble()
         self.pieces, self.marks = [], []
         self.reservation = None
 
@@ -177,14 +202,7 @@ class Notes:
         self.over = True
         under_way.pop(id(self), None)
 
-    def noted(self, how: str, error: BaseException | None) -> tuple[Any, ...]:
-        """What the core is told of any attempt."""
-        return (
-            self.observer.provider, self.scope, self.wall, self.marks, self.pieces, self.waited,
-            self.idle - self.start - self.waited, how, error, self.decoded, self.reservation,
-        )  # fmt: skip
-
-    def hand_over(self, how: str, error: BaseException | None) -> None:
+    def hand_over(self, noted: tuple[Any, ...]) -> None:
         raise NotImplementedError
 
 
@@ -220,8 +238,7 @@ class Parts(Notes):
             self.head()
         self.end("error", error)
 
-    def hand_over(self, how: str, error: BaseException | None) -> None:
+    def hand_over(self, noted: tuple[Any, ...]) -> None:
         self.trail.record_parts(
-            self.method, self.url, self.head_of_request, self.body, self.status, self.head_of_response,
-            self.noted(how, error),
-        )  # fmt: skip
+            self.method, self.url, self.head_of_request, self.body, self.status, self.head_of_response, noted
+        )

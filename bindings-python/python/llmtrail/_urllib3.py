@@ -30,7 +30,7 @@ def begin(observer: Observer, request: Any) -> Parts | None:
     try:
         if within.get():
             return None
-        trail = observer.trail()
+        trail = observer.client()
         method, url = request.method, request.url
         if observer.kind(trail, url, method) == NONE:
             return None
@@ -81,8 +81,7 @@ def observe_send(owner: Any, provider: str | None, trail: Callable[[], _core.Cli
     """Observes what an adapter or session of this kind sends. Once: a second time only a new provider counts."""
     known = getattr(owner.__dict__.get("send"), "llmtrail", None)
     if known is not None and known.own:
-        known.provider = provider or known.provider
-        known.trail = trail
+        known.aim(provider, trail)
         return
     if known is not None:  # seen by `instrument` so far
         del owner.__dict__["send"]
