@@ -198,6 +198,11 @@ impl Lane {
         matches!(self.gate, Gate::Parked(..))
     }
 
+    /// Whether what was tried last failed.
+    pub(crate) fn fails(&self) -> bool {
+        self.rests() || self.failures > 0
+    }
+
     /// Whether nothing is here, under way or not.
     pub(crate) fn is_empty(&self) -> bool {
         self.epochs.is_empty()

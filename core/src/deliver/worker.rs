@@ -393,14 +393,14 @@ impl<S: Stage> Worker<S> {
         if self.outlets.iter().any(|outlet| outlet.can_spill(now)) { usize::MAX } else { self.config.max_memory }
     }
 
-    /// Spills the oldest events when memory is short, or when their sink takes none and there are many.
+    /// Spills the oldest events when memory is short, or when their sink fails and there are many.
     fn relieve(&mut self, bytes: usize) {
         let now = self.now();
         for at in 0..self.outlets.len() {
             let outlet = &mut self.outlets[at];
             let spillable = outlet.lanes.iter().map(Lane::queue_bytes).sum();
-            let resting = outlet.lanes.iter().any(Lane::rests);
-            let excess = excess(bytes, spillable, resting, self.config.max_memory);
+            let failing = outlet.lanes.iter().any(Lane::fails);
+            let excess = excess(bytes, spillable, failing, self.config.max_memory);
             if excess > 0 {
                 let freed = outlet.spill(excess, now);
                 self.shared.state().books.bytes -= freed;
@@ -759,8 +759,8 @@ impl<S: Stage> Worker<S> {
 
 /// How many bytes are to be spilled, if there are enough of them to be worth it. What waits in line has a part of memory
 /// only: when it is written over what callers handed over, some allocators keep both.
-fn excess(bytes: usize, spillable: usize, resting: bool, most: usize) -> usize {
-    let many = if resting || bytes > most / 4 * 3 { most / 8 } else { most / 4 };
+fn excess(bytes: usize, spillable: usize, failing: bool, most: usize) -> usize {
+    let many = if failing || bytes > most / 4 * 3 { most / 8 } else { most / 8 * 3 };
     if spillable > many { spillable - most / 16 } else { 0 }
 }
 
