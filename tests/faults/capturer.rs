@@ -1,14 +1,11 @@
 //! A program that captures what it is told: the one that has to survive the faults.
 //!
 //! It is configured by the environment, as any program is, and reads commands from its standard input, one a line:
-//! `capture N [TEXT]` (N events that hold the text), `flush MS`, `shutdown MS`, `stats`, `repr`, `watch`, `late`, `drop`,
-//! `exit`. Each of them but `exit`, which ends it on the spot, is answered by a line of JSON. With `cli` as its first
-//! argument it is the command line instead.
+//! `capture N [TEXT]` (N events that hold the text), `flush MS`, `shutdown MS`, `stats`, `repr`, `drop`, `exit`. Each of
+//! them but `exit`, which ends it on the spot, is answered by a line of JSON. With `cli` as its first argument it is the
+//! command line instead.
 
-use std::fs::File;
 use std::io::{BufRead as _, Write as _};
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use llmtrail::manual::CaptureOptions;
@@ -64,11 +61,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 answer
             }
             ("repr", Some(client)) => json!({"repr": format!("{client:?} {:?} {:?}", client.config(), client.stats())}),
-            ("watch", _) => {
-                std::thread::spawn(watch);
-                json!({})
-            }
-            ("late", _) => json!({"late_ms": late().as_secs_f64() * 1e3}),
             ("drop", _) => {
                 client = None;
                 json!({})
@@ -80,27 +72,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         writeln!(std::io::stdout(), "{answer}")?;
     }
     Ok(())
-}
-
-/// For how long a thread of ours was late, and since when it does what it does now.
-static WATCHED: Mutex<Option<(Duration, Instant)>> = Mutex::new(None);
-
-/// Sleeps and writes in turns, and adds up by how much that took longer than it does on a quiet machine.
-fn watch() -> std::io::Result<()> {
-    let folder = std::env::var_os("LLMTRAIL_DIR").unwrap_or_default();
-    let path = PathBuf::from(folder).join(format!("beat-{}", std::process::id()));
-    loop {
-        *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((late(), Instant::now()));
-        std::thread::sleep(Duration::from_millis(1));
-        File::create_new(&path)?;
-        std::fs::remove_file(&path)?;
-    }
-}
-
-fn late() -> Duration {
-    let watched = *WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-    let late = |(late, since): (Duration, Instant)| late + since.elapsed().saturating_sub(Duration::from_millis(2));
-    watched.map(late).unwrap_or_default()
 }
 
 fn report(report: &Report) -> Value {

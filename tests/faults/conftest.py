@@ -94,44 +94,46 @@ class Worker:
         (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
         return int(line.split()[1])
 
-    def watch(self) -> None:
-        """From now on the process has a thread that sleeps a millisecond, writes a file and so on, and adds up by how
-        much all that took longer than two."""
-        self.ask("watch")
-
     def wait_until_on_disk(self) -> float:
-        """Waits until what was captured is on disk, as `always` promises: 50 ms of the machine's attention.
+        """Waits until what was captured is on disk, as `always` promises: 50 ms in which the machine attends to it.
 
-        On a machine that has more to do than it can, threads wait for their turn, and who makes a file waits for what
-        others wrote. By how many seconds a thread of the same process with as little to do was late is measured, added,
-        and given back; on a quiet machine it is next to nothing. What our own thread does meanwhile is not added.
+        On a machine that has more to do than it can, a thread waits for a processor, and who makes a file waits for the
+        disk. So the time goes on for as long as the worker's thread has something to do and is kept from it; but a
+        thread that sleeps, or that had its 50 ms of a processor, has no excuse. Says by how many seconds it was longer.
         """
-        promised, begun = 0.05, time.monotonic()
-        before = self.ask("late")["late_ms"]
+        begun = time.monotonic()
+        used = self._worker()[1]
+        idle_since = None
         while True:
-            late: float = (self.ask("late")["late_ms"] - before) / 1000
-            left = promised + late - (time.monotonic() - begun)
-            if left <= 0:
-                return late
-            time.sleep(left)
+            now = time.monotonic()
+            waited = now - begun
+            busy, ticks = self._worker()
+            idle_since = None if busy else idle_since or now
+            # It may look for work once in a few milliseconds.
+            idle = idle_since is not None and now - idle_since >= 0.01
+            if waited >= 0.05 and (idle or ticks - used > 5 or waited > 30):
+                return waited - 0.05
+            time.sleep(0.002)
 
     def wait_until_idle(self, within: float = 10.0) -> None:
         """Waits until the worker's thread has nothing to do any more."""
         begun = time.monotonic()
-        while self._busy() and time.monotonic() < begun + within:
+        while self._worker()[0] and time.monotonic() < begun + within:
             time.sleep(0.002)
 
-    def _busy(self) -> bool:
-        states = []
+    def _worker(self) -> tuple[bool, int]:
+        """Whether the worker's thread wants a processor or the disk, and the hundredths of a second that it had."""
+        found = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             try:
                 name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
             except OSError:
                 continue
             if name == "llmtrail":
-                states.append(rest.split()[0])
+                found.append(rest.split())
         # A thread that has not run yet does not have its name yet.
-        return not states or any(state in "RD" for state in states)
+        busy = not found or any(fields[0] in "RD" for fields in found)
+        return busy, sum(int(fields[11]) + int(fields[12]) for fields in found)
 
     def said(self) -> str:
         self.errors.seek(0)

@@ -151,7 +151,6 @@ def test_refused_then_a_new_process(scene: Scene) -> None:
 def test_killed_before_the_first_flush(scene: Scene) -> None:
     """kill -9 before the first flush (`always`), restart."""
     worker = scene.start(LLMTRAIL_SPOOL="always")
-    worker.watch()
     worker.ask("capture 50")
     worker.wait_until_on_disk()
     worker.kill()
@@ -164,7 +163,6 @@ def test_killed_before_the_first_flush(scene: Scene) -> None:
 def test_exit_on_the_spot(scene: Scene) -> None:
     """`process.exit(0)` or `os._exit` right after the call (`always`), restart."""
     worker = scene.start(LLMTRAIL_SPOOL="always", LLMTRAIL_FLUSH_AT="1000")
-    worker.watch()
     worker.ask("capture 250")
     worker.wait_until_on_disk()
     worker.end("exit")
@@ -259,7 +257,6 @@ def test_two_processes_in_one_folder(scene: Scene) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     first = scene.start(LLMTRAIL_SPOOL="always", http_proxy=dead)
     second = scene.start(LLMTRAIL_SPOOL="always")
-    first.watch()
     for _ in range(5):
         first.ask("capture 20")
         second.ask("capture 20")
@@ -281,7 +278,6 @@ def test_kill_in_a_loop(scene: Scene) -> None:
     late: list[float] = []
     for life in range(rounds):
         worker = scene.start(LLMTRAIL_SPOOL="always", LLMTRAIL_FLUSH_INTERVAL="0.05")
-        worker.watch()
         for part in range(dice.randrange(1, 4)):
             text, count = f"{life}-{part}.", dice.randrange(1, 40)
             worker.ask(f"capture {count} {text}")
@@ -292,9 +288,9 @@ def test_kill_in_a_loop(scene: Scene) -> None:
         # Looked for at once, so that a loss shows whether it never got to the disk or got lost from there.
         kept = scene.kept() | {event["properties"]["text"] for event in scene.server.events()}
         missing = [text for text in captured if text.startswith(f"{life}-") and text not in kept]
-        assert not missing, f"{missing} of round {life} got nowhere; threads were late by {late[-1]:.3f} s"
+        assert not missing, f"{missing} of round {life} got nowhere; the machine was late by {late[-1]:.3f} s"
     print(
-        f"threads of {rounds} processes were late by {sum(late):.3f} s, of one by {max(late):.3f} s at most"
+        f"in {rounds} rounds the machine was late by {sum(late):.3f} s, in one by {max(late):.3f} s at most"
     )
     worker = scene.start(LLMTRAIL_SPOOL="always")
     report = worker.ask("flush 30000")

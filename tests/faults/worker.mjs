@@ -2,7 +2,6 @@
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { inspect } from 'node:util'
-import { Worker } from 'node:worker_threads'
 import { capture, flush, init, shutdown, stats } from '../../bindings-node/dist/index.mjs'
 
 let captured = 0
@@ -21,37 +20,6 @@ function captureAll(count, text) {
   return { median_us: took.sort()[count >> 1] * 1000 }
 }
 
-const watched = new Float64Array(new SharedArrayBuffer(16))
-const now = () => performance.timeOrigin + performance.now()
-
-/** Sleeps and writes in turns, and adds up by how many milliseconds that took longer than it does on a quiet machine. */
-async function watch() {
-  const program = `
-    const { closeSync, openSync, unlinkSync } = require('node:fs')
-    const { parentPort, workerData } = require('node:worker_threads')
-    const nothing = new Int32Array(new SharedArrayBuffer(4))
-    const path = process.env.LLMTRAIL_DIR + '/beat-' + process.pid
-    const now = ${now}
-    const overdue = ${overdue}
-    const watched = workerData
-    watched[1] = now()
-    parentPort.postMessage('here')
-    for (;;) {
-      Atomics.wait(nothing, 0, 0, 1)
-      closeSync(openSync(path, 'wx'))
-      unlinkSync(path)
-      watched[0] += overdue()
-      watched[1] = now()
-    }`
-  const thread = new Worker(program, { eval: true, workerData: watched })
-  await new Promise((resolve) => thread.once('message', resolve))
-  thread.unref()
-}
-
-function overdue() {
-  return Math.max(0, now() - watched[1] - 2)
-}
-
 for await (const line of createInterface({ input: process.stdin })) {
   const [command, number = '0', text = 'hello'] = line.split(' ')
   const begun = performance.now()
@@ -63,8 +31,6 @@ for await (const line of createInterface({ input: process.stdin })) {
     const { queuedBytes: queued_bytes, lastError: last_error = null, ...others } = stats()
     answer = { ...others, queued_bytes, last_error }
   } else if (command === 'repr') answer = { repr: inspect([client, stats()], { depth: 9, showHidden: true }) }
-  else if (command === 'watch') await watch()
-  else if (command === 'late') answer = { late_ms: watched[0] + overdue() }
   else if (command === 'exit') process.exit(0)
   else throw new Error(`unknown command: ${line}`)
   writeSync(1, `${JSON.stringify({ ...answer, took_ms: Math.round(performance.now() - begun) })}\n`)

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import threading
 import time
 from statistics import median
 
@@ -24,26 +23,6 @@ def capture(count: int, text: str) -> dict:
         took.append(time.perf_counter_ns() - begun)
         captured += 1
     return {"median_us": median(took) / 1000}
-
-
-late = 0.0
-beat = time.monotonic()
-
-
-def watch() -> None:
-    """Sleeps and writes in turns, and adds up by how many seconds that took longer than it does on a quiet machine."""
-    global late, beat
-    path = os.path.join(os.environ["LLMTRAIL_DIR"], f"beat-{os.getpid()}")
-    while True:
-        beat = time.monotonic()
-        time.sleep(0.001)
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-        os.unlink(path)
-        late += overdue()
-
-
-def overdue() -> float:
-    return max(0.0, time.monotonic() - beat - 0.002)
 
 
 def counts(report: object) -> dict:
@@ -81,10 +60,6 @@ for line in sys.stdin:
         answer = {
             "repr": [repr(what) for what in (client, client._core, llmtrail.stats(), llmtrail.stats().sinks)]
         }
-    elif command == "watch":
-        threading.Thread(target=watch, daemon=True).start()
-    elif command == "late":
-        answer = {"late_ms": (late + overdue()) * 1000}
     elif command == "fork":
         children(number)
     elif command == "exit":
