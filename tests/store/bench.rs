@@ -57,13 +57,14 @@ impl Browser {
 
 /// Fills a store, opens the viewer on it, and prints the table.
 pub fn run(folder: &Path, generations: u64, program: &str) -> Result<()> {
-    let (events, seconds) = super::fill(folder, generations)?;
+    let filled = super::fill(folder, generations)?;
     let file = folder.join("llmtrail.db");
     drop(llmtrail::store::Writer::open(folder)?);
     let size = std::fs::metadata(&file)?.len();
     let content = llmtrail::store::Reader::open(folder)?.ok_or("no store")?.packed_bytes()?;
-    println!("| of {generations} generations ({events} events) | measured | wanted |\n|---|---|---|");
-    println!("| events written a second, one process | {:.0} | 20,000 |", events as f64 / seconds);
+    println!("| of {generations} generations ({} events) | measured | wanted |\n|---|---|---|", filled.events);
+    println!("| events written a second, one process | {:.0} | 20,000 |", filled.a_second());
+    println!("| the same, a second of CPU time | {:.0} | |", filled.a_cpu_second());
     println!("| bytes a generation, in all | {} | |", size / generations.max(1));
     println!(
         "| bytes a generation, beyond packed messages | {} | 1,200 |",

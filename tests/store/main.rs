@@ -32,16 +32,42 @@ fn main() {
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Writes so many generations, ending now, and says how many events that were and how long the writes took.
-fn fill(folder: &Path, generations: u64) -> Result<(u64, f64)> {
+/// What was written.
+struct Filled {
+    events: u64,
+    /// That the writes took.
+    seconds: f64,
+    /// That they had a CPU for: what others did meanwhile is not in it.
+    cpu_seconds: f64,
+}
+
+impl Filled {
+    fn a_second(&self) -> f64 {
+        self.events as f64 / self.seconds
+    }
+
+    fn a_cpu_second(&self) -> f64 {
+        self.events as f64 / self.cpu_seconds
+    }
+}
+
+/// How long this thread was at work. Where the system does not say, nothing.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e9)
+}
+
+/// Writes so many generations, ending now.
+fn fill(folder: &Path, generations: u64) -> Result<Filled> {
     let mut writer = Writer::open(folder)?;
-    let (mut events, mut seconds) = (0, 0.0);
+    let mut filled = Filled { events: 0, seconds: 0.0, cpu_seconds: 0.0 };
     let mut batch = Vec::new();
     let mut write = |batch: &mut Vec<_>| -> Result<()> {
-        let begin = std::time::Instant::now();
+        let (begin, cpu) = (std::time::Instant::now(), cpu_seconds());
         writer.write(batch)?;
-        seconds += begin.elapsed().as_secs_f64();
-        events += batch.len() as u64;
+        filled.seconds += begin.elapsed().as_secs_f64();
+        filled.cpu_seconds += cpu_seconds() - cpu;
+        filled.events += batch.len() as u64;
         batch.clear();
         Ok(())
     };
@@ -53,6 +79,11 @@ fn fill(folder: &Path, generations: u64) -> Result<(u64, f64)> {
     }
     batch.extend(generate::wide(5000, SystemTime::now()));
     write(&mut batch)?;
-    println!("{generations} generations, {events} events, {:.0} a second", events as f64 / seconds);
-    Ok((events, seconds))
+    println!(
+        "{generations} generations, {} events, {:.0} a second, {:.0} a second of CPU time",
+        filled.events,
+        filled.a_second(),
+        filled.a_cpu_second()
+    );
+    Ok(filled)
 }

@@ -32,6 +32,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use connections::Slot;
@@ -249,6 +250,8 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     // References hold by construction; to have them checked would cost every write.
     db.pragma_update(None, "foreign_keys", false)?;
     db.set_prepared_statement_cache_capacity(64);
+    // Or else a statement that may use a partial index is made anew for each event.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let before = schema::version(&db)?;
     schema::migrate(&mut db, schema::STEPS)?;
     if before > 0 && before < schema::newest() {
@@ -270,7 +273,9 @@ fn insert(tx: &Transaction<'_>, event: &WireEvent, id: Option<i64>, known: &mut 
     if tx.prepare_cached(&is_there)?.exists([&event.uuid.as_bytes()[..]])? {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&event.json);
+    // What is as it should be is looked at faster this way.
+    let text = std::str::from_utf8(&event.json)
+        .map_or_else(|_| String::from_utf8_lossy(&event.json), std::borrow::Cow::Borrowed);
     let (body, pieces) = body::split(&text);
     let fields = Fields::of(&body, &pieces);
     let ids = row::Ids::of(event, &fields);
