@@ -75,12 +75,22 @@ function getReader(this: Observed, options?: { mode?: 'byob' }): DefaultReader<U
     return reader(native.getReader.call(this) as DefaultReader<Uint8Array>, this[LISTENING])
   const byob = { mode: options.mode }
   // What is taken out or held back of a piece may not fit into the buffer that the consumer brings: a layer makes it fit.
-  if (recorder.filtered) return layer(this).getReader(byob)
+  // What cannot be had is the stream's own to refuse, before anything is locked.
+  if (recorder.filtered && String(options.mode) === 'byob' && isByteStream(this))
+    return layer(this).getReader(byob)
   return byobReader(native.getReader.call(this, byob) as unknown as ByobReader, this[LISTENING])
 }
 
 function values(this: Observed, options?: { preventCancel?: boolean }) {
   const listening = this[LISTENING]
+  // What is no set of options is the stream's own to refuse, before anything is locked.
+  if (
+    options !== undefined &&
+    options !== null &&
+    typeof options !== 'object' &&
+    typeof options !== 'function'
+  )
+    return listening.native.values.call(this, options)
   const inner = listening.native.getReader.call(this) as DefaultReader<Uint8Array>
   return new Pieces(inner, listening, options?.preventCancel === true)
 }
@@ -217,7 +227,10 @@ for (const [kind, like] of [
   Object.setPrototypeOf(kind.prototype, like.prototype)
 }
 
-/** As the stream's own iterator: leaving it early cancels, unless asked not to. */
+/**
+ * As the stream's own iterator: leaving it early cancels, unless asked not to. It is left only when the steps that wait
+ * have ended, for to release the reader sooner would refuse them and lose their pieces.
+ */
 class Pieces {
   readonly #inner: DefaultReader<Uint8Array>
   readonly #recorder: Recorder
@@ -225,6 +238,8 @@ class Pieces {
   readonly #took: (result: ReadResult<Uint8Array>) => ReadResult<Uint8Array> | Promise<ReadResult<Uint8Array>>
   readonly #failed: (error: unknown) => ReadResult<Uint8Array>
   #over = false
+  #leaving = false
+  #last: Promise<unknown> | undefined
 
   constructor(inner: DefaultReader<Uint8Array>, listening: Listening, preventCancel: boolean) {
     const { recorder } = listening
@@ -244,18 +259,31 @@ class Pieces {
   // One promise more than the stream's own, for this is what every piece costs.
   next(): Promise<ReadResult<Uint8Array>> {
     if (this.#over) return Promise.resolve({ done: true, value: undefined })
+    if (this.#leaving) return this.#after(() => ({ done: true, value: undefined }))
     this.#recorder.reading()
-    return this.#inner.read().then(this.#took, this.#failed)
+    const step = this.#inner.read().then(this.#took, this.#failed)
+    this.#last = step
+    return step
   }
 
-  async return<V>(value: V): Promise<IteratorResult<Uint8Array, V>> {
-    if (!this.#over) {
-      if (!this.#preventCancel) this.#recorder.end('abandoned')
-      const cancelled = this.#preventCancel ? undefined : this.#inner.cancel(value)
-      this.#leave()
-      await cancelled
-    }
-    return { done: true, value }
+  return<V>(value: V): Promise<IteratorResult<Uint8Array, V>> {
+    this.#leaving = true
+    return this.#after(async () => {
+      if (!this.#over) {
+        if (!this.#preventCancel) this.#recorder.end('abandoned')
+        const cancelled = this.#preventCancel ? undefined : this.#inner.cancel(value)
+        this.#leave()
+        await cancelled
+      }
+      return { done: true, value }
+    })
+  }
+
+  /** Takes a step when the one before has ended, however it did. */
+  #after<T>(step: () => T | Promise<T>): Promise<T> {
+    const after = (this.#last ?? Promise.resolve()).then(step, step)
+    this.#last = after
+    return after
   }
 
   [Symbol.asyncIterator]() {
