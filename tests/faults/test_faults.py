@@ -331,8 +331,8 @@ def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     assert median(ratios) < 1.3, ratios
     kept = worker.ask("shutdown 2000")["pending"]
     worker.end()
-    # The bound, and 32 MiB for everything else. A debug build's short run was seen to take 74 to 100 MiB from run to run, so
-    # there it only shows that memory is bounded at all; `make faults` asks for what is to be held.
+    # The bound, and 32 MiB for everything else. A debug build's short run was seen to take 74 to 100 MiB from run to
+    # run, so there it only shows that memory is bounded at all; `make faults` asks for what is to be held.
     assert worker.peak - host.peak < 64 + (32 if ALL else 56), (host.peak, worker.peak)
     worker = scene.start()
     assert worker.ask("flush 120000")["delivered"] == kept
