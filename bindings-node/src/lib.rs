@@ -22,9 +22,13 @@ use llmtrail::Language;
 use llmtrail::cli::Caller;
 use napi_derive::napi;
 
-/// The C library's allocator tidies up what the worker let go of when the caller's thread asks for memory the next time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: llmtrail::allocator::MiMalloc = llmtrail::allocator::MiMalloc;
+
+#[napi_derive::module_init]
+fn init() {
+    llmtrail::allocator::set_up();
+}
 
 /// Runs the command line with these arguments (the program's name not among them) and says the exit code. `host`: what
 /// `doctor` is to know of Node, as JSON.

@@ -17,9 +17,8 @@ mod manual;
 mod observation;
 mod scope;
 
-/// The C library's allocator tidies up what the worker let go of when the caller's thread asks for memory the next time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: llmtrail::allocator::MiMalloc = llmtrail::allocator::MiMalloc;
 
 /// Runs the command line with these arguments (the program's name not among them) and says the exit code. `host`: what
 /// `doctor` is to know of Python, as JSON.
@@ -40,6 +39,7 @@ fn known_sdks() -> Vec<String> {
 #[pymodule(gil_used = false)]
 #[pyo3(name = "_core")]
 fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    llmtrail::allocator::set_up();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<client::Client>()?;
     module.add_class::<budget::Reservation>()?;

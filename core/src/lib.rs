@@ -5,6 +5,8 @@
 //! analytics; [`price`] adds what it cost; `deliver` queues, batches and retries; `sink` is where events end up.
 //! [`Client`] is the only file that knows the whole flow, and [`Scope`] says which session, trace and span a call is in.
 
+#[cfg(feature = "allocator")]
+pub mod allocator;
 mod attempts;
 mod background;
 pub mod budget;

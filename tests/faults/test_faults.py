@@ -305,7 +305,7 @@ def test_kill_in_a_loop(scene: Scene) -> None:
 
 def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     """A dead server, 1,000,000 captures of 2 KB."""
-    blocks = int(os.environ.get("DEAD_CAPTURES", "1000000" if ALL else "40000")) // 1000
+    blocks = int(os.environ.get("DEAD_CAPTURES", "1000000" if ALL else "80000")) // 1000
     every = max(blocks // 20, 5)
     block = f"capture 1000 {'x' * 2000}"
     # The same captures, which go nowhere: what is the program's own is not ours. In Node that is 50 MiB of garbage,
@@ -318,8 +318,12 @@ def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     beside = scene.start()
     ratios: list[float] = []
     for number in range(1, blocks + 1):
+        measured = number % every == 0
+        if measured:
+            # From rest, as the one beside it is: what a worker still does takes from a caller that shares its processor.
+            worker.wait_until_idle()
         dead = worker.ask(block)["median_us"]
-        if number % every == 0:
+        if measured:
             # The same with a server that is well, and with as many processors.
             worker.wait_until_idle()
             ratios.append(dead / beside.ask(block)["median_us"])
@@ -331,9 +335,8 @@ def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     assert median(ratios) < 1.3, ratios
     kept = worker.ask("shutdown 2000")["pending"]
     worker.end()
-    # The bound, and 32 MiB for everything else. A debug build's short run was seen to take 74 to 100 MiB from run to
-    # run, so there it only shows that memory is bounded at all; `make faults` asks for what is to be held.
-    assert worker.peak - host.peak < 64 + (32 if ALL else 56), (host.peak, worker.peak)
+    # The bound, and 32 MiB for everything else.
+    assert worker.peak - host.peak < 64 + 32, (host.peak, worker.peak)
     worker = scene.start()
     assert worker.ask("flush 120000")["delivered"] == kept
     worker.end()
