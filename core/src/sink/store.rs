@@ -249,6 +249,8 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     // References hold by construction; to have them checked would cost every write.
     db.pragma_update(None, "foreign_keys", false)?;
+    // What is removed is overwritten, and not only forgotten.
+    db.pragma_update(None, "secure_delete", true)?;
     db.set_prepared_statement_cache_capacity(64);
     // Or else a statement that may use a partial index is made anew for each event.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

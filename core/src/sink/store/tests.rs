@@ -1,31 +1,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::event::Event;
-
-/// A folder that goes away with the test.
-pub(crate) struct Folder(pub PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("llmtrail-store-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::testing::Folder;
 
 fn event(properties: &Value) -> WireEvent {
     Event {
@@ -242,6 +224,41 @@ fn what_is_removed_takes_with_it_what_only_it_used() {
     for table in ["event_rows", "event_bodies", "lists", "contents", "event_contents", "ids", "shapes"] {
         assert_eq!(count(&store, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
+}
+
+#[test]
+fn of_a_person_who_is_removed_no_file_has_a_word() {
+    let secret = "Ada of Ockham Park";
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.0).unwrap();
+    let events = |user: &str, word: &str| {
+        // A text that comes often is in a table of its own.
+        let one = |n: u32| {
+            let mut event = event(&json!({
+                "$ai_input": [{"role": "user", "content": format!("{word} {n}")}], "$ai_span_name": word, "$ai_error": word,
+                "note": word, "nested": {"deep": [word]}, "$ai_session_id": word,
+            }));
+            event.uuid = uuid::Uuid::now_v7();
+            let json = String::from_utf8(event.json.to_vec()).unwrap();
+            event.json = json.replace("\"u1\"", &format!("{user:?}")).into();
+            event
+        };
+        (0..300).map(one).collect::<Vec<_>>()
+    };
+    store.write(&events(secret, secret)).unwrap();
+    store.write(&events("bob", "somebody else")).unwrap();
+    let files = || {
+        let mut all = Vec::new();
+        for file in std::fs::read_dir(&folder.0).unwrap() {
+            all.extend(std::fs::read(file.unwrap().path()).unwrap());
+        }
+        all
+    };
+    let has = |word: &str| memchr::memmem::find(&files(), word.as_bytes()).is_some();
+    assert!(has(secret) && has("somebody else"));
+    assert_eq!(store.remove(&prune::Which::User(secret.to_owned())).unwrap(), 300);
+    assert!(!has(secret));
+    assert!(has("somebody else"));
 }
 
 #[test]
