@@ -384,7 +384,7 @@ impl HookDesk {
 
 /// The texts of an event that `redact` is to be asked about.
 fn texts_of(json: &[u8]) -> Vec<Text> {
-    Event::decode(json).map(|event| texts::of(&event.properties)).unwrap_or_default()
+    Event::decode(json).map(|event| texts::of(event.properties)).unwrap_or_default()
 }
 
 /// The event with other texts in their place; `None`: it is none.
