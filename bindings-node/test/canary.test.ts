@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
+import { afterAll, afterEach, expect, it } from 'vitest'
 import type { Client, Options } from '../dist/index.mjs'
-import { folder, type Ingestion, ingestion, provider, stored } from './servers.ts'
+import { folder, ingestion, provider, stored } from './servers.ts'
 
 /** A path of the canary: what a provider is asked and what it answers, with the secret wherever a text may be. */
 interface Path {
@@ -27,10 +27,7 @@ const PROVIDERS: Record<string, string> = {
   'generativelanguage.googleapis.com': 'google-ai-studio',
 }
 
-let server: Ingestion
-beforeAll(async () => {
-  server = await ingestion()
-})
+const server = await ingestion()
 afterEach(() => {
   server.events.length = 0
 })

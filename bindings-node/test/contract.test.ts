@@ -1,14 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { chunk, pause, post, STREAM, STREAMED, Stage } from './servers.ts'
+import { describe, expect, it } from 'vitest'
+import { chunk, pause, post, STREAM, STREAMED, stageOfTests } from './servers.ts'
 
-const stage = new Stage()
-beforeAll(() => stage.open())
-afterEach(async () => {
-  const { notes } = stage.client.stats()
-  await stage.over()
-  expect(notes.observer).toBeUndefined()
-})
-afterAll(() => stage.close())
+const stage = stageOfTests()
 
 const DONE = 'data: [DONE]\n\n'
 const PIECES = [chunk('Hel'), chunk('lo'), chunk('!', 'stop'), DONE]

@@ -1,18 +1,11 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { Readable } from 'node:stream'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { Fetch } from '../dist/index.mjs'
-import { completion, PLAIN, pause, post, STREAMED, Stage } from './servers.ts'
+import { completion, PLAIN, pause, post, STREAMED, stageOfTests } from './servers.ts'
 
-const stage = new Stage()
-beforeAll(() => stage.open())
-afterEach(async () => {
-  const { notes } = stage.client.stats()
-  await stage.over()
-  expect(notes.observer).toBeUndefined()
-})
-afterAll(() => stage.close())
+const stage = stageOfTests()
 
 describe('a plain call', () => {
   it('gives the very response of the fetch below', async () => {

@@ -1,11 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { Client, ConfigError, type FinishedCall, type LlmtrailError, type Options } from '../dist/index.mjs'
 import {
   chunk,
   folder,
-  type Ingestion,
   ingestion,
   pause,
   provider,
@@ -17,10 +16,7 @@ import {
 const SECRET = 'canary-7f3a'
 const PACKAGE = join(import.meta.dirname, '..')
 
-let server: Ingestion
-beforeAll(async () => {
-  server = await ingestion()
-})
+const server = await ingestion()
 afterEach(() => {
   server.events.length = 0
 })

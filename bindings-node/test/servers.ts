@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
+import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import { Client, type Fetch, type Options } from '../dist/index.mjs'
 
 /** An event as it came in. */
@@ -144,7 +145,7 @@ export async function eventually(check: () => boolean, what: string): Promise<vo
 }
 
 /** A provider, a client that observes it and the server that gets the events. */
-export class Stage {
+class Stage {
   client!: Client
   #server!: Ingestion
   readonly #providers: Provider[] = []
@@ -180,4 +181,17 @@ export class Stage {
   around(inner: Fetch): Fetch {
     return this.client.wrap({ fetch: inner, baseURL: '', withOptions: () => undefined }).fetch
   }
+}
+
+/** A stage for the tests of a file: cleared after each of them, in which nothing of ours may have gone wrong. */
+export function stageOfTests(): Stage {
+  const stage = new Stage()
+  beforeAll(() => stage.open())
+  afterEach(async () => {
+    const { notes } = stage.client.stats()
+    await stage.over()
+    expect(notes.observer).toBeUndefined()
+  })
+  afterAll(() => stage.close())
+  return stage
 }

@@ -1,17 +1,10 @@
 import { Readable } from 'node:stream'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { chunk, eventually, PLAIN, pause, post, type provider, STREAM, STREAMED, Stage } from './servers.ts'
+import { describe, expect, it } from 'vitest'
+import { chunk, eventually, PLAIN, pause, post, type provider, STREAM, STREAMED, stageOfTests } from './servers.ts'
 
 const DONE = 'data: [DONE]\n\n'
 
-const stage = new Stage()
-beforeAll(() => stage.open())
-afterEach(async () => {
-  const { notes } = stage.client.stats()
-  await stage.over()
-  expect(notes.observer).toBeUndefined()
-})
-afterAll(() => stage.close())
+const stage = stageOfTests()
 
 describe('a stream', () => {
   // With usage asked for every piece goes through the filter of the core, which passes on whole events.

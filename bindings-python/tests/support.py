@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests/corpus"
@@ -70,6 +73,14 @@ def stored(folder: Path) -> list[dict[str, Any]]:
     environment = {**os.environ, "LLMTRAIL_DIR": str(folder)}
     lines = subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout
     return [json.loads(line) for line in lines.splitlines()]
+
+
+def first(found: list[T], within: float = 10.0) -> T:
+    """The first of what another thread finds, waited for."""
+    deadline = time.monotonic() + within
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found[0]
 
 
 def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

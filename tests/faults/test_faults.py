@@ -320,7 +320,7 @@ def test_a_million_events_for_a_dead_server(scene: Scene) -> None:
     for number in range(1, blocks + 1):
         measured = number % every == 0
         if measured:
-            # From rest, as the one beside it is: what a worker still does takes from a caller that shares its processor.
+            # From rest, as the one beside it is: a worker that is at it takes from a caller that shares its processor.
             worker.wait_until_idle()
         dead = worker.ask(block)["median_us"]
         if measured:

@@ -7,3 +7,4 @@ pub mod fuzz;
 #[path = "../loopback/mod.rs"]
 pub mod loopback;
 pub mod memory;
+pub mod sinks;

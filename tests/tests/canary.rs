@@ -8,9 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use llmtrail::{CallRecord, Chunk, Client, End, Exchange, Language, Options, RecordedError, StepRecord};
+use llmtrail::{CallRecord, Chunk, Client, End, Exchange, Options, RecordedError, StepRecord};
 use llmtrail_tests::folder::Folder;
 use llmtrail_tests::loopback::Server;
+use llmtrail_tests::sinks::{options, stored, text};
 use serde_json::{Map, Value, json};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -91,12 +92,7 @@ impl Canary {
     fn all(&self, change: impl Fn(Options) -> Options, look: impl Fn(&str, &[Value], &[Value], &str)) {
         for name in self.paths.keys().map(String::as_str).chain(["by hand"]) {
             let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
-            let options = Options::new(Language::Rust)
-                .set("api_key", "phc_test")
-                .set("host", server.url())
-                .set("dir", folder.0.to_str().unwrap())
-                .set("spool", "always");
-            let client = Client::new(change(options)).unwrap();
+            let client = Client::new(change(options(&server, &folder))).unwrap();
             client.trace("t").input(self.secret.as_str()).run(|| match self.paths.get(name) {
                 Some(path) => self.play(&client, path),
                 None => self.by_hand(&client),
@@ -105,16 +101,9 @@ impl Canary {
             assert_eq!((report.pending, report.dropped), (0, BTreeMap::new()), "{name}");
             let sent = server.events();
             assert!(sent.len() >= 2, "{name}: {sent:?}");
-            look(name, &sent, &stored(&folder.0, &sent), &files(&folder.0));
+            look(name, &sent, &stored(&folder, &sent), &files(&folder.0));
         }
     }
-}
-
-/// What a local store, if there is one, has of events that were sent.
-fn stored(folder: &Path, sent: &[Value]) -> Vec<Value> {
-    let Some(reader) = llmtrail::store::Reader::open(folder).unwrap() else { return Vec::new() };
-    let json = |event: &Value| reader.event_json(event["uuid"].as_str().unwrap()).unwrap().unwrap();
-    sent.iter().map(|event| serde_json::from_str(&json(event)).unwrap()).collect()
 }
 
 /// Every byte of every file.
@@ -128,10 +117,6 @@ fn files(folder: &Path) -> String {
         }
     }
     all
-}
-
-fn text(events: &[Value]) -> String {
-    Value::from(events.to_vec()).to_string()
 }
 
 /// The value without the names of members, about which `redact` is not asked.

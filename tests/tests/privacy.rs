@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,29 +10,11 @@ use llmtrail::manual::CaptureOptions;
 use llmtrail::{CallRecord, Client, FinishedCall, Language, Options, RecordedError};
 use llmtrail_tests::folder::Folder;
 use llmtrail_tests::loopback::Server;
+use llmtrail_tests::sinks::{options, stored, text};
 use serde_json::{Value, json};
 
 const SECRET: &str = "canary-7f3a";
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-fn options(server: &Server, folder: &Folder) -> Options {
-    Options::new(Language::Rust)
-        .set("api_key", "phc_test")
-        .set("host", server.url())
-        .set("dir", folder.0.to_str().unwrap())
-        .set("spool", "always")
-}
-
-/// What a local store has of events that were sent.
-fn stored(folder: &Path, sent: &[Value]) -> Vec<Value> {
-    let reader = llmtrail::store::Reader::open(folder).unwrap().unwrap();
-    let json = |event: &Value| reader.event_json(event["uuid"].as_str().unwrap()).unwrap().unwrap();
-    sent.iter().map(|event| serde_json::from_str(&json(event)).unwrap()).collect()
-}
-
-fn text(events: &[Value]) -> String {
-    Value::from(events.to_vec()).to_string()
-}
 
 fn said(content: &str) -> Value {
     json!([{"role": "user", "content": content}])
@@ -123,7 +104,7 @@ fn the_store_and_the_server_get_what_each_may() {
         });
         assert_eq!(trail.shutdown(TIMEOUT).delivered, 3);
         let sent = server.events();
-        let kept = stored(&folder.0, &sent);
+        let kept = stored(&folder, &sent);
         let (full, less) = if hidden { (&kept, &sent) } else { (&sent, &kept) };
         assert_eq!((text(full).matches(SECRET).count(), text(less).matches(SECRET).count()), (2, 0), "{stricter}");
         for events in [&sent, &kept] {

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::sink::store::Store;
-use crate::sink::store::tests::Folder;
+use crate::testing::Folder;
 
 /// The sample in a store of its own.
 fn filled() -> Folder {

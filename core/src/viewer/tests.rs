@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Viewer;
 use crate::event::Event;
 use crate::sink::store::Store;
-use crate::sink::store::tests::Folder;
+use crate::testing::Folder;
 
 struct Running {
     port: u16,

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Ran, expect, filled, run_in};
 use crate::event::{Lane, WireEvent};
 use crate::sink::store::Store;
-use crate::sink::store::tests::Folder;
 use crate::store::{By, Reader};
+use crate::testing::Folder;
 
 fn run(folder: &Folder, args: &[&str]) -> Ran {
     run_in(&folder.0, Some(100), false, args)

@@ -111,7 +111,7 @@ fn unix_seconds(at: SystemTime) -> i64 {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::sink::store::tests::Folder;
+    use crate::testing::Folder;
 
     #[test]
     fn each_process_sees_what_the_others_spent_and_not_its_own() {
