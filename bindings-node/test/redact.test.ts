@@ -2,16 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { Client, ConfigError, type FinishedCall, type LlmtrailError, type Options } from '../dist/index.mjs'
-import {
-  chunk,
-  folder,
-  ingestion,
-  pause,
-  provider,
-  STREAM,
-  STREAMED,
-  stored,
-} from './servers.ts'
+import { chunk, folder, ingestion, pause, provider, STREAM, STREAMED, stored } from './servers.ts'
 
 const SECRET = 'canary-7f3a'
 const PACKAGE = join(import.meta.dirname, '..')

@@ -1,6 +1,16 @@
 import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
-import { chunk, eventually, PLAIN, pause, post, type provider, STREAM, STREAMED, stageOfTests } from './servers.ts'
+import {
+  chunk,
+  eventually,
+  PLAIN,
+  pause,
+  post,
+  type provider,
+  STREAM,
+  STREAMED,
+  stageOfTests,
+} from './servers.ts'
 
 const DONE = 'data: [DONE]\n\n'
 
