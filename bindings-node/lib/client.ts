@@ -25,6 +25,7 @@ import {
   type Stats,
   type Totals,
 } from './native.js'
+import { endCalls } from './recorder.js'
 import {
   currentScope,
   inScope,
@@ -345,8 +346,12 @@ export class Client {
     return this.native.flush(timeoutMs)
   }
 
-  /** Flushes, at most `timeoutMs`, and ends delivery. Later captures are refused and counted. */
+  /**
+   * Flushes, at most `timeoutMs`, and ends delivery. Later captures are refused and counted. A call under way, such as a
+   * stream that is not read to its end, is recorded as it is.
+   */
   async shutdown(timeoutMs = 10_000): Promise<Report> {
+    endCalls(this.native)
     const report = await this.native.shutdown(timeoutMs)
     forget(this)
     return report

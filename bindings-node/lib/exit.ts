@@ -1,5 +1,5 @@
 import type { Client } from './client.js'
-import { abandonAll } from './recorder.js'
+import { endCalls } from './recorder.js'
 
 /** How long the end of a program may take, when nothing else keeps it alive. */
 const PATIENCE = 2000
@@ -27,7 +27,7 @@ export function forget(client: Client): void {
 }
 
 function beforeExit(): void {
-  abandonAll()
+  endCalls()
   for (const [client, done] of clients) {
     // Flushing brings this event again: once for what was there is enough, even if the server took nothing.
     if (client.captures === done) continue
@@ -37,7 +37,7 @@ function beforeExit(): void {
 }
 
 function exit(): void {
-  abandonAll()
+  endCalls()
   const until = performance.now() + HASTE
   for (const client of clients.keys()) {
     if (client.captures === 0) continue

@@ -58,12 +58,12 @@ export interface Sent {
   bytes: Uint8Array | undefined
 }
 
-/** Calls under way. At the end of the process they are recorded as they are. */
+/** Calls under way. At the end of their client they are recorded as they are. */
 const underWay = new Set<Recorder>()
 
-/** Ends every call that is under way: nobody will read on. @internal */
-export function abandonAll(): void {
-  for (const recorder of underWay) recorder.end('abandoned')
+/** Ends the calls that are under way, of a client or all: nobody will read on. @internal */
+export function endCalls(client?: NativeClient): void {
+  for (const recorder of underWay) if (!client || recorder.client === client) recorder.end('abandoned')
 }
 
 /**
@@ -104,7 +104,7 @@ export class Recorder {
   private marks: number[] = []
 
   constructor(
-    private readonly client: NativeClient,
+    readonly client: NativeClient,
     private readonly sent: Sent,
     /** Counts a step that failed. */
     readonly trouble: () => void,

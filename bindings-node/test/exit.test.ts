@@ -68,6 +68,21 @@ describe.each(NODES)('at the end of a program on %s', (binary) => {
     expect(events).toHaveLength(1)
   })
 
+  it('a stream that is open at a shutdown is recorded once, and can be read on', async () => {
+    const script = `(async () => {
+      const url = process.env.MODEL
+      const other = new llmtrail.Client({ apiKey: 'phc_test', dir: process.env.LLMTRAIL_DIR + '/other' })
+      const response = await llmtrail.fetch(url, { method: 'POST', body: '{"model":"m"}' })
+      const kept = await other.fetch(url, { method: 'POST', body: '{"model":"other"}' })
+      const report = await llmtrail.shutdown()
+      const after = other.stats().captured
+      console.log(report.captured, report.delivered, after, (await response.text()).length > 10, kept.bodyUsed)
+    })()`
+    const { stdout, events } = await node(script, binary)
+    expect(stdout.trim()).toBe('1 1 0 true false')
+    expect(events.map((event) => event.properties.$ai_model).sort()).toEqual(['m', 'other'])
+  })
+
   it('each worker thread has a client of its own', async () => {
     const worker = `const llmtrail = require(${JSON.stringify(PACKAGE)}); llmtrail.trace("w", () => 1)`
     const script = `const { Worker } = require('node:worker_threads');

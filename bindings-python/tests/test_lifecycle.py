@@ -74,6 +74,13 @@ def test_a_stream_that_is_open_at_exit_is_recorded(loopback: Loopback, tmp_path:
     assert event["properties"]["$ai_stream_status"] == "abandoned"
 
 
+def test_a_stream_that_is_open_at_a_shutdown_is_recorded_once(loopback: Loopback, tmp_path: Path) -> None:
+    rest = "report = llmtrail.shutdown()\nassert report.captured == report.delivered == 2\nlist(pieces)\n"
+    run(loopback, tmp_path, STREAM.format(url=loopback.case("openai_chat/xai_stream")) + rest)
+    (event,) = generations(loopback.events())
+    assert event["properties"]["$ai_stream_status"] == "abandoned"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_leaves_its_parents_open_stream_to_it(loopback: Loopback, tmp_path: Path) -> None:
     code = """

@@ -385,8 +385,13 @@ class _Surface(Manual):
         return self._resolve().flush(timeout)
 
     def shutdown(self, timeout: float = _FLUSH_TIMEOUT) -> _core.Report:
-        """Flushes, at most `timeout` seconds, and ends the worker. Later captures are refused and counted."""
-        return self._resolve().shutdown(timeout)
+        """Flushes, at most `timeout` seconds, and ends the worker. Later captures are refused and counted.
+
+        A call under way, such as a stream that is not read to its end, is recorded as it is.
+        """
+        client = self._resolve()
+        _lifecycle.end_calls(client)
+        return client.shutdown(timeout)
 
     def stats(self) -> _core.Stats:
         """How things stand: counts, bytes queued, where events go, the last trouble, notes."""

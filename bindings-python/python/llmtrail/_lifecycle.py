@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 2.0
 
-# Calls under way, by their ids. At the end of the process they are recorded as they are: nobody will read on.
+# Calls under way, by their ids. At the end of their client they are recorded as they are: nobody will read on.
 under_way: dict[int, ref[Notes]] = {}
 
 _clients: list[ref[_core.Client]] = []
@@ -61,12 +61,17 @@ def arm() -> None:
         celery.worker_process_shutdown.connect(_at_exit, weak=False)
 
 
-def _at_exit(**_: object) -> None:
-    end = monotonic() + DEADLINE
+def end_calls(client: _core.Client | None = None) -> None:
+    """Records calls under way as they are: those of a client, or all."""
     for call in list(under_way.values()):
         notes = call()
-        if notes is not None:
+        if notes is not None and (client is None or notes.trail is client):
             notes.end("abandoned")
+
+
+def _at_exit(**_: object) -> None:
+    end = monotonic() + DEADLINE
+    end_calls()
     for known in _clients:
         client = known()
         if client is not None:
