@@ -87,6 +87,30 @@ def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == name]
 
 
+def scopes(trail: Any, loopback: Loopback) -> dict[str, dict[str, Any]]:
+    """The properties of the events of traces and spans that a client has sent, by name."""
+    trail.flush(10)
+    events = named(loopback.events(), "$ai_span") + named(loopback.events(), "$ai_trace")
+    return {event["properties"]["$ai_span_name"]: event["properties"] for event in events}
+
+
+def forest(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Events as trees of names, `{root: {child: {}}}`. A call's name is what it asks; every parent is there."""
+    nodes: dict[tuple[str, str], dict[str, Any]] = {}
+    placed = []
+    for properties in (event["properties"] for event in events):
+        trace = properties["$ai_trace_id"]
+        name = properties.get("$ai_span_name") or properties["$ai_input"][0]["content"]
+        own = nodes.setdefault((trace, properties.get("$ai_span_id", trace)), {})
+        placed.append((trace, properties.get("$ai_parent_id"), name, own))
+    roots: dict[str, Any] = {}
+    for trace, parent, name, own in placed:
+        around = roots if parent is None else nodes[trace, parent]
+        assert name not in around, f"two are called {name}"
+        around[name] = own
+    return roots
+
+
 def generations(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events of provider calls: generations, embeddings, and spans that are a call (a rerank)."""
     calls = ("$ai_generation", "$ai_embedding")

@@ -10,13 +10,7 @@ from typing import Any
 import pytest
 
 import llmtrail
-from support import Loopback, named
-
-
-def by_name(trail: llmtrail.Client, loopback: Loopback) -> dict[str, dict[str, Any]]:
-    trail.flush(10)
-    events = named(loopback.events(), "$ai_span") + named(loopback.events(), "$ai_trace")
-    return {event["properties"]["$ai_span_name"]: event["properties"] for event in events}
+from support import Loopback, named, scopes
 
 
 def test_threads(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -45,7 +39,7 @@ def test_threads(trail: llmtrail.Client, loopback: Loopback) -> None:
 
         asyncio.run(go())
         bare.submit(work, "alone").result()
-    spans = by_name(trail, loopback)
+    spans = scopes(trail, loopback)
     for name in ("pool", "map1", "map2", "function", "thread", "loop", "to_thread", "task", "gathered"):
         assert spans[name]["$ai_parent_id"] == trace.trace_id, name
     assert spans["alone"]["$ai_trace_id"] != trace.trace_id
@@ -59,7 +53,7 @@ def test_coroutine_functions(trail: llmtrail.Client, loopback: Loopback) -> None
     with trail.trace("t") as trace:
         carried = llmtrail.carry(work)
     asyncio.run(carried())
-    assert by_name(trail, loopback)["s"]["$ai_parent_id"] == trace.trace_id
+    assert scopes(trail, loopback)["s"]["$ai_parent_id"] == trace.trace_id
 
 
 def test_what_cannot_be_carried() -> None:
@@ -78,7 +72,7 @@ def test_by_hand(trail: llmtrail.Client, loopback: Loopback) -> None:
     span.end(ValueError("bad"))
     span.end()
     trace.end()
-    spans = by_name(trail, loopback)
+    spans = scopes(trail, loopback)
     assert spans["s"]["$ai_parent_id"] == trace.trace_id
     assert spans["inner"]["$ai_parent_id"] == span.span_id
     assert spans["s"]["$ai_error"] == "bad"
@@ -90,7 +84,7 @@ def test_name_and_type_can_be_given_later(trail: llmtrail.Client, loopback: Loop
         span.name = "better"
         span.type = "agent"
         assert (span.name, span.type) == ("better", "agent")
-    assert by_name(trail, loopback)["better"]["$ai_span_type"] == "agent"
+    assert scopes(trail, loopback)["better"]["$ai_span_type"] == "agent"
 
 
 def test_class_methods(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -117,7 +111,7 @@ def test_class_methods(trail: llmtrail.Client, loopback: Loopback) -> None:
     assert Agent().plain() == 1
     assert Agent.of_class() is Agent().below() is Agent
     assert Agent.static() == 2
-    assert by_name(trail, loopback).keys() == {"plain", "of_class", "below", "static"}
+    assert scopes(trail, loopback).keys() == {"plain", "of_class", "below", "static"}
 
 
 def test_an_open_trace_is_sent_at_the_end(loopback: Loopback, tmp_path: Any) -> None:
@@ -151,7 +145,7 @@ def test_another_process(trail: llmtrail.Client, loopback: Loopback) -> None:
             assert foreign.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
     with trail.continue_from({}), trail.trace("fresh") as fresh:
         assert fresh.trace_id not in (None, trace.trace_id, foreign.trace_id)
-    spans = by_name(trail, loopback)
+    spans = scopes(trail, loopback)
     assert spans["there"]["$ai_parent_id"] == span.span_id
     assert spans["there"]["$ai_input_state"] is None
     assert "$ai_parent_id" not in spans["foreign"]
@@ -173,4 +167,4 @@ def test_opentelemetry(trail: llmtrail.Client, loopback: Loopback, monkeypatch: 
     active.is_valid = False
     with trail.span("none") as none:
         assert none.trace_id != first.trace_id
-    assert "$ai_parent_id" not in by_name(trail, loopback)["lone"]
+    assert "$ai_parent_id" not in scopes(trail, loopback)["lone"]

@@ -9,14 +9,7 @@ import pytest
 
 import llmtrail
 from llmtrail._scopes import current
-from support import Loopback, named
-
-
-def sent(trail: llmtrail.Client, loopback: Loopback) -> dict[str, dict[str, Any]]:
-    """The events of scopes, by name."""
-    trail.flush(10)
-    events = named(loopback.events(), "$ai_span") + named(loopback.events(), "$ai_trace")
-    return {event["properties"]["$ai_span_name"]: event["properties"] for event in events}
+from support import Loopback, named, scopes
 
 
 def test_a_tree(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -32,7 +25,7 @@ def test_a_tree(trail: llmtrail.Client, loopback: Loopback) -> None:
         with trail.options(privacy=True), trail.span("secret", input="hidden"):
             pass
         trace.output = "done"
-    events = sent(trail, loopback)
+    events = scopes(trail, loopback)
     answer, retrieve = events["answer"], events["retrieve"]
     assert answer["$ai_session_id"] == "chat-42"
     assert answer["plan"] == retrieve["plan"] == "pro"
@@ -52,7 +45,7 @@ def test_exceptions_mark_the_scope_and_go_on(trail: llmtrail.Client, loopback: L
         raise error
     assert caught.value is error
     assert error.__context__ is None
-    events = sent(trail, loopback)
+    events = scopes(trail, loopback)
     for name in ("t", "s"):
         assert events[name]["$ai_is_error"] is True
         assert events[name]["$ai_error"] == "no such page"
@@ -67,7 +60,7 @@ def test_an_error_that_cannot_be_shown(trail: llmtrail.Client, loopback: Loopbac
 
     with pytest.raises(Mute), trail.trace("t"):
         raise Mute
-    assert sent(trail, loopback)["t"]["$ai_is_error"] is True
+    assert scopes(trail, loopback)["t"]["$ai_is_error"] is True
 
 
 def test_async_with(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -76,7 +69,7 @@ def test_async_with(trail: llmtrail.Client, loopback: Loopback) -> None:
             assert span.trace_id == trace.trace_id
 
     asyncio.run(go())
-    assert sent(trail, loopback).keys() == {"t", "s"}
+    assert scopes(trail, loopback).keys() == {"t", "s"}
 
 
 def test_decorators_of_functions(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -103,7 +96,7 @@ def test_decorators_of_functions(trail: llmtrail.Client, loopback: Loopback) -> 
     trail.flush(10)
     traces = named(loopback.events(), "$ai_trace")
     assert len({event["properties"]["$ai_trace_id"] for event in traces}) == 2
-    assert sent(trail, loopback).keys() == {"outer", "renamed", "later"}
+    assert scopes(trail, loopback).keys() == {"outer", "renamed", "later"}
 
 
 def test_decorators_of_other_callables(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -121,7 +114,7 @@ def test_decorators_of_other_callables(trail: llmtrail.Client, loopback: Loopbac
     wrapped: Any = trail.span("callable")(tool)  # type: ignore[type-var]
     assert asyncio.run(wrapped()) == "called"
     assert trail.span("builtin")(len)("abc") == 3
-    assert sent(trail, loopback).keys() == {"method", "partial", "callable", "builtin"}
+    assert scopes(trail, loopback).keys() == {"method", "partial", "callable", "builtin"}
 
 
 def test_generators_hold_their_scope_only_while_they_run(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -151,7 +144,7 @@ def test_generators_hold_their_scope_only_while_they_run(trail: llmtrail.Client,
     assert generator.send("sent") == 2
     assert generator.throw(KeyError()) == 3
     assert next(generator) == 4
-    events = sent(trail, loopback)
+    events = scopes(trail, loopback)
     assert events["inside"]["$ai_parent_id"] == events["numbers"]["$ai_trace_id"]
     assert "$ai_is_error" not in events["numbers"]
 
@@ -177,7 +170,7 @@ def test_a_generator_that_is_left(trail: llmtrail.Client, loopback: Loopback) ->
     with pytest.raises(ValueError, match="x"):
         list(broken())
     assert closed == [True]
-    events = sent(trail, loopback)
+    events = scopes(trail, loopback)
     assert "$ai_is_error" not in events["left"]
     assert events["broken"]["$ai_is_error"] is True
 
@@ -212,7 +205,7 @@ def test_async_generators(trail: llmtrail.Client, loopback: Loopback) -> None:
                 pass
 
     asyncio.run(go())
-    assert sent(trail, loopback)["broken"]["$ai_is_error"] is True
+    assert scopes(trail, loopback)["broken"]["$ai_is_error"] is True
 
 
 def test_misuse_does_not_hurt(trail: llmtrail.Client) -> None:
@@ -237,7 +230,7 @@ def test_odd_names_and_ids(trail: llmtrail.Client, loopback: Loopback) -> None:
     with trail.trace(7, trace_id="a b/c", session_id=12, distinct_id=object()) as trace:  # type: ignore[call-overload]
         assert trace.trace_id == "a_b_c"
         assert trace.session_id == "12"
-    assert sent(trail, loopback).keys() == {"7"}
+    assert scopes(trail, loopback).keys() == {"7"}
 
 
 def test_a_scope_left_in_another_context(trail: llmtrail.Client, loopback: Loopback) -> None:
@@ -246,4 +239,4 @@ def test_a_scope_left_in_another_context(trail: llmtrail.Client, loopback: Loopb
     scope = trail.trace("t")
     contextvars.copy_context().run(scope.__enter__)
     scope.__exit__(None, None, None)
-    assert sent(trail, loopback).keys() == {"t"}
+    assert scopes(trail, loopback).keys() == {"t"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._scopes import _COROUTINE, _kind_of, current
+from ._scopes import _COROUTINE, Carried, _kind_of, current, of_generator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def _bound(function: Callable[..., Any]) -> Callable[..., Any]:
 
     scope = current.get()
     wrapper: Any
-    if _kind_of(function) == _COROUTINE:
+    kind = _kind_of(function)
+    if kind == _COROUTINE:
 
         @wraps(function)
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -45,6 +46,9 @@ def _bound(function: Callable[..., Any]) -> Callable[..., Any]:
                 return await function(*args, **kwargs)
             finally:
                 current.reset(token)
+
+    elif kind:
+        wrapper = of_generator(kind, function, lambda: Carried(scope))
 
     else:
 

@@ -207,17 +207,8 @@ class Scope:
                 with self._again(function):
                     return await function(*args, **kwargs)
 
-        elif kind == _GENERATOR:
-
-            @wraps(function)
-            def wrapper(*args: Any, **kwargs: Any) -> Any:
-                return _generate(self._again(function), function(*args, **kwargs))
-
-        elif kind == _ASYNC_GENERATOR:
-
-            @wraps(function)
-            def wrapper(*args: Any, **kwargs: Any) -> Any:
-                return _generate_async(self._again(function), function(*args, **kwargs))
+        elif kind:
+            wrapper = of_generator(kind, function, lambda: self._again(function))
 
         else:
 
@@ -257,7 +248,9 @@ class Scope:
             return
         self._ended = True
         try:
-            if error is not None:
+            if error is not None and not isinstance(
+                error, GeneratorExit
+            ):  # which is how a generator is left early
                 self._core.set_error(type(error).__name__, _message(error))
             self._trail.close(self._core)
         except Exception:
@@ -321,7 +314,7 @@ class _Inside:
 
     __slots__ = ("_context", "_token")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope | Carried) -> None:
         self._context = scope._core
         self._token: Token[_core.Scope | None] | None = None
 
@@ -338,61 +331,107 @@ class _Inside:
                 pass  # resumed and suspended in different contexts
 
 
-def _generate(scope: Scope, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    scope._begin()
-    inside = _Inside(scope)
-    failed: BaseException | None = None
-    sent: Any = None
-    resume: Callable[[Any], Any] = generator.send
-    try:
-        while True:
-            try:
-                with inside:
-                    item = resume(sent)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                sent, resume = (yield item), generator.send
-            except GeneratorExit:
-                with inside:
-                    generator.close()
-                raise
-            except BaseException as error:
-                sent, resume = error, generator.throw
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        failed = error
-        raise
-    finally:
-        scope._end(failed)
+class Carried:
+    """A scope that somebody else begins and ends."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: _core.Scope | None) -> None:
+        self._core = core
+
+    def _begin(self) -> None:
+        pass
+
+    def _end(self, error: BaseException | None) -> None:
+        pass
 
 
-async def _generate_async(scope: Scope, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-    scope._begin()
-    inside = _Inside(scope)
-    failed: BaseException | None = None
-    sent: Any = None
-    resume: Callable[[Any], Any] = generator.asend
+def _first_step(generator: AsyncGenerator[Any, Any], _: None) -> Any:
+    """Begins a generator behind its event loop's back. A loop that ends closes those that it knows: the one around
+    this closes it too, and of two at once one fails."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
     try:
-        while True:
-            try:
-                with inside:
-                    item = await resume(sent)
-            except StopAsyncIteration:
-                return
-            try:
-                sent, resume = (yield item), generator.asend
-            except GeneratorExit:
-                with inside:
-                    await generator.aclose()
-                raise
-            except BaseException as error:
-                sent, resume = error, generator.athrow
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        failed = error
-        raise
+        return generator.asend(None)
     finally:
-        scope._end(failed)
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def of_generator(kind: int, function: Callable[..., Any], opened: Callable[[], Scope | Carried]) -> Any:
+    """A generator function, sync or async as the one around which it is, that runs in a scope.
+
+    It is a real one, for other decorators and frameworks look at what a function is. Nothing in its frame outlives a
+    step: an exception's traceback holds the frame, so it would hold itself.
+    """
+    from functools import partial, wraps
+
+    wrapper: Any
+    if kind == _GENERATOR:
+
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            generator = function(*args, **kwargs)
+            scope = opened()
+            scope._begin()
+            inside = _Inside(scope)
+            sent: Any = None
+            resume: Callable[[Any], Any] = generator.send
+            try:
+                while True:
+                    try:
+                        with inside:
+                            item = resume(sent)
+                    except StopIteration as stop:
+                        scope._end(None)
+                        return stop.value
+                    sent = None
+                    try:
+                        sent, resume = (yield item), generator.send
+                    except GeneratorExit:
+                        with inside:
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        sent, resume = error, generator.throw
+                    item = None
+            except BaseException as error:
+                scope._end(error)
+                raise
+            finally:
+                sent = None
+
+    else:
+
+        @wraps(function)
+        async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            generator = function(*args, **kwargs)
+            scope = opened()
+            scope._begin()
+            inside = _Inside(scope)
+            sent: Any = None
+            resume: Callable[[Any], Any] = partial(_first_step, generator)
+            try:
+                while True:
+                    try:
+                        with inside:
+                            item = await resume(sent)
+                    except StopAsyncIteration:
+                        scope._end(None)
+                        return
+                    sent = None
+                    try:
+                        sent, resume = (yield item), generator.asend
+                    except GeneratorExit:
+                        with inside:
+                            await generator.aclose()
+                        raise
+                    except BaseException as error:
+                        sent, resume = error, generator.athrow
+                    item = None
+            except BaseException as error:
+                scope._end(error)
+                raise
+            finally:
+                sent = None
+
+    return wrapper
