@@ -10,9 +10,11 @@
 )]
 
 mod chart;
+mod columns;
 mod conversation;
 mod data;
 mod filter;
+mod gather;
 mod load;
 mod markdown;
 mod page;

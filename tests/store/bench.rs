@@ -71,6 +71,12 @@ pub fn run(folder: &Path, generations: u64, program: &str) -> Result<()> {
         (size - content.min(size)) / generations.max(1)
     );
 
+    view(folder, program)
+}
+
+/// Opens the viewer on a store, and prints what its pages take.
+pub fn view(folder: &Path, program: &str) -> Result<()> {
+    let file = folder.join("llmtrail.db");
     let begin = Instant::now();
     let mut child = Command::new(program)
         .arg("view")

@@ -1,5 +1,5 @@
-//! Fills a store with made-up calls (`store fill FOLDER GENERATIONS`), or measures the store and its viewer
-//! (`store bench FOLDER GENERATIONS LLMTRAIL`, where the last is the program).
+//! Fills a store with made-up calls (`store fill FOLDER GENERATIONS`), measures the viewer on it (`store view FOLDER
+//! LLMTRAIL`, where the last is the program), or both (`store bench FOLDER GENERATIONS LLMTRAIL`).
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own, that prints figures")]
 
@@ -22,7 +22,11 @@ fn main() {
     let done = match words[..] {
         ["fill", folder, count] => fill(Path::new(folder), count.parse().unwrap_or(0)).map(|_| ()),
         ["bench", folder, count, program] => bench::run(Path::new(folder), count.parse().unwrap_or(0), program),
-        _ => Err("store fill FOLDER GENERATIONS | store bench FOLDER GENERATIONS LLMTRAIL".into()),
+        ["view", folder, program] => bench::view(Path::new(folder), program),
+        _ => {
+            Err("store fill FOLDER GENERATIONS | store bench FOLDER GENERATIONS LLMTRAIL | store view FOLDER LLMTRAIL"
+                .into())
+        }
     };
     if let Err(why) = done {
         eprintln!("store: {why}");

@@ -1,80 +1,31 @@
-//! What lists, sums and charts are made of: of every event its numbers and names, in memory.
+//! What lists, sums and charts are made of: of every event its numbers, in memory, packed.
 //!
-//! A question over a million events is then one pass over them, whatever it filters by, groups by and sorts by; SQLite
-//! would need an index for each. Messages stay in the file. About 100 bytes an event.
+//! A question over a million events is then one pass over some of their columns, whatever it filters by, groups by and
+//! sorts by; SQLite would need an index for each. What comes again with many events (model, provider, status, names...)
+//! is kept once, as their form. Texts of ids and all messages stay in the file.
 
 use std::collections::HashMap;
 
+use super::columns::{Block, Columns, ROWS};
 use crate::price::Amount;
-use crate::sink::store::scan::Scanned;
-
-/// A text by number; 0 is none.
-pub(super) type Name = u32;
-
-/// Texts, each once.
-#[derive(Default)]
-pub(super) struct Names {
-    texts: Vec<Box<str>>,
-    numbers: HashMap<Box<str>, Name>,
-}
-
-impl Names {
-    fn number(&mut self, text: &str) -> Name {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
-        }
-        let number = Name::try_from(self.texts.len() + 1).unwrap_or(0);
-        self.texts.push(text.into());
-        self.numbers.insert(text.into(), number);
-        number
-    }
-
-    /// The text of a number; nothing for 0.
-    pub(super) fn text(&self, number: Name) -> Option<&str> {
-        self.texts.get(usize::try_from(number).ok()?.checked_sub(1)?).map(|text| &**text)
-    }
-
-    /// Which numbers have a text for which this holds.
-    pub(super) fn which(&self, test: impl Fn(&str) -> bool) -> Vec<bool> {
-        std::iter::once(false).chain(self.texts.iter().map(|text| test(text))).collect()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.texts.len()
-    }
-}
+use crate::sink::store::scan::{Number, Scanned};
 
 pub(super) const GENERATION: u8 = 1;
 pub(super) const EMBEDDING: u8 = 2;
 pub(super) const SPAN: u8 = 3;
 pub(super) const TRACE: u8 = 4;
 
-/// An event.
-#[derive(Clone)]
-pub(super) struct Event {
-    pub(super) id: i64,
-    pub(super) time: i64,
-    cost_nano: i64,
-    cost_atto: u32,
-    /// A number in [`Data::traces`].
-    pub(super) trace: u32,
-    pub(super) model: Name,
-    pub(super) provider: Name,
-    pub(super) user: Name,
-    pub(super) session: Name,
-    pub(super) name: Name,
-    pub(super) span_type: Name,
-    pub(super) error_type: Name,
-    pub(super) tools: Name,
-    pub(super) source: Name,
-    pub(super) language: Name,
-    pub(super) input: u32,
-    pub(super) output: u32,
-    pub(super) cached: u32,
-    /// Seconds; not a number when it is not known.
-    pub(super) latency: f32,
-    pub(super) first: f32,
-    pub(super) saved: f32,
+/// What events have in common. Names are numbers of texts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Form {
+    pub(super) model: Number,
+    pub(super) provider: Number,
+    pub(super) name: Number,
+    pub(super) span_type: Number,
+    pub(super) error_type: Number,
+    pub(super) tools: Number,
+    pub(super) source: Number,
+    pub(super) language: Number,
     pub(super) status: u16,
     /// A number in [`super::filter::KINDS`].
     pub(super) kind: u8,
@@ -84,18 +35,69 @@ pub(super) struct Event {
     pub(super) is_unpriced: bool,
 }
 
-impl Event {
+impl Form {
+    /// `None` of what is not about a model.
+    fn of(row: &Scanned) -> Option<Self> {
+        // The texts with the first numbers are the kinds.
+        let kind = u8::try_from(row.event).ok().filter(|kind| (1..=6).contains(kind))?;
+        let is_call = matches!(kind, GENERATION | EMBEDDING);
+        Some(Self {
+            model: row.model,
+            provider: row.provider,
+            name: row.name,
+            span_type: row.span_type,
+            error_type: row.error_type,
+            tools: row.tools_called,
+            source: row.cost_source,
+            language: row.language,
+            status: row.http_status,
+            kind,
+            is_error: row.is_error,
+            is_priced: row.cost.is_some(),
+            is_unpriced: is_call && row.cost.is_none() && (row.has_tokens || !row.is_error),
+        })
+    }
+
     pub(super) fn is_call(&self) -> bool {
         matches!(self.kind, GENERATION | EMBEDDING)
     }
+}
 
+/// An event.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Event {
+    pub(super) id: i64,
+    pub(super) time: i64,
+    pub(super) cost_nano: i64,
+    pub(super) cost_atto: u32,
+    /// In [`Data::forms`].
+    pub(super) form: u32,
+    /// An id, or what [`Data::lone`] has.
+    pub(super) trace: u32,
+    pub(super) user: Number,
+    pub(super) session: Number,
+    pub(super) input: u32,
+    pub(super) output: u32,
+    pub(super) cached: u32,
+    /// Seconds; not a number when it is not known.
+    pub(super) latency: f32,
+    pub(super) first: f32,
+    pub(super) saved: f32,
+}
+
+impl Event {
     pub(super) fn cost(&self) -> Amount {
         Amount::from_atto(i128::from(self.cost_nano) * 1_000_000_000 + i128::from(self.cost_atto))
+    }
+
+    /// In US dollars; to the last bit or nearly.
+    pub(super) fn dollars(&self) -> f64 {
+        self.cost_nano as f64 / 1e9 + f64::from(self.cost_atto) / 1e18
     }
 }
 
 /// Sums over calls.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Sums {
     pub(super) calls: u64,
     pub(super) errors: u64,
@@ -108,183 +110,183 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, event: &Event) {
+    pub(super) fn add(&mut self, event: &Event, form: &Form) {
         self.calls += 1;
-        self.errors += u64::from(event.is_error);
-        self.unpriced += u64::from(event.is_unpriced);
+        self.errors += u64::from(form.is_error);
+        self.unpriced += u64::from(form.is_unpriced);
         self.input += u64::from(event.input);
         self.cached += u64::from(event.cached);
         self.output += u64::from(event.output);
         self.saved += f64::from(event.saved);
-        if event.is_priced {
+        if form.is_priced {
             self.cost = self.cost + event.cost();
         }
     }
 }
 
-/// A trace, over all its events.
-pub(super) struct Trace {
-    pub(super) id: Box<str>,
-    pub(super) start: i64,
-    /// Milliseconds since 1970, of the last thing that ended.
-    end: i64,
-    own_seconds: f32,
-    pub(super) name: Name,
-    name_time: i64,
-    pub(super) user: Name,
-    pub(super) session: Name,
-    /// Its own event failed.
-    pub(super) failed: bool,
-    pub(super) events: u32,
-    /// The own event, the first and the last call: whose previews are shown.
-    pub(super) own: i64,
-    pub(super) first: (i64, i64),
-    pub(super) last: (i64, i64),
-    pub(super) sums: Sums,
+/// Events of one sort.
+#[derive(Default)]
+struct Rows {
+    blocks: Vec<Block>,
+    /// Those that do not fill a block yet.
+    open: Vec<Event>,
 }
 
-impl Trace {
-    /// Seconds from its start to its end.
-    pub(super) fn seconds(&self) -> f64 {
-        if self.own_seconds.is_nan() {
-            return (self.end - self.start) as f64 / 1000.0;
+impl Rows {
+    fn push(&mut self, event: Event) {
+        self.open.push(event);
+        if self.open.len() == ROWS {
+            self.blocks.push(Block::new(&self.open));
+            self.open.clear();
         }
-        f64::from(self.own_seconds)
     }
+
+    fn each(&self, columns: Columns, skip: impl Fn(&Block) -> bool, mut take: impl FnMut(&[Event])) {
+        let mut events = Vec::new();
+        for block in self.blocks.iter().filter(|block| !skip(block)) {
+            block.unpack(columns, &mut events);
+            take(&events);
+        }
+        take(&self.open);
+    }
+}
+
+/// Which events a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Generations and embeddings.
+    Calls,
+    Everything,
 }
 
 /// All events that were read so far.
 #[derive(Default)]
 pub(super) struct Data {
-    pub(super) names: Names,
-    pub(super) events: Vec<Event>,
-    pub(super) traces: Vec<Trace>,
-    trace_numbers: HashMap<Box<str>, u32>,
+    /// Most questions are about calls alone, and other events have fewer numbers.
+    calls: Rows,
+    others: Rows,
+    pub(super) forms: Vec<Form>,
+    form_numbers: HashMap<Form, u32>,
+    texts: HashMap<Number, Box<str>>,
+    /// Events without a trace, by their ids: each is a trace of its own, whose number is its place here and [`LONE`].
+    pub(super) lone: Vec<i64>,
+    /// The highest number of an id.
+    highest: Number,
+    pub(super) len: u64,
+    /// When the latest event began.
+    pub(super) newest: Option<i64>,
     /// The id of the event that was written last.
     pub(super) last: i64,
-    /// How often events had been removed.
-    pub(super) removals: i64,
+    /// How often events had been removed or changed.
+    pub(super) changes: i64,
     /// Times from which on every event is here; everything when it is the lowest.
     pub(super) since: i64,
 }
 
+/// Of the number of a trace that has no id.
+pub(super) const LONE: u32 = 1 << 31;
+
 impl Data {
     /// Nothing yet.
-    pub(super) fn new(removals: i64) -> Self {
-        Self { since: i64::MAX, removals, ..Self::default() }
+    pub(super) fn new(changes: i64) -> Self {
+        Self { since: i64::MAX, changes, ..Self::default() }
+    }
+
+    /// The numbers of names in these rows whose texts are not here yet.
+    pub(super) fn unknown(&self, rows: &[Scanned]) -> Vec<Number> {
+        let mut numbers: Vec<Number> = rows
+            .iter()
+            .flat_map(|row| {
+                let Scanned {
+                    name, span_type, provider, model, error_type, cost_source, language, tools_called, ..
+                } = *row;
+                [name, span_type, provider, model, error_type, cost_source, language, tools_called]
+            })
+            .filter(|number| *number != 0 && !self.texts.contains_key(number))
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
+    /// Takes texts of names in.
+    pub(super) fn learn(&mut self, texts: Vec<(Number, String)>) {
+        self.texts.extend(texts.into_iter().map(|(number, text)| (number, text.into())));
     }
 
     /// Takes an event in.
-    pub(super) fn push(&mut self, row: &Scanned<'_>) {
-        let kind = match row.event {
-            "$ai_generation" => GENERATION,
-            "$ai_embedding" => EMBEDDING,
-            "$ai_span" => SPAN,
-            "$ai_trace" => TRACE,
-            "$ai_metric" => 5,
-            "$ai_feedback" => 6,
-            _ => 0,
-        };
+    pub(super) fn push(&mut self, row: &Scanned) {
         self.last = self.last.max(row.id);
-        let mut name =
-            |text: Option<&str>| text.filter(|text| !text.is_empty()).map_or(0, |text| self.names.number(text));
-        // Of an event that is for nobody this is the trace's id.
-        let user = name(Some(row.distinct_id).filter(|user| *user != row.trace_id));
-        let (label, session) = (name(row.name), name(row.session_id));
-        let count = |number: Option<i64>| number.map_or(0, |number| u32::try_from(number.max(0)).unwrap_or(u32::MAX));
-        let real = |number: Option<f64>| number.map_or(f32::NAN, |number| number as f32);
-        let atto = row.cost.map_or(0, Amount::atto);
-        let is_call = matches!(kind, GENERATION | EMBEDDING);
-        let event = Event {
+        let Some(form) = Form::of(row) else { return };
+        let next = u32::try_from(self.forms.len()).unwrap_or(u32::MAX);
+        let number = *self.form_numbers.entry(form).or_insert(next);
+        if number == next {
+            self.forms.push(form);
+        }
+        let trace = if row.trace == 0 {
+            self.lone.push(row.id);
+            LONE | u32::try_from(self.lone.len() - 1).unwrap_or(0)
+        } else {
+            row.trace
+        };
+        for id in [row.trace, row.user, row.session] {
+            self.highest = self.highest.max(id);
+        }
+        let (cost_nano, cost_atto) = row.cost.unwrap_or_default();
+        self.len += 1;
+        self.newest = self.newest.max(Some(row.timestamp_ms));
+        let rows = if form.is_call() { &mut self.calls } else { &mut self.others };
+        rows.push(Event {
             id: row.id,
             time: row.timestamp_ms,
-            cost_nano: i64::try_from(atto.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
-            cost_atto: u32::try_from(atto.rem_euclid(1_000_000_000)).unwrap_or(0),
-            trace: 0,
-            model: name(row.model),
-            provider: name(row.provider),
-            user,
-            session,
-            name: label,
-            span_type: name(row.span_type),
-            error_type: name(row.error_type),
-            tools: name(row.tools_called),
-            source: name(row.cost_source),
-            language: name(row.lib_language),
-            input: count(row.total_input_tokens),
-            output: count(row.output_tokens),
-            cached: count(row.cache_read_input_tokens),
-            latency: real(row.latency),
-            first: real(row.time_to_first_token),
-            saved: row.cache_saved_usd.map_or(0.0, |saved| saved as f32),
-            status: row.http_status.and_then(|status| u16::try_from(status).ok()).unwrap_or(0),
-            kind,
-            is_error: row.is_error,
-            is_priced: row.cost.is_some(),
-            is_unpriced: is_call && row.cost.is_none() && (row.has_tokens || !row.is_error),
-        };
-        if kind == 0 {
-            // Not about a model.
-            return;
-        }
-        let trace = self.trace(row.trace_id, row.timestamp_ms);
-        self.traces[trace as usize].add(&event, row);
-        self.events.push(Event { trace, ..event });
-    }
-
-    fn trace(&mut self, id: &str, time: i64) -> u32 {
-        if let Some(number) = self.trace_numbers.get(id) {
-            return *number;
-        }
-        let number = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
-        self.traces.push(Trace {
-            id: id.into(),
-            start: time,
-            end: time,
-            own_seconds: f32::NAN,
-            name: 0,
-            name_time: i64::MAX,
-            user: 0,
-            session: 0,
-            failed: false,
-            events: 0,
-            own: 0,
-            first: (i64::MAX, 0),
-            last: (i64::MIN, 0),
-            sums: Sums::default(),
+            cost_nano,
+            cost_atto,
+            form: number,
+            trace,
+            user: row.user,
+            session: row.session,
+            input: row.input,
+            output: row.output,
+            cached: row.cached,
+            latency: row.latency,
+            first: row.first,
+            saved: row.saved,
         });
-        self.trace_numbers.insert(id.into(), number);
-        number
     }
-}
 
-impl Trace {
-    fn add(&mut self, event: &Event, row: &Scanned<'_>) {
-        self.events += 1;
-        self.start = self.start.min(event.time);
-        let seconds = row.latency.filter(|seconds| seconds.is_finite()).unwrap_or(0.0);
-        self.end = self.end.max(event.time.saturating_add((seconds * 1000.0) as i64));
-        self.user = if self.user == 0 { event.user } else { self.user };
-        self.session = if self.session == 0 { event.session } else { self.session };
-        match event.kind {
-            TRACE => {
-                self.own = event.id;
-                self.own_seconds = event.latency;
-                self.failed = event.is_error;
-                // Nothing is a better name.
-                (self.name, self.name_time) = (event.name, i64::MIN);
-            }
-            SPAN if event.time < self.name_time => (self.name, self.name_time) = (event.name, event.time),
-            _ => {}
+    pub(super) fn form(&self, event: &Event) -> &Form {
+        &self.forms[event.form as usize]
+    }
+
+    /// The text of a name; nothing for 0 and for one that is empty.
+    pub(super) fn text(&self, name: Number) -> Option<&str> {
+        self.texts.get(&name).map(|text| &**text).filter(|text| !text.is_empty())
+    }
+
+    /// Goes through events, as many at a time as are together. Their form is always there.
+    pub(super) fn each(&self, of: Of, columns: Columns, skip: impl Fn(&Block) -> bool, mut take: impl FnMut(&[Event])) {
+        let columns = columns.and(Columns::FORM);
+        self.calls.each(columns, &skip, &mut take);
+        if of == Of::Everything {
+            self.others.each(columns, &skip, &mut take);
         }
-        if event.is_call() {
-            self.sums.add(event);
-        }
-        if event.is_call() || event.kind == SPAN {
-            let place = (event.time, event.id);
-            // A call says more than a span.
-            self.first = self.first.min(place);
-            self.last = if event.is_call() { self.last.max(place) } else { self.last };
+    }
+
+    /// How many places an array by trace, session or person needs.
+    pub(super) fn places(&self) -> usize {
+        self.highest as usize + 1 + self.lone.len()
+    }
+
+    /// The place of a trace, session or person in such an array.
+    pub(super) fn place(&self, number: u32) -> usize {
+        if number & LONE == 0 { number as usize } else { self.highest as usize + 1 + (number & !LONE) as usize }
+    }
+
+    /// The number that has a place.
+    pub(super) fn at(&self, place: usize) -> u32 {
+        match place.checked_sub(self.highest as usize + 1) {
+            None => u32::try_from(place).unwrap_or(0),
+            Some(lone) => LONE | u32::try_from(lone).unwrap_or(0),
         }
     }
 }

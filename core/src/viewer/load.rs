@@ -1,12 +1,17 @@
 //! The store as the viewer sees it: the file, and what of it is in memory.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use super::data::Data;
+use super::filter::fits;
+use super::page::RANGES;
+use super::query::Bits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::store::scan::{Number, Scanned};
 use crate::store::Reader;
 
 /// How often is looked for what is new.
@@ -14,6 +19,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// How long a page waits for data. Even millions of events are there sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many patterns of ids are remembered.
+const PATTERNS: usize = 8;
 
 /// The store.
 pub(super) struct Store {
@@ -24,15 +32,16 @@ pub(super) struct Store {
     /// What stands in the way of reading, for people.
     trouble: Mutex<Option<String>>,
     more: (Mutex<()>, Condvar),
-    waiting: AtomicUsize,
+    /// What patterns of ids were looked for in all ids lately, up to which number, and what was found.
+    patterns: Mutex<Vec<(String, Number, Bits)>>,
     is_live: AtomicBool,
 }
 
-/// How far a store is; it changes when the store does.
+/// How far a store is; it is another one when the store has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version {
     pub(super) last: i64,
-    pub(super) removals: i64,
+    pub(super) changes: i64,
 }
 
 impl Store {
@@ -43,7 +52,7 @@ impl Store {
             readers: Mutex::default(),
             trouble: Mutex::default(),
             more: (Mutex::new(()), Condvar::new()),
-            waiting: AtomicUsize::new(0),
+            patterns: Mutex::default(),
             is_live: AtomicBool::new(false),
         }
     }
@@ -82,52 +91,86 @@ impl Store {
             self.write(|data| data.since = i64::MIN);
             return Ok(());
         };
-        let (_, removals) = reader.position()?;
-        self.write(|data| *data = Data::new(removals));
-        self.back(&reader)?;
-        loop {
+        let changes = self.fill(&reader)?;
+        while self.path.exists() {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            let (last, now) = reader.position()?;
-            if now != removals || !self.path.exists() {
-                self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                return Ok(());
-            }
-            if last > self.data().last {
-                let after = self.data().last;
-                self.write(|data| {
-                    reader.scan_after(after, |row| {
-                        data.push(row);
-                        true
-                    })
-                })?;
+            if !self.take_new(&reader, changes)? {
+                break;
             }
             std::thread::sleep(PAUSE);
         }
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
     }
 
-    fn back(&self, reader: &Reader) -> Result<()> {
-        /// Rows that are taken in before somebody else gets a turn. The first few are enough for the first page.
-        const STEP: usize = 4000;
-        let mut guard = None;
-        let mut count = 0_usize;
-        reader.scan_back(|row| {
-            let data = guard.get_or_insert_with(|| self.data.write().unwrap_or_else(PoisonError::into_inner));
-            data.push(row);
-            count += 1;
-            if count.is_multiple_of(STEP) {
-                // Others may have begun in the same millisecond.
-                data.since = row.timestamp_ms.saturating_add(1);
-                guard = None;
-                self.more.1.notify_all();
-                if self.waiting.load(Ordering::Relaxed) > 0 {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-            true
-        })?;
-        drop(guard);
-        self.write(|data| data.since = i64::MIN);
+    /// Takes in what was written since; or says that something was changed or removed.
+    pub(super) fn take_new(&self, reader: &Reader, changes: i64) -> Result<bool> {
+        let (last, now) = reader.position()?;
+        if now != changes {
+            return Ok(false);
+        }
+        let after = self.data().last;
+        if last > after {
+            self.take(reader, after + 1, i64::MAX)?;
+        }
+        Ok(true)
+    }
+
+    /// Everything that is there now. Says how often something had been changed before.
+    pub(super) fn fill(&self, reader: &Reader) -> Result<i64> {
+        let (last, changes) = reader.position()?;
+        self.patterns().clear();
+        self.write(|data| *data = Data::new(changes));
+        self.back(reader, last)?;
+        Ok(changes)
+    }
+
+    /// Reads what is there, the latest first: the last hour, the last day and so on before the latest event, for these
+    /// are what pages show.
+    fn back(&self, reader: &Reader, last: i64) -> Result<()> {
+        let newest = reader.newest()?;
+        let (mut before, mut lowest) = (i64::MAX, last.saturating_add(1));
+        for millis in RANGES.iter().filter_map(|range| range.millis) {
+            let Some(since) = newest.map(|newest| newest.saturating_sub(millis)) else { break };
+            // Most events are written in the order of their times, but other programs' need not be.
+            let low = reader.lowest_id(since, before)?.unwrap_or(lowest).min(lowest);
+            self.take(reader, low, lowest)?;
+            (before, lowest) = (since, low);
+            self.write(|data| data.since = since);
+        }
+        self.take(reader, i64::MIN, lowest)?;
+        self.write(|data| {
+            data.last = data.last.max(last);
+            data.since = i64::MIN;
+        });
         Ok(())
+    }
+
+    /// Takes events in by their ids, from the first and without the last.
+    fn take(&self, reader: &Reader, from: i64, to: i64) -> Result<()> {
+        /// Rows that are taken in before somebody else gets a turn.
+        const STEP: usize = 4096;
+        let mut rows = Vec::new();
+        // What went wrong in the middle of reading.
+        let mut failed = None;
+        let mut flush = |rows: &mut Vec<Scanned>| {
+            let unknown = self.data().unknown(rows);
+            match reader.names(&unknown) {
+                Ok(texts) => self.write(|data| {
+                    data.learn(texts);
+                    rows.drain(..).for_each(|row| data.push(&row));
+                }),
+                Err(error) => failed = Some(error),
+            }
+        };
+        reader.scan(from, to, |row| {
+            rows.push(row);
+            if rows.len() == STEP {
+                flush(&mut rows);
+            }
+        })?;
+        flush(&mut rows);
+        failed.map_or(Ok(()), Err)
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Data) -> T) -> T {
@@ -142,33 +185,97 @@ impl Store {
 
     /// The data, once every event from this time on is in it.
     pub(super) fn since(&self, time: i64) -> RwLockReadGuard<'_, Data> {
+        self.when(|data| data.since <= time)
+    }
+
+    /// The data, once it is as it has to be, or something stands in the way.
+    fn when(&self, ready: impl Fn(&Data) -> bool) -> RwLockReadGuard<'_, Data> {
         let begin = Instant::now();
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let found = loop {
+        loop {
             let data = self.data();
-            if data.since <= time || begin.elapsed() > PATIENCE || self.trouble().is_some() {
-                break data;
+            if ready(&data) || begin.elapsed() > PATIENCE || self.trouble().is_some() {
+                return data;
             }
             drop(data);
             let lock = self.more.0.lock().unwrap_or_else(PoisonError::into_inner);
             drop(self.more.1.wait_timeout(lock, Duration::from_millis(5)));
-        };
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        found
+        }
     }
 
     /// When the latest event began. Known as soon as anything is.
     pub(super) fn newest(&self) -> Option<i64> {
         // The latest are read first; a list that is empty and complete is the end of waiting.
-        let data = self.since(i64::MAX - 1);
-        let (first, last) = (data.events.first().map(|event| event.time), data.events.last().map(|event| event.time));
-        first.max(last)
+        self.when(|data| data.newest.is_some() || data.since == i64::MIN).newest
+    }
+
+    /// The numbers of the ids of traces, sessions and people that a pattern fits. Ids are taken as they stand; only when
+    /// there is none like that, in any case of letters.
+    pub(super) fn ids_like(&self, pattern: &str) -> Result<Bits> {
+        let mut found = Bits::default();
+        let Some(()) = self.read_if_there(|reader| {
+            match pattern.split_once('*') {
+                None => reader.id_number(pattern)?.into_iter().for_each(|number| found.insert(number as usize)),
+                Some(("", _)) => {}
+                Some((begin, _)) => reader.all_ids(0, Some(begin), |number, id| {
+                    if fits(pattern, id) {
+                        found.insert(number as usize);
+                    }
+                })?,
+            }
+            if found.is_empty() {
+                // What was looked through before needs no second look: ids stay.
+                let known = self.patterns().iter().find(|(known, ..)| known == pattern).cloned();
+                let (_, mut upto, mut all) = known.unwrap_or_else(|| (pattern.to_owned(), 0, Bits::default()));
+                reader.all_ids(upto, None, |number, id| {
+                    upto = number;
+                    if fits(pattern, id) {
+                        all.insert(number as usize);
+                    }
+                })?;
+                found = all.clone();
+                let mut patterns = self.patterns();
+                patterns.retain(|(known, ..)| known != pattern);
+                patterns.push((pattern.to_owned(), upto, all));
+                let surplus = patterns.len().saturating_sub(PATTERNS);
+                patterns.drain(..surplus);
+            }
+            Ok(())
+        })?
+        else {
+            return Ok(Bits::default());
+        };
+        Ok(found)
+    }
+
+    /// The events without a trace whose own id a pattern fits: each is a trace of its own.
+    pub(super) fn lone_like(&self, pattern: &str) -> Result<HashSet<i64>> {
+        let lone = self.data().lone.clone();
+        if lone.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let found = self.read_if_there(|reader| {
+            if let (false, Some(id)) = (pattern.contains('*'), reader.event_id(pattern)?) {
+                return Ok(HashSet::from([id]));
+            }
+            let mut found = HashSet::new();
+            for id in lone {
+                if reader.uuid(id)?.is_some_and(|uuid| fits(pattern, &uuid)) {
+                    found.insert(id);
+                }
+            }
+            Ok(found)
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn patterns(&self) -> MutexGuard<'_, Vec<(String, Number, Bits)>> {
+        self.patterns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the store is.
     pub(super) fn version(&self) -> Version {
         let data = self.data();
-        Version { last: data.last, removals: data.removals }
+        Version { last: data.last, changes: data.changes }
     }
 
     /// Uses a connection of its own.

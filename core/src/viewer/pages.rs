@@ -6,11 +6,12 @@ mod generations;
 mod groups;
 mod health;
 mod list;
+mod members;
 mod overview;
 mod trace;
 mod traces;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::RwLockReadGuard;
 use std::time::Duration;
@@ -20,12 +21,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
-use super::data::Data;
-use super::filter::Filter;
+use super::data::{Data, LONE};
+use super::filter::{Field, Filter, Term, Test};
+use super::gather::Trace;
 use super::load::Store;
 use super::page::{Address, Context, RANGES, Range, nothing};
-use super::query::Ready;
+use super::query::{Found, Ready};
 use super::server::Answer;
+use crate::error::Result;
 
 const CSS: &str = include_str!("assets/app.css");
 const JS: &str = include_str!("assets/app.js");
@@ -52,45 +55,75 @@ pub(super) struct Page<'a> {
 impl<'a> Page<'a> {
     /// The data and the filter, ready to be asked.
     pub(super) fn ask(&mut self) -> (RwLockReadGuard<'a, Data>, Ready) {
-        let (store, since) = (self.store, self.context.since());
-        let mut note = None;
-        // Words are looked up first: while they are, nothing else has to wait.
-        let words: Vec<(String, HashSet<i64>)> = self
-            .filter
-            .terms
-            .iter()
-            .filter_map(|term| match &term.test {
-                super::filter::Test::Words(words) => Some(words.clone()),
-                _ => None,
+        // The file is asked first: while it is, nothing else has to wait.
+        let mut notes = Vec::new();
+        let find = |term: &Term| {
+            self.find(&term.test, &mut notes).unwrap_or_else(|error| {
+                notes.push(error.to_string());
+                Found::default()
             })
-            .map(|words| {
-                let found = store.read(|reader| reader.search(&words, FOUND, INDEXING));
-                let ids = match found {
-                    Ok((ids, progress)) => {
-                        if !progress.is_complete() {
-                            note = Some(format!(
-                                "Messages are being indexed: {} of {} can be found by now.",
-                                super::page::number(progress.done),
-                                super::page::number(progress.total)
-                            ));
-                        }
-                        ids
-                    }
-                    Err(error) => {
-                        note = Some(error.to_string());
-                        Vec::new()
-                    }
-                };
-                (words, ids.into_iter().collect())
-            })
-            .collect();
-        self.note = note;
-        let data = self.store.since(since);
-        let find = |wanted: &str| {
-            words.iter().find(|(words, _)| words == wanted).map(|(_, ids)| ids.clone()).unwrap_or_default()
         };
-        let ready = Ready::new(&data, &self.filter, since, find);
+        let found = self.filter.terms.iter().map(find).collect();
+        self.note = notes.pop();
+        let data = self.store.since(self.context.since());
+        let ready = Ready::new(&data, &self.filter, self.context.since(), found);
         (data, ready)
+    }
+    /// What the file says about a condition.
+    fn find(&self, test: &Test, notes: &mut Vec<String>) -> Result<Found> {
+        let mut found = Found::default();
+        match test {
+            Test::Words(words) => {
+                let (ids, progress) = self.store.read(|reader| reader.search(words, FOUND, INDEXING))?;
+                if !progress.is_complete() {
+                    notes.push(format!(
+                        "Messages are being indexed: {} of {} can be found by now.",
+                        super::page::number(progress.done),
+                        super::page::number(progress.total)
+                    ));
+                }
+                found.events.extend(ids);
+            }
+            Test::Text(field @ (Field::Trace | Field::Session | Field::User), pattern) => {
+                found.ids = self.store.ids_like(pattern)?;
+                if *field == Field::Trace {
+                    found.events = self.store.lone_like(pattern)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    /// The ids of traces, with those of whom and what session they were for.
+    pub(super) fn texts(
+        &self,
+        traces: &[Trace],
+    ) -> std::result::Result<HashMap<u32, String>, Option<crate::error::Error>> {
+        let numbers = traces.iter().flat_map(|trace| [trace.number, trace.user, trace.session]);
+        let mut texts = self.ids(numbers)?;
+        for trace in traces.iter().filter(|trace| trace.number & LONE != 0) {
+            // It is its own event's.
+            let id = trace.any;
+            let uuid = self.store.read(|reader| reader.uuid(id)).map_err(Some)?;
+            texts.extend(uuid.map(|uuid| (trace.number, uuid)));
+        }
+        Ok(texts)
+    }
+
+    /// Ids of traces, sessions and people by their numbers.
+    pub(super) fn ids(
+        &self,
+        numbers: impl Iterator<Item = u32>,
+    ) -> std::result::Result<HashMap<u32, String>, Option<crate::error::Error>> {
+        let mut numbers: Vec<u32> = numbers.filter(|number| *number != 0 && *number & LONE == 0).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        if numbers.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let texts = self.store.read(|reader| reader.ids(&numbers)).map_err(Some)?;
+        Ok(texts.into_iter().collect())
     }
 
     /// What has to be said above a list.
@@ -116,7 +149,7 @@ pub(super) fn answer(store: &Arc<Store>, path: &str, address: Address, part: Opt
         }
         "/version" => {
             let version = store.version();
-            return Answer::json(format!("{{\"last\":{},\"removals\":{}}}", version.last, version.removals));
+            return Answer::json(format!("{{\"last\":{},\"changes\":{}}}", version.last, version.changes));
         }
         _ => {}
     }
@@ -134,11 +167,11 @@ pub(super) fn answer(store: &Arc<Store>, path: &str, address: Address, part: Opt
         .map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect();
     let made = match segments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [""] => Ok(("Overview", "/", overview::page(&mut page))),
+        [""] => overview::page(&mut page).map(|body| ("Overview", "/", body)),
         ["traces"] => traces::page(&mut page).map(|body| ("Traces", "/traces", body)),
         ["generations"] => generations::page(&mut page).map(|body| ("Generations", "/generations", body)),
-        ["sessions"] => Ok(("Sessions", "/sessions", groups::page(&mut page, &groups::SESSIONS))),
-        ["users"] => Ok(("Users", "/users", groups::page(&mut page, &groups::USERS))),
+        ["sessions"] => members::page(&mut page, &members::SESSIONS).map(|body| ("Sessions", "/sessions", body)),
+        ["users"] => members::page(&mut page, &members::USERS).map(|body| ("Users", "/users", body)),
         ["models"] => Ok(("Models", "/models", groups::page(&mut page, &groups::MODELS))),
         ["errors"] => Ok(("Errors", "/errors", groups::page(&mut page, &groups::ERRORS))),
         ["tools"] => Ok(("Tools", "/tools", groups::page(&mut page, &groups::TOOLS))),

@@ -1,156 +1,271 @@
-//! Questions to the data: which events a filter leaves, what they sum up to, by what.
+//! Questions to the data: which events a filter leaves, and their sums by what many of them have in common.
 
 use std::collections::{HashMap, HashSet};
 
-use super::data::{Data, Event, GENERATION, Name, Sums, Trace};
-use super::filter::{Field, Filter, Measure, Term, Test, fits};
+use super::columns::Columns;
+use super::data::{Data, Event, Form, GENERATION, Of, SPAN, Sums};
+use super::filter::{Bounds, Field, Filter, Measure, Term, Test, fits};
+use crate::sink::store::scan::Number;
+
+/// Some of the numbers from 0 on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(super) fn insert(&mut self, number: usize) {
+        if self.0.len() <= number / 64 {
+            self.0.resize(number / 64 + 1, 0);
+        }
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    pub(super) fn has(&self, number: usize) -> bool {
+        self.0.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(at, word)| (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| at * 64 + bit))
+    }
+}
+
+/// What was found in the file for a condition, before the data are asked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    /// Ids of traces, sessions and people that a pattern fits.
+    pub(super) ids: Bits,
+    /// Events with certain words in them; or those without a trace whose own id a pattern fits.
+    pub(super) events: HashSet<i64>,
+}
+
+/// What events are gathered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Trace,
+    Session,
+    User,
+}
+
+impl By {
+    pub(super) fn of(self, event: &Event) -> u32 {
+        match self {
+            Self::Trace => event.trace,
+            Self::Session => event.session,
+            Self::User => event.user,
+        }
+    }
+
+    pub(super) fn column(self) -> Columns {
+        match self {
+            Self::Trace => Columns::TRACE,
+            Self::Session => Columns::SESSION,
+            Self::User => Columns::USER,
+        }
+    }
+}
 
 /// A filter that is ready to be asked of one event after the other.
 pub(super) struct Ready {
     since: i64,
-    terms: Vec<(bool, Step)>,
+    /// Of each form whether it is as every condition on what forms have says.
+    forms: Vec<bool>,
+    steps: Vec<(bool, Step)>,
     /// Those that look at a trace's sums when traces are listed.
-    measures: Vec<(bool, Measure, super::filter::Bounds)>,
+    pub(super) measures: Vec<(bool, Measure, Bounds)>,
+    columns: Columns,
 }
 
 enum Step {
-    Names(Field, Vec<bool>),
-    Traces(Vec<bool>),
-    Failed(bool),
-    Status(u16),
-    Kind(u8),
-    Ids(HashSet<i64>),
-    Unpriced,
-    Number(Measure, super::filter::Bounds),
+    Ids(By, Bits),
+    Events(HashSet<i64>),
 }
 
 impl Ready {
-    /// Looks every pattern up in the names once. `words` finds the events with these words.
-    pub(super) fn new(data: &Data, filter: &Filter, since: i64, mut words: impl FnMut(&str) -> HashSet<i64>) -> Self {
-        let mut ready = Self { since, terms: Vec::new(), measures: Vec::new() };
-        for Term { not, test } in &filter.terms {
-            let step = match test {
-                Test::Text(Field::Trace, pattern) => {
-                    Step::Traces(data.traces.iter().map(|trace| fits(pattern, &trace.id)).collect())
-                }
-                Test::Text(Field::Tool, pattern) => {
-                    Step::Names(Field::Tool, data.names.which(|tools| tools.split(',').any(|tool| fits(pattern, tool))))
-                }
-                Test::Text(field, pattern) => Step::Names(*field, data.names.which(|text| fits(pattern, text))),
-                Test::Failed(failed) => Step::Failed(*failed),
-                Test::Status(status) => Step::Status(*status),
-                Test::Kind(kind) => Step::Kind(*kind),
-                Test::Words(text) => Step::Ids(words(text)),
-                Test::Unpriced => Step::Unpriced,
+    /// Answers what can be answered at once for all events. `found` is what was found for each condition, in their order.
+    pub(super) fn new(data: &Data, filter: &Filter, since: i64, found: Vec<Found>) -> Self {
+        let mut ready = Self {
+            since,
+            forms: vec![true; data.forms.len()],
+            steps: Vec::new(),
+            measures: Vec::new(),
+            columns: Columns::TIME,
+        };
+        for (Term { not, test }, found) in filter.terms.iter().zip(found) {
+            let by = match test {
                 Test::Number(measure, bounds) => {
                     ready.measures.push((*not, *measure, *bounds));
-                    Step::Number(*measure, *bounds)
+                    continue;
+                }
+                Test::Words(_) => {
+                    ready.columns = ready.columns.and(Columns::ID);
+                    ready.steps.push((*not, Step::Events(found.events)));
+                    continue;
+                }
+                Test::Text(Field::Trace, _) => By::Trace,
+                Test::Text(Field::Session, _) => By::Session,
+                Test::Text(Field::User, _) => By::User,
+                test => {
+                    for (holds, form) in ready.forms.iter_mut().zip(&data.forms) {
+                        *holds &= *not != has(data, form, test);
+                    }
+                    continue;
                 }
             };
-            ready.terms.push((*not, step));
+            let mut ids = Bits::default();
+            found.ids.iter().for_each(|id| ids.insert(id));
+            for (at, _) in data.lone.iter().enumerate().filter(|(_, id)| by == By::Trace && found.events.contains(id)) {
+                ids.insert(data.place(super::data::LONE | at as u32));
+            }
+            ready.columns = ready.columns.and(by.column());
+            ready.steps.push((*not, Step::Ids(by, ids)));
         }
         ready
     }
 
-    /// Whether an event is in time and as every condition says. Of conditions on numbers, only where it is an event that
-    /// is listed, and not its trace.
-    fn holds(&self, data: &Data, event: &Event, with_numbers: bool) -> bool {
-        if event.time < self.since {
-            return false;
-        }
-        self.terms.iter().all(|(not, step)| {
-            *not != match step {
-                Step::Names(field, these) => these[named(event, *field, data) as usize],
-                Step::Traces(these) => these[event.trace as usize],
-                Step::Failed(failed) => event.is_error == *failed,
-                Step::Status(status) => event.status == *status,
-                Step::Kind(kind) => event.kind == *kind,
-                Step::Ids(ids) => ids.contains(&event.id),
-                Step::Unpriced => event.is_unpriced,
-                Step::Number(measure, bounds) if with_numbers => {
-                    measured(event, *measure).is_some_and(|number| bounds.hold(number))
+    /// Whether an event is in time and as every condition says that is no condition on numbers.
+    fn holds(&self, data: &Data, event: &Event) -> bool {
+        event.time >= self.since
+            && self.forms[event.form as usize]
+            && self.steps.iter().all(|(not, step)| {
+                *not != match step {
+                    Step::Ids(by, these) => by.of(event) != 0 && these.has(data.place(by.of(event))),
+                    Step::Events(these) => these.contains(&event.id),
                 }
-                Step::Number(..) => return true,
-            }
-        })
+            })
     }
 
-    /// The events that are left.
-    pub(super) fn events<'a>(&'a self, data: &'a Data) -> impl Iterator<Item = &'a Event> + 'a {
-        data.events.iter().filter(move |event| self.holds(data, event, true))
+    /// Goes through the events that are left; these columns of them are there. Of conditions on numbers nothing is asked:
+    /// a trace is listed for its sums.
+    pub(super) fn each_of_traces(&self, data: &Data, columns: Columns, mut take: impl FnMut(&Event)) {
+        let columns = columns.and(self.columns);
+        data.each(
+            Of::Everything,
+            columns,
+            |block| block.times.1 < self.since,
+            |events| {
+                events.iter().filter(|event| self.holds(data, event)).for_each(&mut take);
+            },
+        );
     }
 
-    /// The calls that are left.
-    pub(super) fn calls<'a>(&'a self, data: &'a Data) -> impl Iterator<Item = &'a Event> + 'a {
-        self.events(data).filter(|event| event.is_call())
+    /// Goes through the events that are left, each with its form; these columns of them are there.
+    pub(super) fn each(&self, data: &Data, of: Of, columns: Columns, mut take: impl FnMut(&Event, &Form)) {
+        let columns = self
+            .measures
+            .iter()
+            .fold(columns.and(self.columns), |columns, (_, measure, _)| columns.and(needs(*measure)));
+        data.each(
+            of,
+            columns,
+            |block| block.times.1 < self.since,
+            |events| {
+                for event in events.iter().filter(|event| self.holds(data, event)) {
+                    let form = data.form(event);
+                    let fits = self.measures.iter().all(|(not, measure, bounds)| {
+                        *not != measured(event, form, *measure).is_some_and(|number| bounds.hold(number))
+                    });
+                    if fits {
+                        take(event, form);
+                    }
+                }
+            },
+        );
     }
 
-    /// The traces with an event that is left, and whose own sums are as asked.
-    pub(super) fn traces(&self, data: &Data) -> Vec<u32> {
-        let mut here = vec![false; data.traces.len()];
-        let mut found = Vec::new();
-        for event in &data.events {
-            if !here[event.trace as usize] && self.holds(data, event, false) {
-                here[event.trace as usize] = true;
-                found.push(event.trace);
-            }
+    /// The calls alone.
+    pub(super) fn calls(&self, data: &Data, columns: Columns, take: impl FnMut(&Event, &Form)) {
+        self.each(data, Of::Calls, columns, take);
+    }
+}
+
+/// Whether all events of a form are as a condition says.
+fn has(data: &Data, form: &Form, test: &Test) -> bool {
+    let like = |name: Number, pattern: &str| data.text(name).is_some_and(|text| fits(pattern, text));
+    match test {
+        Test::Text(Field::Model, pattern) => like(form.model, pattern),
+        Test::Text(Field::Provider, pattern) => like(form.provider, pattern),
+        Test::Text(Field::Name, pattern) => like(form.name, pattern),
+        Test::Text(Field::Error, pattern) => like(form.error_type, pattern),
+        Test::Text(Field::Language, pattern) => like(form.language, pattern),
+        // A tool is one that an answer calls, or a span of that type.
+        Test::Text(Field::Tool, pattern) => {
+            let asked = data.text(form.tools).map(|tools| tools.split(',').any(|tool| fits(pattern, tool)));
+            asked.unwrap_or_else(|| is_tool(data, form) && like(form.name, pattern))
         }
-        found.retain(|number| {
-            let trace = &data.traces[*number as usize];
-            self.measures.iter().all(|(not, measure, bounds)| *not != bounds.hold(measured_trace(trace, *measure)))
-        });
-        found
+        Test::Failed(failed) => form.is_error == *failed,
+        Test::Status(status) => form.status == *status,
+        Test::Kind(kind) => form.kind == *kind,
+        Test::Unpriced => form.is_unpriced,
+        Test::Text(..) | Test::Words(_) | Test::Number(..) => true,
     }
 }
 
-/// The name that a condition is about. A tool is one that an answer calls, or a span of that type.
-fn named(event: &Event, field: Field, data: &Data) -> Name {
-    match field {
-        Field::Model => event.model,
-        Field::Provider => event.provider,
-        Field::User => event.user,
-        Field::Session => event.session,
-        Field::Name | Field::Trace => event.name,
-        Field::Error => event.error_type,
-        Field::Language => event.language,
-        Field::Tool if event.tools != 0 => event.tools,
-        Field::Tool if data.names.text(event.span_type) == Some("tool") => event.name,
-        Field::Tool => 0,
-    }
+/// Whether it is a tool's span.
+pub(super) fn is_tool(data: &Data, form: &Form) -> bool {
+    form.kind == SPAN && data.text(form.span_type) == Some("tool")
 }
 
-fn measured(event: &Event, measure: Measure) -> Option<f64> {
-    let known = |number: f32| (!number.is_nan()).then_some(f64::from(number));
+fn needs(measure: Measure) -> Columns {
     match measure {
-        Measure::Cost => event.is_priced.then(|| event.cost().to_f64()),
+        Measure::Cost => Columns::COST,
+        Measure::Latency => Columns::LATENCY,
+        Measure::First => Columns::FIRST,
+        Measure::Tokens => Columns::INPUT.and(Columns::OUTPUT),
+        Measure::Input => Columns::INPUT,
+        Measure::Output => Columns::OUTPUT,
+        Measure::Cached => Columns::CACHED,
+    }
+}
+
+fn measured(event: &Event, form: &Form, measure: Measure) -> Option<f64> {
+    let known = |number: f32| (!number.is_nan()).then_some(f64::from(number));
+    let of_call = |number: f64| form.is_call().then_some(number);
+    match measure {
+        Measure::Cost => form.is_priced.then(|| event.cost().to_f64()),
         Measure::Latency => known(event.latency),
         Measure::First => known(event.first),
-        Measure::Tokens => event.is_call().then(|| f64::from(event.input) + f64::from(event.output)),
-        Measure::Input => event.is_call().then(|| f64::from(event.input)),
-        Measure::Output => event.is_call().then(|| f64::from(event.output)),
-        Measure::Cached => event.is_call().then(|| f64::from(event.cached)),
+        Measure::Tokens => of_call(f64::from(event.input) + f64::from(event.output)),
+        Measure::Input => of_call(event.input.into()),
+        Measure::Output => of_call(event.output.into()),
+        Measure::Cached => of_call(event.cached.into()),
     }
 }
 
-fn measured_trace(trace: &Trace, measure: Measure) -> f64 {
-    let sums = &trace.sums;
-    match measure {
-        Measure::Cost => sums.cost.to_f64(),
-        // Of a trace there is no first token.
-        Measure::Latency | Measure::First => trace.seconds(),
-        Measure::Tokens => (sums.input + sums.output) as f64,
-        Measure::Input => sums.input as f64,
-        Measure::Output => sums.output as f64,
-        Measure::Cached => sums.cached as f64,
+/// What is counted once however often it comes, of some groups.
+#[derive(Default)]
+pub(super) struct Distinct {
+    /// Of each thing the first group that it came in, and one.
+    first: Vec<u32>,
+    more: HashSet<(u32, u32)>,
+}
+
+impl Distinct {
+    pub(super) fn new(places: usize) -> Self {
+        Self { first: vec![0; places], more: HashSet::new() }
+    }
+
+    /// Whether a thing has not come in a group before.
+    pub(super) fn is_new(&mut self, group: usize, place: usize) -> bool {
+        let group = group as u32 + 1;
+        let first = &mut self.first[place];
+        if *first == 0 {
+            *first = group;
+            return true;
+        }
+        *first != group && self.more.insert((group, place as u32))
     }
 }
 
-/// A group of calls.
+/// A group of events.
 pub(super) struct Group {
-    pub(super) key: Name,
-    pub(super) second: Name,
+    pub(super) key: (Number, Number),
     pub(super) sums: Sums,
-    pub(super) first: i64,
     pub(super) last: i64,
     pub(super) traces: u64,
     pub(super) users: u64,
@@ -158,32 +273,28 @@ pub(super) struct Group {
     pub(super) firsts: Vec<f32>,
 }
 
-/// What of the events of a group is counted.
-#[derive(Default, Clone, Copy)]
+/// What of the events of a group is counted besides sums.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) latencies: bool,
-    pub(super) traces: bool,
-    pub(super) users: bool,
+    pub(super) people: bool,
 }
 
-/// Groups events by one name, or two.
-pub(super) fn groups<'a>(
-    events: impl Iterator<Item = &'a Event>,
+/// Groups events by names that their forms have; events of a form without a key are in none.
+pub(super) fn groups(
+    data: &Data,
+    ready: &Ready,
+    of: Of,
     wanted: Wanted,
-    key: impl Fn(&Event) -> (Name, Name),
+    key: impl Fn(&Form) -> Option<(Number, Number)>,
 ) -> Vec<Group> {
-    let mut places: HashMap<(Name, Name), usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
-    let mut pairs: HashSet<(usize, u32)> = HashSet::new();
-    let mut people: HashSet<(usize, Name)> = HashSet::new();
-    for event in events {
-        let key = key(event);
-        let place = *places.entry(key).or_insert_with(|| {
+    let mut places: HashMap<(Number, Number), usize> = HashMap::new();
+    let mut place_of = |key: (Number, Number)| {
+        *places.entry(key).or_insert_with(|| {
             groups.push(Group {
-                key: key.0,
-                second: key.1,
+                key,
                 sums: Sums::default(),
-                first: i64::MAX,
                 last: i64::MIN,
                 traces: 0,
                 users: 0,
@@ -191,10 +302,23 @@ pub(super) fn groups<'a>(
                 firsts: Vec::new(),
             });
             groups.len() - 1
-        });
-        let group = &mut groups[place];
-        group.sums.add(event);
-        group.first = group.first.min(event.time);
+        })
+    };
+    let place: Vec<Option<usize>> = data.forms.iter().map(|form| key(form).map(&mut place_of)).collect();
+    let mut columns = Columns::SUMS;
+    let [mut traces, mut people] = [Distinct::default(), Distinct::default()];
+    if wanted.latencies {
+        columns = columns.and(Columns::LATENCY).and(Columns::FIRST);
+    }
+    if wanted.people {
+        columns = columns.and(Columns::TRACE).and(Columns::USER);
+        traces = Distinct::new(data.places());
+        people = Distinct::new(data.places());
+    }
+    ready.each(data, of, columns, |event, form| {
+        let Some(at) = place[event.form as usize] else { return };
+        let group = &mut groups[at];
+        group.sums.add(event, form);
         group.last = group.last.max(event.time);
         if wanted.latencies && !event.latency.is_nan() {
             group.latencies.push(event.latency);
@@ -202,13 +326,12 @@ pub(super) fn groups<'a>(
         if wanted.latencies && !event.first.is_nan() {
             group.firsts.push(event.first);
         }
-        if wanted.traces && pairs.insert((place, event.trace)) {
-            group.traces += 1;
+        if wanted.people {
+            group.traces += u64::from(traces.is_new(at, data.place(event.trace)));
+            group.users += u64::from(event.user != 0 && people.is_new(at, data.place(event.user)));
         }
-        if wanted.users && event.user != 0 && people.insert((place, event.user)) {
-            group.users += 1;
-        }
-    }
+    });
+    groups.retain(|group| group.sums.calls > 0);
     groups
 }
 
@@ -221,6 +344,6 @@ pub(super) fn percentile(numbers: &mut [f32], share: f64) -> Option<f64> {
 }
 
 /// Generations alone: what latency and the first token are told of.
-pub(super) fn is_generation(event: &Event) -> bool {
-    event.kind == GENERATION
+pub(super) fn is_generation(form: &Form) -> bool {
+    form.kind == GENERATION
 }

@@ -1,6 +1,8 @@
 //! Who gets an answer, and what is in it. What a browser makes of it is tried in `tests/viewer`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod answers;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

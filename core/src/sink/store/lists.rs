@@ -150,9 +150,27 @@ pub(super) fn removals(db: &Connection) -> rusqlite::Result<i64> {
 
 /// Says that something was removed, whose number may be given again.
 pub(super) fn count_removal(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO meta (key, value) VALUES ('removals', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1";
-    tx.prepare_cached(sql)?.execute([])?;
+    count_one(tx, "removals")
+}
+
+/// Says that numbers of an event have changed.
+#[cfg(feature = "cli")]
+pub(super) fn count_rewrite(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    count_one(tx, "rewrites")
+}
+
+fn count_one(tx: &Transaction<'_>, what: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (key, value) VALUES (?1, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1";
+    tx.prepare_cached(sql)?.execute([what])?;
     Ok(())
+}
+
+/// How often events were removed or have changed.
+#[cfg(feature = "viewer")]
+pub(super) fn changes(db: &Connection) -> rusqlite::Result<i64> {
+    let mut find =
+        db.prepare_cached("SELECT coalesce(sum(value), 0) FROM meta WHERE key IN ('removals', 'rewrites')")?;
+    find.query_row([], |row| row.get(0))
 }
 
 fn next(tx: &Transaction<'_>, parent: i64, content: i64) -> rusqlite::Result<i64> {

@@ -160,6 +160,31 @@ pub(super) fn key(id: &str) -> Value {
     }
 }
 
+/// Between what keys those of the ids are that begin with a text as it stands: from the first, and before the second.
+pub(super) fn beginning_with(begin: &str) -> Vec<(Value, Value)> {
+    // No text has a higher character in that place.
+    let texts = (Value::Text(begin.to_owned()), Value::Text(format!("{begin}{}", char::MAX)));
+    let mut ranges = vec![texts];
+    ranges.extend(uuids_beginning_with(begin).map(|(low, high)| {
+        // No uuid is longer than its 16 bytes, so one byte more is above the last of them.
+        let high = high.into_iter().chain([0]).collect();
+        (Value::Blob(low.to_vec()), Value::Blob(high))
+    }));
+    ranges
+}
+
+/// The first and the last uuid that begin with a text as it stands; `None` when none can.
+pub(super) fn uuids_beginning_with(begin: &str) -> Option<([u8; 16], [u8; 16])> {
+    const FORM: &str = "00000000-0000-0000-0000-000000000000";
+    let rest = FORM.get(begin.len()..)?;
+    let filled = |with: &str| {
+        let text = format!("{begin}{}", rest.replace('0', with));
+        shape::plain_uuid(&text).map(uuid::Uuid::into_bytes)
+    };
+    begin.is_ascii().then_some(())?;
+    Some((filled("0")?, filled("f")?))
+}
+
 /// The text of a number.
 pub(super) fn text_of(db: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
     db.prepare_cached("SELECT text FROM texts WHERE id = ?1")?.query_row([id], |row| row.get(0)).optional()

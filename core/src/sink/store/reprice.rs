@@ -72,6 +72,8 @@ impl Store {
                     for change in changed {
                         write(&tx, known, change)?;
                     }
+                    // Whoever has numbers of these events in memory has to read them again.
+                    lists::count_rewrite(&tx)?;
                     tx.commit()
                 },
             );

@@ -1,11 +1,12 @@
 //! The list of calls.
 
-use std::cmp::Ordering;
-
 use maud::{Markup, html};
 
-use super::super::data::Event;
+use super::super::columns::Columns;
+use super::super::data::{Data, Event, Form};
+use super::super::gather::Top;
 use super::super::page::{Context, encode, nothing, number, status, tokens, took};
+use super::super::query::Ready;
 use super::list::{self, Column, figure, text};
 use super::{Made, Page};
 use crate::store::Row;
@@ -24,15 +25,14 @@ const COLUMNS: [Column; 10] = [
 ];
 
 pub(super) fn page(page: &mut Page<'_>) -> Made {
-    let (data, ready) = page.ask();
-    let mut found: Vec<&Event> = ready.calls(&data).collect();
     let sorted = list::order(&page.context, &COLUMNS, "time");
-    sort(&mut found, sorted);
-    let total = found.len();
-    let shown: Vec<i64> = list::slice(&page.context, &found).iter().map(|event| event.id).collect();
-    let is_empty = data.events.is_empty();
-    drop(found);
+    let (data, ready) = page.ask();
+    let mut top = Top::new(list::slice(&page.context, sorted));
+    find(&data, &ready, sorted.0, &mut top);
+    let is_empty = data.len == 0;
     drop(data);
+    let total = top.total;
+    let shown = top.page();
     let rows = if shown.is_empty() {
         Vec::new()
     } else {
@@ -48,32 +48,23 @@ pub(super) fn page(page: &mut Page<'_>) -> Made {
     })
 }
 
-fn sort(found: &mut [&Event], (key, falls): (&str, bool)) {
-    // What is not known comes last, whichever way.
-    let known = |a: f32, b: f32| match (a.is_nan(), b.is_nan()) {
-        (false, false) => {
-            if falls {
-                b.total_cmp(&a)
-            } else {
-                a.total_cmp(&b)
-            }
-        }
-        (a, b) => a.cmp(&b),
+/// Offers every call by what they are sorted by.
+fn find(data: &Data, ready: &Ready, sort: &str, top: &mut Top) {
+    let mut by = |columns: Columns, value: fn(&Event, &Form) -> Option<f64>| {
+        let columns = columns.and(Columns::TIME).and(Columns::ID);
+        ready.calls(data, columns, |event, form| top.offer(value(event, form), event.time, event.id));
     };
-    let turn = |order: Ordering| if falls { order.reverse() } else { order };
-    found.sort_unstable_by(|a, b| {
-        let order = match key {
-            "latency" => known(a.latency, b.latency),
-            "first" => known(a.first, b.first),
-            "tokens" => {
-                turn((u64::from(a.input) + u64::from(a.output)).cmp(&(u64::from(b.input) + u64::from(b.output))))
-            }
-            "cached" => turn(a.cached.cmp(&b.cached)),
-            "cost" => b.is_priced.cmp(&a.is_priced).then_with(|| turn(a.cost().cmp(&b.cost()))),
-            _ => turn(a.time.cmp(&b.time)),
-        };
-        order.then_with(|| b.time.cmp(&a.time)).then_with(|| b.id.cmp(&a.id))
-    });
+    match sort {
+        // What is not a number comes last.
+        "latency" => by(Columns::LATENCY, |event, _| Some(event.latency.into())),
+        "first" => by(Columns::FIRST, |event, _| Some(event.first.into())),
+        "tokens" => {
+            by(Columns::INPUT.and(Columns::OUTPUT), |event, _| Some(f64::from(event.input) + f64::from(event.output)));
+        }
+        "cached" => by(Columns::CACHED, |event, _| Some(event.cached.into())),
+        "cost" => by(Columns::COST, |event, form| form.is_priced.then(|| event.dollars())),
+        _ => by(Columns::TIME, |event, _| Some(event.time as f64)),
+    }
 }
 
 pub(super) fn status_of(row: &Row) -> Markup {

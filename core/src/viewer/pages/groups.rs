@@ -1,10 +1,10 @@
-//! Sessions, users, models, errors and tools: calls by a name.
+//! Models, errors and tools: events by a name.
 
 use maud::{Markup, html};
 
-use super::super::data::{Data, Event, SPAN};
+use super::super::data::{Data, Form, Of, Sums};
 use super::super::page::{Context, cost, nothing, number, share, tokens, took};
-use super::super::query::{Group, Ready, Wanted, groups, percentile};
+use super::super::query::{Group, Ready, Wanted, groups, is_tool, percentile};
 use super::Page;
 use super::list::{self, Column, figure, text};
 
@@ -20,42 +20,22 @@ pub(super) struct List {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Sessions,
-    Users,
     Models,
     Errors,
     Tools,
 }
 
-const CALLS: Column = figure("calls", "Calls");
-const FAILED: Column = figure("errors", "Failed");
-const TOKENS: Column = figure("tokens", "Tokens");
-const COST: Column = figure("cost", "Cost");
-const LAST: Column = Column { key: "last", head: "Last", class: "", sorts: Some(true) };
+pub(super) const CALLS: Column = figure("calls", "Calls");
+pub(super) const FAILED: Column = figure("errors", "Failed");
+pub(super) const TOKENS: Column = figure("tokens", "Tokens");
+pub(super) const COST: Column = figure("cost", "Cost");
+pub(super) const LAST: Column = Column { key: "last", head: "Last", class: "", sorts: Some(true) };
 const HALF: Column = figure("p50", "Latency p50");
 const MOST: Column = figure("p95", "Latency p95");
 const FIRST: Column = figure("first", "First token p50");
-const TRACES: Column = figure("traces", "Traces");
+pub(super) const TRACES: Column = figure("traces", "Traces");
 const USERS_COLUMN: Column = figure("users", "Users");
 const CACHED: Column = figure("cached", "From cache");
-
-pub(super) const SESSIONS: List = List {
-    title: "Sessions",
-    what: "session",
-    columns: &[LAST, text("name", "Session"), text("user", "User"), TRACES, CALLS, FAILED, TOKENS, COST],
-    sort: "last",
-    wanted: Wanted { latencies: false, traces: true, users: false },
-    kind: Kind::Sessions,
-};
-
-pub(super) const USERS: List = List {
-    title: "Users",
-    what: "user",
-    columns: &[text("name", "User"), TRACES, CALLS, FAILED, TOKENS, COST, LAST],
-    sort: "cost",
-    wanted: Wanted { latencies: false, traces: true, users: false },
-    kind: Kind::Users,
-};
 
 pub(super) const MODELS: List = List {
     title: "Models",
@@ -73,7 +53,7 @@ pub(super) const MODELS: List = List {
         COST,
     ],
     sort: "cost",
-    wanted: Wanted { latencies: true, traces: false, users: false },
+    wanted: Wanted { latencies: true, people: false },
     kind: Kind::Models,
 };
 
@@ -82,7 +62,7 @@ pub(super) const ERRORS: List = List {
     what: "error",
     columns: &[text("name", "Error"), text("provider", "Provider"), CALLS, TRACES, USERS_COLUMN, COST, LAST],
     sort: "calls",
-    wanted: Wanted { latencies: false, traces: true, users: true },
+    wanted: Wanted { latencies: false, people: true },
     kind: Kind::Errors,
 };
 
@@ -91,7 +71,7 @@ pub(super) const TOOLS: List = List {
     what: "tool",
     columns: &[text("name", "Tool"), figure("asked", "Asked for"), figure("calls", "Spans"), FAILED, HALF, MOST, LAST],
     sort: "asked",
-    wanted: Wanted { latencies: true, traces: false, users: false },
+    wanted: Wanted { latencies: true, people: false },
     kind: Kind::Tools,
 };
 
@@ -100,7 +80,7 @@ pub(super) const TOOLS: List = List {
 struct Line {
     key: Option<String>,
     second: Option<String>,
-    sums: super::super::data::Sums,
+    sums: Sums,
     last: i64,
     traces: u64,
     users: u64,
@@ -113,7 +93,7 @@ struct Line {
 pub(super) fn page(page: &mut Page<'_>, list: &List) -> Markup {
     let (data, ready) = page.ask();
     let mut lines = lines(&data, &ready, list);
-    let is_empty = data.events.is_empty();
+    let is_empty = data.len == 0;
     drop(data);
     let sorted = list::order(&page.context, list.columns, list.sort);
     lines.sort_by(|a, b| {
@@ -125,8 +105,9 @@ pub(super) fn page(page: &mut Page<'_>, list: &List) -> Markup {
             .then_with(|| a.second.cmp(&b.second))
     });
     let total = lines.len();
-    let shown = list::slice(&page.context, &lines);
-    let rows = html! { @for line in &shown { (row(&page.context, list, line)) } };
+    let slice = list::slice(&page.context, sorted);
+    let rows =
+        html! { @for line in lines.iter().skip(slice.from).take(slice.len) { (row(&page.context, list, line)) } };
     html! {
         h1 { (list.title) " " small { (number(total as u64)) " in " (page.context.range.name) } }
         (page.notes())
@@ -138,8 +119,6 @@ pub(super) fn page(page: &mut Page<'_>, list: &List) -> Markup {
 
 fn empty(kind: Kind) -> &'static str {
     match kind {
-        Kind::Sessions => "No call in this time named a session: give session_id to a trace.",
-        Kind::Users => "No call in this time named a user: give distinct_id to a trace.",
         Kind::Models => "No call in this time fits the filter.",
         Kind::Errors => "Nothing failed in this time.",
         Kind::Tools => "No answer in this time asked for a tool, and no span was one.",
@@ -147,41 +126,20 @@ fn empty(kind: Kind) -> &'static str {
 }
 
 fn lines(data: &Data, ready: &Ready, list: &List) -> Vec<Line> {
-    let found: Vec<Group> = match list.kind {
-        Kind::Sessions => {
-            groups(ready.calls(data).filter(|event| event.session != 0), list.wanted, |event| (event.session, 0))
-        }
-        Kind::Users => groups(ready.calls(data).filter(|event| event.user != 0), list.wanted, |event| (event.user, 0)),
-        Kind::Models => groups(ready.calls(data), list.wanted, |event| (event.model, event.provider)),
-        Kind::Errors => groups(ready.events(data).filter(|event| event.is_error), list.wanted, |event| {
-            (event.error_type, event.provider)
+    let found = match list.kind {
+        Kind::Models => groups(data, ready, Of::Calls, list.wanted, |form| Some((form.model, form.provider))),
+        Kind::Errors => groups(data, ready, Of::Everything, list.wanted, |form| {
+            form.is_error.then_some((form.error_type, form.provider))
         }),
         Kind::Tools => return tools(data, ready),
     };
-    let users = session_users(data, list.kind);
-    let made = found.into_iter().map(|mut group| {
-        let mut line = line(data, &mut group);
-        if let Some(users) = &users {
-            line.second = users.get(group.key as usize).and_then(|user| data.names.text(*user)).map(str::to_owned);
-        }
-        line
-    });
-    made.collect()
-}
-
-/// Who a session was for.
-fn session_users(data: &Data, kind: Kind) -> Option<Vec<u32>> {
-    let mut users = vec![0; data.names.len() + 1];
-    for trace in &data.traces {
-        users[trace.session as usize] = trace.user;
-    }
-    (kind == Kind::Sessions).then_some(users)
+    found.into_iter().map(|mut group| line(data, &mut group)).collect()
 }
 
 fn line(data: &Data, group: &mut Group) -> Line {
     Line {
-        key: data.names.text(group.key).map(str::to_owned),
-        second: data.names.text(group.second).map(str::to_owned),
+        key: data.text(group.key.0).map(str::to_owned),
+        second: data.text(group.key.1).map(str::to_owned),
         sums: group.sums,
         last: group.last,
         traces: group.traces,
@@ -195,15 +153,15 @@ fn line(data: &Data, group: &mut Group) -> Line {
 
 /// Tools that answers ask for, and spans that are tools, by name.
 fn tools(data: &Data, ready: &Ready) -> Vec<Line> {
-    let is_tool = |event: &&Event| event.kind == SPAN && data.names.text(event.span_type) == Some("tool");
-    let wanted = Wanted { latencies: true, ..Wanted::default() };
-    let mut spans = groups(ready.events(data).filter(is_tool), wanted, |event| (event.name, 0));
+    let wanted = Wanted { latencies: true, people: false };
+    let of_span = |form: &Form| is_tool(data, form).then_some((form.name, 0));
+    let mut spans = groups(data, ready, Of::Everything, wanted, of_span);
     let mut lines: Vec<Line> = spans.iter_mut().map(|group| line(data, group)).collect();
-    let asked = groups(ready.calls(data).filter(|event| event.tools != 0), Wanted::default(), |event| (event.tools, 0));
-    for group in asked {
-        for tool in data.names.text(group.key).unwrap_or_default().split(',') {
+    let of_call = |form: &Form| (form.tools != 0).then_some((form.tools, 0));
+    for group in groups(data, ready, Of::Calls, Wanted::default(), of_call) {
+        for tool in data.text(group.key.0).unwrap_or_default().split(',') {
             let at = lines.iter().position(|line| line.key.as_deref() == Some(tool)).unwrap_or_else(|| {
-                let none = super::super::data::Sums::default();
+                let none = Sums::default();
                 lines.push(Line {
                     key: Some(tool.to_owned()),
                     second: None,
@@ -248,15 +206,16 @@ fn value(line: &Line, key: &str) -> f64 {
     }
 }
 
+/// How many failed.
+pub(super) fn failed(sums: &Sums) -> Markup {
+    html! { @if sums.errors > 0 { span.bad title=(share(sums.errors, sums.calls)) { (number(sums.errors)) } } @else { span.none { "0" } } }
+}
+
 fn row(context: &Context, list: &List, line: &Line) -> Markup {
-    let path = match list.kind {
-        Kind::Sessions | Kind::Users => "/traces",
-        Kind::Models | Kind::Errors | Kind::Tools => "/generations",
-    };
     let unnamed = match list.kind {
         Kind::Errors => "no type",
         Kind::Models => "unknown model",
-        _ => "–",
+        Kind::Tools => "–",
     };
     let key = line.key.as_deref();
     html! {
@@ -265,14 +224,13 @@ fn row(context: &Context, list: &List, line: &Line) -> Markup {
                 td class=(format!("{} c-{}", column.class, column.key)) {
                     @match column.key {
                         "name" => {
-                            @if let Some(key) = key { a.open href=(context.address.only(path, list.what, key)) { (key) } }
-                            @else if list.kind == Kind::Errors { a.open href=(context.address.only(path, "status", "error")) { (unnamed) } }
+                            @if let Some(key) = key { a.open href=(context.address.only("/generations", list.what, key)) { (key) } }
+                            @else if list.kind == Kind::Errors { a.open href=(context.address.only("/generations", "status", "error")) { (unnamed) } }
                             @else { span.none { (unnamed) } }
                         },
                         "provider" => (context.narrow("provider", line.second.as_deref())),
-                        "user" => (context.narrow("user", line.second.as_deref())),
                         "calls" => (number(line.sums.calls)),
-                        "errors" => { @if line.sums.errors > 0 { span.bad title=(share(line.sums.errors, line.sums.calls)) { (number(line.sums.errors)) } } @else { span.none { "0" } } },
+                        "errors" => (failed(&line.sums)),
                         "traces" => (number(line.traces)),
                         "users" => (number(line.users)),
                         "asked" => (number(line.asked)),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::super::data::Data;
+use super::super::columns::Columns;
+use super::super::data::{Form, Of};
 use super::super::filter::KINDS;
 use super::super::page::{number, share};
 use super::{Made, Page};
@@ -12,22 +13,30 @@ use crate::cli::terminal::bytes;
 
 pub(super) fn page(page: &mut Page<'_>) -> Made {
     let (data, ready) = page.ask();
-    let kinds = counts(ready.events(&data).map(|event| KINDS[usize::from(event.kind).min(KINDS.len() - 1)].to_owned()));
-    let name = |data: &Data, number| data.names.text(number).unwrap_or("not said").to_owned();
-    let languages = counts(ready.events(&data).map(|event| name(&data, event.language)));
-    let sources = counts(ready.calls(&data).map(|event| name(&data, event.source)));
-    let providers = counts(ready.calls(&data).map(|event| name(&data, event.provider)));
-    let calls = ready.calls(&data).count() as u64;
-    let unpriced = counts(
-        ready
-            .calls(&data)
-            .filter(|event| event.is_unpriced)
-            .map(|event| format!("{} at {}", name(&data, event.model), name(&data, event.provider))),
-    );
-    let without =
-        ready.calls(&data).filter(|event| !event.is_error && event.input == 0 && event.output == 0).count() as u64;
-    let newest = data.events.iter().map(|event| event.time).max();
-    let total = data.events.len() as u64;
+    let mut of_form = vec![0; data.forms.len()];
+    let (mut calls, mut without) = (0, 0);
+    ready.each(&data, Of::Everything, Columns::INPUT.and(Columns::OUTPUT), |event, form| {
+        of_form[event.form as usize] += 1;
+        calls += u64::from(form.is_call());
+        without += u64::from(form.is_call() && !form.is_error && event.input == 0 && event.output == 0);
+    });
+    let counts = |name: &dyn Fn(&Form) -> Option<String>| {
+        let mut counts = BTreeMap::new();
+        for (form, count) in data.forms.iter().zip(&of_form).filter(|(_, count)| **count > 0) {
+            if let Some(name) = name(form) {
+                *counts.entry(name).or_default() += *count;
+            }
+        }
+        counts
+    };
+    let name = |number| data.text(number).unwrap_or("not said").to_owned();
+    let of_call = |form: &Form, text: String| form.is_call().then_some(text);
+    let kinds = counts(&|form| Some(KINDS[usize::from(form.kind).min(KINDS.len() - 1)].to_owned()));
+    let languages = counts(&|form| Some(name(form.language)));
+    let sources = counts(&|form| of_call(form, name(form.source)));
+    let providers = counts(&|form| of_call(form, name(form.provider)));
+    let unpriced = counts(&|form| form.is_unpriced.then(|| format!("{} at {}", name(form.model), name(form.provider))));
+    let (newest, total) = (data.newest, data.len);
     drop(data);
     let facts = page.store.read_if_there(crate::store::Reader::facts).map_err(Some)?;
     let spool = spool(page);
@@ -85,14 +94,6 @@ fn spool(page: &Page<'_>) -> Option<(u64, u64)> {
         }
     }
     (sums.0 > 0).then_some(sums)
-}
-
-fn counts(names: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for name in names {
-        *counts.entry(name).or_default() += 1;
-    }
-    counts
 }
 
 fn list(counts: &BTreeMap<String, u64>) -> Markup {

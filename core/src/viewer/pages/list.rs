@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::super::gather::Slice;
 use super::super::page::{Context, number};
 use super::ROWS;
 
@@ -32,8 +33,8 @@ pub(super) fn order(context: &Context, columns: &[Column], default: &'static str
 }
 
 /// The rows of the page that was asked for.
-pub(super) fn slice<T: Clone>(context: &Context, all: &[T]) -> Vec<T> {
-    all.iter().skip(number_of_page(context) * ROWS).take(ROWS).cloned().collect()
+pub(super) fn slice(context: &Context, (_, falls): (&str, bool)) -> Slice {
+    Slice { from: number_of_page(context) * ROWS, len: ROWS, falls }
 }
 
 fn number_of_page(context: &Context) -> usize {

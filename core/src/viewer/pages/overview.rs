@@ -6,12 +6,15 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::super::chart::{Chart, SERIES, draw, legend};
-use super::super::data::{Data, Event, Name, Sums};
-use super::super::page::{Context, calls, cost, dollars, nothing, number, share, short_number, took};
-use super::super::query::{self, Wanted, groups, percentile};
-use super::Page;
+use super::super::columns::Columns;
+use super::super::data::{Data, Of, Sums};
+use super::super::gather::{self, Member, Slice, Top, Trace};
+use super::super::page::{Context, calls, cost, dollars, encode, nothing, number, share, short_number, took};
+use super::super::query::{self, Bits, By, Ready, Wanted, groups, percentile};
+use super::{Made, Page};
 use crate::cli::terminal::{money, seconds};
 use crate::price::Amount;
+use crate::sink::store::scan::Number;
 
 /// Bars in a chart.
 const STEPS: i64 = 48;
@@ -19,33 +22,32 @@ const STEPS: i64 = 48;
 /// Rows of a list of the most.
 const TOP: usize = 6;
 
-pub(super) fn page(page: &mut Page<'_>) -> Markup {
+pub(super) fn page(page: &mut Page<'_>) -> Made {
     let (data, ready) = page.ask();
-    let found: Vec<&Event> = ready.calls(&data).collect();
-    let mut sums = Sums::default();
-    for event in &found {
-        sums.add(event);
-    }
-    let generations = || found.iter().filter(|event| query::is_generation(event));
-    let mut latencies: Vec<f32> = generations().map(|event| event.latency).filter(|time| !time.is_nan()).collect();
-    let mut firsts: Vec<f32> = generations().map(|event| event.first).filter(|time| !time.is_nan()).collect();
-    let body = if found.is_empty() {
-        None
-    } else {
-        let context = &page.context;
-        Some(html! {
-            (cards(context, &sums, &mut latencies, &mut firsts))
-            (charts(context, &data, &found))
-            div.tops {
-                (top_models(context, &data, &found))
-                (top_users(context, &data, &found))
-                (top_traces(context, &data, &found))
-            }
-        })
-    };
-    let is_empty = data.events.is_empty();
+    let mut all = All::of(&data, &ready);
+    let users = gather::members_of(&data, &ready, By::User, &all.users);
+    let traces = gather::of(&data, &all.traces);
+    let spent = gather::members_of(&data, &ready, By::Trace, &all.traces);
+    let top_models = top_models(&page.context, &data, &ready);
+    let charts = (all.sums.calls > 0).then(|| charts(&page.context, &data, &ready, &all));
+    let names: Vec<String> = traces.iter().map(|trace| data.text(trace.name).unwrap_or("call").to_owned()).collect();
+    let is_empty = data.len == 0;
     drop(data);
-    html! {
+    let texts = page.texts(&traces)?;
+    let people = page.ids(users.iter().map(|user| user.number))?;
+    let context = &page.context;
+    let body = charts.map(|charts| {
+        html! {
+            (cards(context, &all.sums, &mut all.latencies, &mut all.firsts))
+            (charts)
+            div.tops {
+                (top_models)
+                (top_users(context, &users, &people))
+                (top_traces(context, &traces, &spent, &names, &texts))
+            }
+        }
+    });
+    Ok(html! {
         h1 { "Overview " small { (page.context.range.name) } }
         (page.notes())
         @match body {
@@ -53,6 +55,54 @@ pub(super) fn page(page: &mut Page<'_>) -> Markup {
             None if is_empty => (welcome(page)),
             None => (nothing("No calls", &format!("There is none in {} that fits the filter.", page.context.range.name))),
         }
+    })
+}
+
+/// What one look at every call gives.
+struct All {
+    sums: Sums,
+    /// When the first and the last began.
+    times: (i64, i64),
+    latencies: Vec<f32>,
+    firsts: Vec<f32>,
+    /// Numbers of those who spent the most, and of the most expensive traces.
+    users: Vec<i64>,
+    traces: Vec<i64>,
+}
+
+impl All {
+    fn of(data: &Data, ready: &Ready) -> Self {
+        let mut sums = Sums::default();
+        let mut times = (i64::MAX, i64::MIN);
+        let (mut latencies, mut firsts) = (Vec::new(), Vec::new());
+        // Of each person and each trace; a number is one or the other.
+        let mut spent = vec![0.0; data.places()];
+        let [mut users, mut traces] = [Bits::default(), Bits::default()];
+        let columns = Columns::SUMS.and(Columns::TIME).and(Columns::LATENCY).and(Columns::FIRST);
+        ready.calls(data, columns.and(Columns::USER).and(Columns::TRACE), |event, form| {
+            sums.add(event, form);
+            times = (times.0.min(event.time), times.1.max(event.time));
+            if query::is_generation(form) {
+                latencies.extend(Some(event.latency).filter(|time| !time.is_nan()));
+                firsts.extend(Some(event.first).filter(|time| !time.is_nan()));
+            }
+            for (number, seen) in [(event.user, &mut users), (event.trace, &mut traces)] {
+                if number != 0 {
+                    let place = data.place(number);
+                    seen.insert(place);
+                    spent[place] += event.dollars();
+                }
+            }
+        });
+        let first = |places: &Bits, least: f64| {
+            let mut top = Top::new(Slice { from: 0, len: TOP, falls: true });
+            for place in places.iter().filter(|place| spent[*place] >= least) {
+                top.offer(Some(spent[place]), 0, i64::from(data.at(place)));
+            }
+            top.page()
+        };
+        let (users, traces) = (first(&users, 0.0), first(&traces, f64::MIN_POSITIVE));
+        Self { sums, times, latencies, firsts, users, traces }
     }
 }
 
@@ -116,9 +166,11 @@ fn dollar(value: f64) -> String {
     Amount::parse(&format!("{value:.9}")).map_or_else(|| format!("${value:.4}"), money)
 }
 
-fn charts(context: &Context, data: &Data, found: &[&Event]) -> Markup {
-    let first = found.iter().map(|event| event.time).min().unwrap_or(context.now);
-    let last = found.iter().map(|event| event.time).max().unwrap_or(context.now);
+/// US dollars, and calls.
+type Spent = (f64, f64);
+
+fn charts(context: &Context, data: &Data, ready: &Ready, all: &All) -> Markup {
+    let (first, last) = all.times;
     // Of all time, from the first call to the last.
     let (from, to) = match context.range.millis {
         Some(millis) => (context.now - millis, context.now.max(last + 1)),
@@ -128,31 +180,39 @@ fn charts(context: &Context, data: &Data, found: &[&Event]) -> Markup {
     let zone_shift = shift(context, from);
     let start = (from + zone_shift).div_euclid(width) * width - zone_shift;
     let count = usize::try_from((to - start).div_euclid(width) + 1).unwrap_or(1).min(120);
-    let mut totals: HashMap<Name, (Amount, u64)> = HashMap::new();
-    for event in found {
-        let total = totals.entry(event.model).or_default();
-        total.0 = if event.is_priced { total.0 + event.cost() } else { total.0 };
-        total.1 += 1;
-    }
-    let mut order: Vec<(Name, (Amount, u64))> = totals.into_iter().collect();
-    order.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    let place: HashMap<Name, usize> =
-        order.iter().enumerate().map(|(at, (model, _))| (*model, at.min(SERIES))).collect();
-    let mut series: Vec<String> = order
+    // Of each model and step what was spent, and how many calls there were.
+    let mut places: HashMap<Number, usize> = HashMap::new();
+    let models: Vec<usize> = data
+        .forms
         .iter()
-        .take(SERIES)
-        .map(|(model, _)| data.names.text(*model).unwrap_or("unknown model").to_owned())
+        .map(|form| {
+            let next = places.len();
+            *places.entry(form.model).or_insert(next)
+        })
         .collect();
+    let mut sums: Vec<Vec<Spent>> = vec![vec![(0.0, 0.0); count]; places.len()];
+    ready.calls(data, Columns::TIME.and(Columns::COST), |event, _| {
+        let at = usize::try_from((event.time - start).div_euclid(width)).unwrap_or(0).min(count - 1);
+        let sum = &mut sums[models[event.form as usize]][at];
+        *sum = (sum.0 + event.dollars(), sum.1 + 1.0);
+    });
+    let total = |sums: &[Spent]| sums.iter().fold((0.0, 0.0), |all, sum| (all.0 + sum.0, all.1 + sum.1));
+    let mut order: Vec<(Number, &[Spent], Spent)> =
+        places.iter().map(|(model, at)| (*model, &sums[*at][..], total(&sums[*at]))).collect();
+    order.retain(|(.., (_, calls))| *calls > 0.0);
+    order.sort_by(|a, b| b.2.0.total_cmp(&a.2.0).then(b.2.1.total_cmp(&a.2.1)).then(a.0.cmp(&b.0)));
+    let mut series: Vec<String> =
+        order.iter().take(SERIES).map(|(model, ..)| data.text(*model).unwrap_or("unknown model").to_owned()).collect();
     if order.len() > SERIES {
         series.push(format!("{} others", order.len() - SERIES));
     }
     let mut spend = vec![vec![0.0; series.len()]; count];
     let mut number_of = vec![vec![0.0; series.len()]; count];
-    for event in found {
-        let at = usize::try_from((event.time - start).div_euclid(width)).unwrap_or(0).min(count - 1);
-        let of = place[&event.model];
-        spend[at][of] += if event.is_priced { event.cost().to_f64() } else { 0.0 };
-        number_of[at][of] += 1.0;
+    for (of, (_, sums, _)) in order.iter().enumerate() {
+        for (at, (spent, calls)) in sums.iter().enumerate() {
+            spend[at][of.min(SERIES)] += spent;
+            number_of[at][of.min(SERIES)] += calls;
+        }
     }
     let when = |at: usize| {
         let time = Timestamp::from_millisecond(start + width * i64::try_from(at).unwrap_or(0)).unwrap_or_default();
@@ -188,18 +248,15 @@ fn step(millis: i64) -> i64 {
     steps.into_iter().map(|minutes| minutes * MINUTE).find(|step| *step >= millis).unwrap_or(525_600 * MINUTE)
 }
 
-fn top_models(context: &Context, data: &Data, found: &[&Event]) -> Markup {
-    let mut groups = groups(found.iter().copied(), Wanted::default(), |event| (event.model, 0));
+fn top_models(context: &Context, data: &Data, ready: &Ready) -> Markup {
+    let mut groups = groups(data, ready, Of::Calls, Wanted::default(), |form| Some((form.model, 0)));
     groups.sort_by(|a, b| b.sums.cost.cmp(&a.sums.cost).then(b.sums.calls.cmp(&a.sums.calls)));
-    let rows = groups.iter().take(TOP).map(|group| (data.names.text(group.key), group.sums));
+    let rows = groups.iter().take(TOP).map(|group| (data.text(group.key.0), group.sums));
     top(context, "Models", "/models", "/generations", "model", rows)
 }
 
-fn top_users(context: &Context, data: &Data, found: &[&Event]) -> Markup {
-    let named = found.iter().copied().filter(|event| event.user != 0);
-    let mut groups = groups(named, Wanted::default(), |event| (event.user, 0));
-    groups.sort_by(|a, b| b.sums.cost.cmp(&a.sums.cost).then(b.sums.calls.cmp(&a.sums.calls)));
-    let rows = groups.iter().take(TOP).map(|group| (data.names.text(group.key), group.sums));
+fn top_users(context: &Context, users: &[Member], texts: &HashMap<u32, String>) -> Markup {
+    let rows = users.iter().map(|user| (texts.get(&user.number).map(String::as_str), user.sums));
     top(context, "Users", "/users", "/traces", "user", rows)
 }
 
@@ -227,24 +284,23 @@ fn top<'a>(
     }
 }
 
-fn top_traces(context: &Context, data: &Data, found: &[&Event]) -> Markup {
-    let mut costs: HashMap<u32, Amount> = HashMap::new();
-    for event in found.iter().filter(|event| event.is_priced) {
-        let cost = costs.entry(event.trace).or_default();
-        *cost = *cost + event.cost();
-    }
-    let mut order: Vec<(u32, Amount)> = costs.into_iter().collect();
-    order.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+fn top_traces(
+    context: &Context,
+    traces: &[Trace],
+    spent: &[Member],
+    names: &[String],
+    texts: &HashMap<u32, String>,
+) -> Markup {
     html! {
         section.top {
             h2 { a href=(context.address.to("/traces", &[("sort", "cost")])) { "Most expensive traces" } }
             table { thead.visually-hidden { tr { th { "trace" } th { "took" } th { "cost" } } }
-                tbody { @for (number, cost) in order.iter().take(TOP) {
-                    @let trace = &data.traces[*number as usize];
+                tbody { @for ((trace, spent), name) in traces.iter().zip(spent).zip(names) {
+                    @let id = texts.get(&trace.number).map_or("", String::as_str);
                     tr {
-                        td.name { a href=(format!("/trace/{}", super::super::page::encode(&trace.id))) { (data.names.text(trace.name).unwrap_or("call")) } " " (context.time(trace.start)) }
+                        td.name { a href=(format!("/trace/{}", encode(id))) { (name) } " " (context.time(trace.start)) }
                         td.number { (seconds(trace.seconds())) }
-                        td.number { (dollars(*cost)) }
+                        td.number { (dollars(spent.sums.cost)) }
                     }
                 } }
             }

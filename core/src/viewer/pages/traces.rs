@@ -1,11 +1,11 @@
 //! The list of traces.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use maud::{Markup, html};
 
-use super::super::data::{Data, Trace};
+use super::super::data::Data;
+use super::super::gather::{self, Trace};
 use super::super::page::{Context, cost, encode, nothing, number, status, tokens, took};
 use super::list::{self, Column, figure, text};
 use super::{Made, Page};
@@ -24,17 +24,15 @@ const COLUMNS: [Column; 9] = [
 ];
 
 pub(super) fn page(page: &mut Page<'_>) -> Made {
-    let (data, ready) = page.ask();
-    let mut found = ready.traces(&data);
     let sorted = list::order(&page.context, &COLUMNS, "time");
-    sort(&mut found, &data, sorted);
-    let total = found.len();
-    let shown = list::slice(&page.context, &found);
-    let previews = previews(page, &data, &shown)?;
-    let rows =
-        html! { @for number in &shown { (row(&page.context, &data, &data.traces[*number as usize], &previews)) } };
-    let is_empty = data.events.is_empty();
+    let (data, ready) = page.ask();
+    let (total, shown) = gather::traces(&data, &ready, sorted.0, list::slice(&page.context, sorted));
+    let is_empty = data.len == 0;
+    let names = Names::of(&data, &shown);
     drop(data);
+    let texts = page.texts(&shown)?;
+    let previews = previews(page, &shown)?;
+    let rows = html! { @for (trace, names) in shown.iter().zip(&names) { (row(&page.context, trace, names, &texts, &previews)) } };
     Ok(html! {
         h1 { "Traces " small { (number(total as u64)) " in " (page.context.range.name) } }
         (page.notes())
@@ -44,27 +42,23 @@ pub(super) fn page(page: &mut Page<'_>) -> Made {
     })
 }
 
-fn sort(found: &mut [u32], data: &Data, (key, falls): (&str, bool)) {
-    let compare = |a: &Trace, b: &Trace| match key {
-        "duration" => a.seconds().total_cmp(&b.seconds()),
-        "calls" => a.sums.calls.cmp(&b.sums.calls),
-        "tokens" => (a.sums.input + a.sums.output).cmp(&(b.sums.input + b.sums.output)),
-        "cost" => a.sums.cost.cmp(&b.sums.cost),
-        _ => a.start.cmp(&b.start),
-    };
-    found.sort_unstable_by(|a, b| {
-        let (first, second) = (&data.traces[*a as usize], &data.traces[*b as usize]);
-        let order = compare(first, second);
-        let order = if falls { order.reverse() } else { order };
-        if order == Ordering::Equal { second.start.cmp(&first.start).then(a.cmp(b)) } else { order }
-    });
+/// What a trace is called, and the model of one that is a call alone.
+struct Names {
+    name: Option<String>,
+    model: Option<String>,
+}
+
+impl Names {
+    fn of(data: &Data, traces: &[Trace]) -> Vec<Self> {
+        let text = |name| data.text(name).map(str::to_owned);
+        traces.iter().map(|trace| Self { name: text(trace.name), model: text(trace.model) }).collect()
+    }
 }
 
 /// The rows of the events whose beginnings of input and output are shown.
-fn previews(page: &Page<'_>, data: &Data, shown: &[u32]) -> Result<HashMap<i64, Row>, Option<crate::error::Error>> {
+fn previews(page: &Page<'_>, shown: &[Trace]) -> Result<HashMap<i64, Row>, Option<crate::error::Error>> {
     let mut ids: Vec<i64> = Vec::new();
-    for number in shown {
-        let trace = &data.traces[*number as usize];
+    for trace in shown {
         ids.extend([trace.own, trace.first.1, trace.last.1].into_iter().filter(|id| *id > 0));
     }
     if ids.is_empty() {
@@ -84,7 +78,16 @@ fn previews(page: &Page<'_>, data: &Data, shown: &[u32]) -> Result<HashMap<i64, 
     rows.map_err(Some)
 }
 
-fn row(context: &Context, data: &Data, trace: &Trace, previews: &HashMap<i64, Row>) -> Markup {
+fn row(
+    context: &Context,
+    trace: &Trace,
+    names: &Names,
+    texts: &HashMap<u32, String>,
+    previews: &HashMap<i64, Row>,
+) -> Markup {
+    let text = |number: u32| texts.get(&number).map(String::as_str).filter(|text| !text.is_empty());
+    // An id of its own may be empty.
+    let id = texts.get(&trace.number).map_or("", String::as_str);
     let input = |id: i64| previews.get(&id).and_then(|row| row.input_preview.as_deref());
     let output = |id: i64| previews.get(&id).and_then(|row| row.output_preview.as_deref());
     let said = input(trace.own).or_else(|| input(trace.first.1));
@@ -97,13 +100,13 @@ fn row(context: &Context, data: &Data, trace: &Trace, previews: &HashMap<i64, Ro
     } else {
         "ok".to_owned()
     };
-    let alone = previews.get(&trace.first.1).filter(|_| trace.events == 1).and_then(|row| row.model.as_deref());
-    let name = data.names.text(trace.name).or(alone).unwrap_or("trace");
+    let alone = names.model.as_deref().filter(|_| trace.events == 1);
+    let name = names.name.as_deref().or(alone).unwrap_or("trace");
     html! {
-        tr data-key=(trace.id) {
+        tr data-key=(id) {
             td.c-time { (context.time(trace.start)) }
             td.c-name {
-                a.open href=(format!("/trace/{}", encode(&trace.id))) { (name) }
+                a.open href=(format!("/trace/{}", encode(id))) { (name) }
                 @if said.is_some() || answered.is_some() {
                     div.preview { span { (said.unwrap_or("–")) } @if let Some(answered) = answered { span.answer { (answered) } } }
                 }
@@ -113,8 +116,8 @@ fn row(context: &Context, data: &Data, trace: &Trace, previews: &HashMap<i64, Ro
             td.number.c-calls { (number(trace.sums.calls)) }
             td.number.c-tokens { (tokens(trace.sums.input, trace.sums.output)) }
             td.number.c-cost { (cost(&trace.sums)) }
-            td.c-user { (context.narrow("user", data.names.text(trace.user))) }
-            td.c-session { (context.narrow("session", data.names.text(trace.session))) }
+            td.c-user { (context.narrow("user", text(trace.user))) }
+            td.c-session { (context.narrow("session", text(trace.session))) }
         }
     }
 }
