@@ -1,5 +1,5 @@
 import type { Client } from './client.js'
-import { coded, LlmtrailError } from './errors.js'
+import { coded, isError, LlmtrailError } from './errors.js'
 import { type Fetch, observingOf } from './fetch.js'
 import { toJson } from './json.js'
 import type { NativeReservation } from './native.js'
@@ -51,7 +51,7 @@ export class BudgetExceeded extends LlmtrailError {
   /** The budget's error in an error and its causes, for SDKs that wrap what their `fetch` throws. */
   static in(error: unknown): BudgetExceeded | undefined {
     let at = error
-    for (let depth = 0; depth < 8 && at instanceof Error; depth++) {
+    for (let depth = 0; depth < 8 && isError(at); depth++) {
       if (at instanceof BudgetExceeded) return at
       at = at.cause
     }

@@ -3,6 +3,8 @@
  * throws: a property must not make a capture fail.
  */
 
+import { isError } from './errors.js'
+
 /** Deeper than this nobody reads, and the core's parser has an end too. */
 const DEEPEST = 64
 /** So that a stray database handle does not become a megabyte. */
@@ -60,7 +62,7 @@ class Plain {
     if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'Invalid Date' : value.toISOString()
     if (value instanceof Map) return this.map(value, depth)
     if (value instanceof Set) return this.list(value, depth)
-    if (value instanceof Error) return this.error(value, depth)
+    if (isError(value)) return this.error(value, depth)
     if (ArrayBuffer.isView(value)) return this.bytes(value, depth)
     if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) {
       return `[${value.constructor.name}: ${value.byteLength} bytes]`

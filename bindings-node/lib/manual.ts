@@ -1,5 +1,5 @@
 import type { Client } from './client.js'
-import { coded } from './errors.js'
+import { coded, isError } from './errors.js'
 import { toJson } from './json.js'
 import type { NativeScope, NativeTimer } from './native.js'
 import { currentScope, described, Scope } from './scope.js'
@@ -241,7 +241,7 @@ function which(trace: TraceRef): [NativeScope | undefined, string | undefined] {
 function told(record: object): string {
   const members: { timestamp?: unknown; error?: unknown; errorType?: unknown } = { ...record }
   members.timestamp = time(members.timestamp)
-  if (members.error instanceof Error) {
+  if (isError(members.error)) {
     const [type, message] = described(members.error)
     members.error = message
     members.errorType ??= type

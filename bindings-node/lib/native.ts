@@ -3,6 +3,7 @@
  */
 
 import type { Refusal } from './budget.js'
+import { isError } from './errors.js'
 
 /** What was sent, what is pending and what was dropped. Counts are of events since the client began. */
 export interface Report {
@@ -219,7 +220,7 @@ function load(): Native {
     try {
       return require(`../prebuilt/llmtrail.${name}.node`)
     } catch (error) {
-      troubles.push(error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error))
+      troubles.push(isError(error) ? (error.message.split('\n')[0] ?? '') : String(error))
     }
   }
   throw new Error(`llmtrail has no library that works on ${platform} ${arch}: ${troubles.join('; ')}`)

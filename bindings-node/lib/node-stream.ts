@@ -1,6 +1,7 @@
 import type { ClientRequest } from 'node:http'
 import type { ClientHttp2Stream } from 'node:http2'
 import type { Readable } from 'node:stream'
+import { isError } from './errors.js'
 import type { Recorder } from './recorder.js'
 
 /** What is said of a connection that went away: Node's own words for it are "aborted", as if somebody had wanted it. */
@@ -8,7 +9,7 @@ const CUT = 'Connection closed (ECONNRESET)'
 
 /** Records that the connection broke, with the error that came of it, or none. @internal */
 export function broke(recorder: Recorder, error: unknown, signal: AbortSignal | null | undefined): void {
-  const plain = error === undefined || (error instanceof Error && NODES_OWN.test(error.message))
+  const plain = error === undefined || (isError(error) && NODES_OWN.test(error.message))
   if (plain && !signal?.aborted) recorder.end('error', CUT)
   else recorder.fail(error, signal, undefined)
 }
@@ -145,7 +146,7 @@ export function whenDestroyed(request: ClientRequest, leave: () => void): void {
 
 /** Whether an error comes from the sockets below, and not from the caller. */
 const isOfTheStack = (error: unknown): boolean =>
-  error instanceof Error && ('syscall' in error || (error as NodeJS.ErrnoException).code === 'ECONNRESET')
+  isError(error) && ('syscall' in error || (error as NodeJS.ErrnoException).code === 'ECONNRESET')
 
 /** Whether a stream of HTTP/2 was ended by the other side, or with its connection. */
 function closedByOther(body: Readable): boolean {

@@ -1,3 +1,4 @@
+import { isError } from './errors.js'
 import {
   type EndOfCall,
   type NativeClient,
@@ -320,7 +321,7 @@ function endOf(
   const seen: string[] = []
   let code = ''
   let name = ''
-  for (let at = error; at instanceof Error && seen.length < 5; at = at.cause) {
+  for (let at = error; isError(at) && seen.length < 5; at = at.cause) {
     const here = 'code' in at && typeof at.code === 'string' ? at.code : ''
     code ||= here
     name ||= at.name === 'Error' || at.name === 'TypeError' ? '' : at.name
@@ -329,7 +330,7 @@ function endOf(
   const text = seen.length > 0 ? seen.join(': ') : String(error)
   const aborted = signal?.aborted || name === 'AbortError' || code === 'ABORT_ERR'
   const reason: unknown = signal?.aborted ? signal.reason : error
-  const ownName = reason instanceof Error ? reason.name === 'TimeoutError' : reason === 'timeout'
+  const ownName = isError(reason) ? reason.name === 'TimeoutError' : reason === 'timeout'
   const limit = TIMEOUTS.has(code) || ownName
   if (limit || (aborted && timedOut)) return ['timeout', text]
   return aborted ? ['abandoned', text] : ['error', text]

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Client } from './client.js'
+import { isError } from './errors.js'
 import { toJson } from './json.js'
 import type { NativeScope, Totals } from './native.js'
 
@@ -38,16 +39,29 @@ export interface SpanOptions extends ScopeOptions {
 /** @internal */
 export type ScopeKind = 'session' | 'trace' | 'span' | 'options'
 
-const storage = new AsyncLocalStorage<Scope>()
+/** That code runs in a scope; where it was entered also what was before. */
+interface Frame {
+  scope: Scope | undefined
+  entered?: { before: Frame | undefined }
+}
+
+const storage = new AsyncLocalStorage<Frame | undefined>()
+
+/** Code goes on in what it entered when that has ended (an async function leaves it to its caller): not in our eyes. */
+function currentFrame(): Frame | undefined {
+  let frame = storage.getStore()
+  while (frame?.entered && frame.scope?.isEnded) frame = frame.entered.before
+  return frame
+}
 
 /** The scope that the running code is in. @internal */
 export function currentScope(): Scope | undefined {
-  return storage.getStore()
+  return currentFrame()?.scope
 }
 
 /** The scope of a call that begins now; outside of any trace that of the active OpenTelemetry trace. @internal */
 export function scopeOfCall(client: Client): NativeScope | undefined {
-  const scope = storage.getStore()
+  const scope = currentScope()
   if (otel() && !scope?.native.traceId) {
     const traceId = otelTraceId()
     if (traceId) return client.native.open('options', scope?.native, JSON.stringify({ traceId }))
@@ -84,8 +98,7 @@ export class Scope {
   readonly #client: Client
   #input: unknown
   #output: unknown
-  /** What was current before it was entered. */
-  #before: { scope: Scope | undefined } | undefined
+  #ended = false
 
   /** @internal */
   constructor(client: Client, kind: ScopeKind, parent: Scope | undefined, options: object) {
@@ -172,7 +185,7 @@ export class Scope {
 
   /** Runs a function inside this scope, which goes on after it. */
   run<T>(fn: () => T): T {
-    return storage.run(this, fn)
+    return storage.run({ scope: this }, fn)
   }
 
   /** Opens a span inside this scope. It lasts until its `end`. */
@@ -182,29 +195,36 @@ export class Scope {
 
   /**
    * Makes this scope the current one for the rest of the running function and what it calls, until it ends. In an async
-   * function, callers see it until the first `await`: prefer `run` where several are started side by side.
+   * function its caller is in it too, from then on: prefer `run` where several are started side by side.
    */
   enter(): this {
-    this.#before ??= { scope: storage.getStore() }
-    storage.enterWith(this)
+    storage.enterWith({ scope: this, entered: { before: currentFrame() } })
     return this
   }
 
   /** Marks it as failed. Its end sends that along. */
   fail(error: unknown): void {
-    this.#say(() => this.native.setError(...described(error ?? 'undefined')))
+    this.#say(() => this.native.setError(...described(error)))
   }
 
-  /** Ends it, with what went wrong, if anything did: a trace or span sends its event. Only the first call counts. */
+  /** @internal */
+  get isEnded(): boolean {
+    return this.#ended
+  }
+
+  /**
+   * Ends it, with what went wrong, if anything did (null is nothing, as in callbacks): a trace or span sends its event.
+   * Only the first call counts.
+   */
   end(error?: unknown): void {
-    if (error !== undefined) this.fail(error)
-    if (this.#before && storage.getStore() === this) {
-      storage.enterWith(this.#before.scope as Scope)
-    }
+    if (error !== undefined && error !== null && !this.#ended) this.fail(error)
+    this.#ended = true
+    const frame = storage.getStore()
+    if (frame?.entered && frame.scope === this) storage.enterWith(currentFrame())
     this.#client.ended(this.native)
   }
 
-  /** `using trace = startTrace(...)` ends it with its block. */
+  /** `using trace = startTrace(...)` ends it with its block, which does not tell it of an exception: say `fail`. */
   [Symbol.dispose](): void {
     this.end()
   }
@@ -220,15 +240,15 @@ export class Scope {
  * Outside of any scope it is the function itself that is called, outside of any.
  */
 export function carry<A extends unknown[], R>(fn: (...args: A) => R): (...args: A) => R {
-  const scope = storage.getStore()
+  const scope = currentScope()
   return function (this: unknown, ...args: A): R {
-    return storage.run(scope as Scope, () => fn.apply(this, args))
+    return storage.run({ scope }, () => fn.apply(this, args))
   }
 }
 
 /** Runs a function in a scope that ends with it: when its promise is settled, or its generator done. @internal */
 export function inScope<T>(scope: Scope, fn: (scope: Scope) => T): T {
-  return whileItLasts(scope, () => storage.run(scope, fn, scope), scope)
+  return whileItLasts(scope, () => storage.run({ scope }, fn, scope), scope)
 }
 
 /** What ends once, with what went wrong, if anything did. @internal */
@@ -242,7 +262,7 @@ export function whileItLasts<T, E extends Ending>(it: E, fn: (it: E) => T, scope
   try {
     result = fn(it)
   } catch (error) {
-    it.end(error ?? 'undefined')
+    it.end(error ?? String(error))
     throw error
   }
   if (isGenerator(result)) {
@@ -259,7 +279,7 @@ export function whileItLasts<T, E extends Ending>(it: E, fn: (it: E) => T, scope
       return value
     },
     (error: unknown) => {
-      it.end(error ?? 'undefined')
+      it.end(error ?? String(error))
       throw error
     },
   ) as T
@@ -284,10 +304,10 @@ function followGenerator(generator: AnyGenerator, it: Ending, scope: Scope | und
       let result: unknown
       try {
         result = scope
-          ? storage.run(scope, () => original.apply(generator, args))
+          ? storage.run({ scope }, () => original.apply(generator, args))
           : original.apply(generator, args)
       } catch (error) {
-        it.end(error ?? 'undefined')
+        it.end(error ?? String(error))
         throw error
       }
       const see = (result: unknown): unknown => {
@@ -296,7 +316,7 @@ function followGenerator(generator: AnyGenerator, it: Ending, scope: Scope | und
       }
       if (!isThenable(result)) return see(result)
       return result.then(see, (error: unknown) => {
-        it.end(error ?? 'undefined')
+        it.end(error ?? String(error))
         throw error
       })
     }
@@ -310,8 +330,13 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   )
 }
 
-/** An error's type and message; anything can be thrown. @internal */
+/** An error's type and message; anything can be thrown, also what throws when it is looked at. @internal */
 export function described(error: unknown): [string, string] {
-  if (error instanceof Error) return [String(error.name), String(error.message)]
-  return [typeof error, typeof error === 'string' ? error : toJson(error)]
+  try {
+    if (isError(error)) return [String(error.name), String(error.message)]
+    if (error === null || error === undefined) return [String(error), String(error)]
+    return [typeof error, typeof error === 'string' ? error : toJson(error)]
+  } catch {
+    return ['Error', '[Unreadable]']
+  }
 }

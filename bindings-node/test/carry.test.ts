@@ -137,25 +137,6 @@ describe('scopes', () => {
     expect(found.there).toMatchObject({ $ai_parent_id: span.spanId, $ai_input_state: null })
   })
 
-  it("take over OpenTelemetry's trace", async () => {
-    const api = Symbol.for('opentelemetry.js.api.1')
-    const traceId = '4bf92f3577b34da6a3ce929d0e0e4737'
-    const active = { getValue: () => ({ spanContext: () => ({ traceId }) }) }
-    const all = globalThis as unknown as Record<symbol, unknown>
-    all[api] = { context: { active: () => active } }
-    try {
-      expect(client.trace('first', (trace) => trace.traceId)).toBe(traceId)
-      expect(client.trace('second', (trace) => trace.traceId)).not.toBe(traceId)
-      await (await ask(false, 'alone')).text()
-    } finally {
-      delete all[api]
-    }
-    const events = await sent()
-    const call = events.find((event) => event.event === '$ai_generation')
-    expect(call?.properties.$ai_trace_id).toBe(traceId)
-    expect(call?.properties).not.toHaveProperty('$ai_parent_id')
-  })
-
   it('keep 200 interleaved requests with nested spans and streams apart', async () => {
     const request = (n: number) =>
       client.trace(`request ${n}`, { distinctId: `user-${n}`, properties: { n } }, async () => {

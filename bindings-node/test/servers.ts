@@ -104,6 +104,34 @@ export function stored(dir: string): Event[] {
     .map((line) => JSON.parse(line))
 }
 
+/** Names below names. */
+export interface Tree {
+  [name: string]: Tree
+}
+
+/** Events as trees of names. A call's name is what it asks; every parent is there. */
+export function forest(events: Event[]): Tree {
+  const nodes = new Map<string, Tree>()
+  const of = (...ids: string[]): Tree => {
+    const key = ids.join(' ')
+    const node = nodes.get(key) ?? {}
+    nodes.set(key, node)
+    return node
+  }
+  const all = events.map(({ properties: p }) => p)
+  for (const p of all) of(p.$ai_trace_id, p.$ai_span_id ?? p.$ai_trace_id)
+  const roots: Tree = {}
+  for (const p of all) {
+    const parent = p.$ai_parent_id
+    const around = parent === undefined ? roots : nodes.get(`${p.$ai_trace_id} ${parent}`)
+    const name = p.$ai_span_name ?? p.$ai_input[0].content
+    if (around === undefined) throw new Error(`the parent of ${name} is not there`)
+    if (name in around) throw new Error(`two are called ${name}`)
+    around[name] = of(p.$ai_trace_id, p.$ai_span_id ?? p.$ai_trace_id)
+  }
+  return roots
+}
+
 export const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms))
 
 export type Provider = Awaited<ReturnType<typeof provider>>

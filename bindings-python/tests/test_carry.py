@@ -1,10 +1,8 @@
 """Scopes where context variables do not reach by themselves: threads, other processes, OpenTelemetry, the end."""
 
 import asyncio
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -149,22 +147,3 @@ def test_another_process(trail: llmtrail.Client, loopback: Loopback) -> None:
     assert spans["there"]["$ai_parent_id"] == span.span_id
     assert spans["there"]["$ai_input_state"] is None
     assert "$ai_parent_id" not in spans["foreign"]
-
-
-def test_opentelemetry(trail: llmtrail.Client, loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    active = SimpleNamespace(trace_id=0x4BF92F3577B34DA6A3CE929D0E0E4736, is_valid=True)
-    module: Any = ModuleType("opentelemetry.trace")
-    module.get_current_span = lambda: SimpleNamespace(get_span_context=lambda: active)
-    monkeypatch.setitem(sys.modules, "opentelemetry.trace", module)
-    with trail.trace("first") as first:
-        assert first.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
-        with trail.trace("nested") as nested:
-            assert nested.trace_id != first.trace_id
-    with trail.trace("second") as second:
-        assert second.trace_id != first.trace_id
-    with trail.span("lone") as span:
-        assert span.trace_id == first.trace_id
-    active.is_valid = False
-    with trail.span("none") as none:
-        assert none.trace_id != first.trace_id
-    assert "$ai_parent_id" not in scopes(trail, loopback)["lone"]

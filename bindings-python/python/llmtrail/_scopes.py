@@ -244,7 +244,7 @@ class Scope:
             self._trail = None
 
     def _end(self, error: BaseException | None) -> None:
-        if self._trail is None or self._core is None:
+        if self._trail is None or self._core is None or self._ended:
             return
         self._ended = True
         try:
