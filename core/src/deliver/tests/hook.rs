@@ -67,15 +67,26 @@ fn an_event_of_another_name_takes_its_own_way() {
 
 #[test]
 fn a_hook_that_hangs_holds_a_flush_until_its_deadline_and_its_events_are_counted_at_the_end() {
-    let slow = |event| {
-        std::thread::sleep(Duration::from_secs(3));
+    // It hangs for longer than anything here may take, on whatever machine.
+    let (entered, enters) = std::sync::mpsc::channel();
+    let hook = move |event| {
+        entered.send(()).unwrap();
+        std::thread::sleep(LONG);
         Some(event)
     };
-    let (delivery, memory) = with_hooks(vec![], slow, |_| {});
+    let (delivery, memory) = with_hooks(vec![], hook, |_| {});
     delivery.offer(emit(3), 100);
+    // Before the worker has come to it, three events are one input.
+    enters.recv().unwrap();
     let begun = Instant::now();
     assert_report(&delivery.flush(Duration::from_millis(200)), 0, 3, &[]);
-    assert_report(&delivery.shutdown(Duration::from_millis(200)), 0, 0, &[("shutdown", 3)]);
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    balanced(&delivery.shutdown(Duration::from_millis(200)));
+    assert!(begun.elapsed() < LONG / 2);
+    // A worker that waits for a processor closes the books a moment later than the caller waits for.
+    while delivery.stats().report.pending > 0 {
+        assert!(begun.elapsed() < LONG / 2);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_report(&delivery.stats().report, 0, 0, &[("shutdown", 3)]);
     assert_eq!(memory.look(|inner| inner.sent.len()), 0);
 }
