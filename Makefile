@@ -13,7 +13,7 @@ export npm_config_fund := false
 export npm_config_audit := false
 export npm_config_update_notifier := false
 
-RUST_SOURCES := $(shell find Cargo.toml Cargo.lock core bindings-python/src bindings-python/Cargo.toml bindings-node/src bindings-node/Cargo.toml tests/src tests/loopback tests/Cargo.toml -type f 2>/dev/null) $(wildcard tests/*/*.rs)
+RUST_SOURCES := $(shell find Cargo.toml Cargo.lock core bindings-python/src bindings-python/Cargo.toml bindings-node/src bindings-node/Cargo.toml tests/src tests/loopback tests/Cargo.toml tests/bench/counts -type f 2>/dev/null) $(wildcard tests/*/*.rs)
 NODE_SOURCES := $(shell find bindings-node/lib bindings-node/package.json bindings-node/tsconfig*.json -type f 2>/dev/null)
 
 help: ## this list
@@ -254,6 +254,21 @@ bench: $(STAMPS)/bench-ready ## what llmtrail costs the caller, and a price, bes
 bench-prices: $(STAMPS)/bench-ready ## of `make bench` only what a price takes
 	@{ $(PRICES); } | $(PY) tests/bench/table.py $(WRITE)
 .PHONY: bench bench-prices
+
+bench-stages: ## nanoseconds and allocations of each stage of the flow over the corpus
+	cargo bench -q --locked -p llmtrail --features stages --bench stages
+.PHONY: bench-stages
+
+# Counts of instructions are the same on a busy machine and on a quiet one.
+$(STAMPS)/valgrind:
+	@mkdir -p $(STAMPS)
+	command -v valgrind > /dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valgrind > /dev/null)
+	@touch $@
+
+counts: $(STAMPS)/valgrind $(STAMPS)/python ## instructions of each stage, within 10 % of the committed counts (WRITE=--write renews them)
+	cargo build -q --profile counts --locked -p llmtrail-counts
+	@$(PY) tests/bench/counts.py target/counts/llmtrail-counts $(WRITE)
+.PHONY: counts
 
 GENERATIONS ?= 1000000
 bench-store: ## a million made-up generations: what the store and its viewer take

@@ -15,6 +15,8 @@ mod retry;
 mod shelf;
 mod shorten;
 pub(crate) mod spool;
+#[cfg(feature = "stages")]
+pub(crate) mod stages;
 mod tally;
 mod worker;
 

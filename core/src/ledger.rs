@@ -37,6 +37,7 @@ impl Key {
     }
 
     /// As one text, for the store.
+    #[cfg(feature = "store")]
     fn text(&self) -> String {
         format!("{} {}", self.0.as_str(), self.1.as_deref().unwrap_or_default())
     }

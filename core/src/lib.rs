@@ -35,6 +35,9 @@ pub mod record;
 mod sample;
 pub mod scoped;
 mod sink;
+#[cfg(feature = "stages")]
+#[doc(hidden)]
+pub mod stages;
 pub mod stream_usage;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]

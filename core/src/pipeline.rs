@@ -338,7 +338,7 @@ fn recorded_event(config: &Config, book: &PriceBook, recorded: Recorded) -> (Sco
 
 /// Puts the cost of a call on its event. The application's own properties (model, provider, unit prices) are on the
 /// event already and are what counts.
-fn charge(
+pub(crate) fn charge(
     event: &mut Event,
     book: &PriceBook,
     local: bool,

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use llmtrail::{Chunk, End, Exchange};
 use serde_json::{Map, Value};
 
 /// The corpus of this repository.
@@ -170,6 +172,37 @@ impl Case {
             json_elements(&self.response)
         } else {
             vec![self.response.clone()]
+        }
+    }
+
+    /// The exchange that an observer hands over, the body in these pieces.
+    pub fn exchange(&self, pieces: Vec<Bytes>) -> Exchange {
+        let mut at = Duration::from_millis(200);
+        let chunks = pieces.into_iter().filter(|_| self.status.is_some()).map(|bytes| {
+            at += Duration::from_millis(1);
+            Chunk { bytes, at }
+        });
+        let chunks: Vec<Chunk> = chunks.collect();
+        Exchange {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            request_headers: self.request_headers.clone(),
+            request_body: self.request.clone(),
+            status: self.status,
+            response_headers: self.response_headers.clone(),
+            chunks,
+            started_at: Some(SystemTime::now()),
+            headers_at: Duration::from_millis(200),
+            ended_at: at,
+            end: match self.end {
+                CaseEnd::Complete => End::Complete,
+                CaseEnd::Abandoned => End::Abandoned,
+                CaseEnd::Error => End::Failed(self.error.clone()),
+                CaseEnd::Timeout => End::TimedOut(self.error.clone()),
+            },
+            provider: self.provider.clone(),
+            asked_usage: self.asked_usage,
+            ..Exchange::default()
         }
     }
 

@@ -1,48 +1,16 @@
 //! Damaged cases of the corpus, and what must hold of the event whatever the bytes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use llmtrail::decode::{Wire, recognise};
 use llmtrail::event::Event;
-use llmtrail::{Chunk, Config, End, Exchange};
+use llmtrail::{Config, End, Exchange};
 use serde_json::Value;
 
-use crate::corpus::{Case, CaseEnd};
+use crate::corpus::Case;
 use crate::loopback::gzip;
 use crate::memory;
-
-/// The exchange of a case, its body in these pieces.
-pub fn exchange(case: &Case, pieces: Vec<Bytes>) -> Exchange {
-    let mut at = Duration::from_millis(200);
-    let chunks = pieces.into_iter().filter(|_| case.status.is_some()).map(|bytes| {
-        at += Duration::from_millis(1);
-        Chunk { bytes, at }
-    });
-    let chunks: Vec<Chunk> = chunks.collect();
-    Exchange {
-        method: case.method.clone(),
-        url: case.url.clone(),
-        request_headers: case.request_headers.clone(),
-        request_body: case.request.clone(),
-        status: case.status,
-        response_headers: case.response_headers.clone(),
-        chunks,
-        started_at: Some(SystemTime::now()),
-        headers_at: Duration::from_millis(200),
-        ended_at: at,
-        end: match case.end {
-            CaseEnd::Complete => End::Complete,
-            CaseEnd::Abandoned => End::Abandoned,
-            CaseEnd::Error => End::Failed(case.error.clone()),
-            CaseEnd::Timeout => End::TimedOut(case.error.clone()),
-        },
-        provider: case.provider.clone(),
-        asked_usage: case.asked_usage,
-        ..Exchange::default()
-    }
-}
 
 /// What reading one exchange came to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -128,7 +96,7 @@ pub fn damaged(case: &Case, others: &[&Case], random: &mut Random) -> Exchange {
         let size = rest.len().min(1 + random.below(400));
         pieces.push(rest.split_to(size));
     }
-    let mut exchange = exchange(case, pieces);
+    let mut exchange = case.exchange(pieces);
     exchange.request_body = request.into();
     if let Some(coding) = coding {
         exchange.response_headers.push(("content-encoding".to_owned(), coding.to_owned()));

@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use llmtrail::{Config, Exchange};
 use llmtrail_tests::compare::{Volatile, differences};
 use llmtrail_tests::corpus::{Case, folder};
-use llmtrail_tests::fuzz::{self, Random, exchange};
+use llmtrail_tests::fuzz::{self, Random};
 use llmtrail_tests::loopback::gzip;
 use llmtrail_tests::memory::Counting;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ fn none(complaints: &[String]) -> Result<(), Failed> {
 }
 
 fn as_it_came(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
-    compare(case, volatile, exchange(case, case.pieces()), "as it came")
+    compare(case, volatile, case.exchange(case.pieces()), "as it came")
 }
 
 /// A stream that is cut in two gives the same event wherever the cut is: all cuts of a small one, some of a large one.
@@ -116,7 +116,7 @@ fn cut_anywhere(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
     for round in 1..if every { length } else { CUTS } {
         let at = if every { round } else { 1 + random.below(length - 1) };
         let pieces = vec![case.response.slice(..at), case.response.slice(at..)];
-        compare(case, volatile, exchange(case, pieces), &format!("cut at {at}"))?;
+        compare(case, volatile, case.exchange(pieces), &format!("cut at {at}"))?;
     }
     Ok(())
 }
@@ -127,9 +127,9 @@ fn in_other_pieces(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
         (0..bytes.len()).step_by(size).map(|at| bytes.slice(at..bytes.len().min(at + size))).collect()
     };
     for size in [1, 7, 4096] {
-        compare(case, volatile, exchange(case, cut(&case.response, size)), &format!("in pieces of {size} bytes"))?;
+        compare(case, volatile, case.exchange(cut(&case.response, size)), &format!("in pieces of {size} bytes"))?;
     }
-    compare(case, volatile, exchange(case, vec![case.response.clone()]), "in one piece")?;
+    compare(case, volatile, case.exchange(vec![case.response.clone()]), "in one piece")?;
     let header = ("content-encoding".to_owned(), "gzip".to_owned());
     let events = case.pieces();
     // With its trailer; without it, as when a client leaves at the protocol's end; and cut anywhere.
@@ -142,12 +142,12 @@ fn in_other_pieces(case: &Case, volatile: &Volatile) -> Result<(), Failed> {
         (cut(&joined, 13), "gzip in pieces of 13 bytes"),
         (vec![joined], "gzip in one piece"),
     ] {
-        let mut exchange = exchange(case, pieces);
+        let mut exchange = case.exchange(pieces);
         exchange.response_headers.push(header.clone());
         compare(case, volatile, exchange, how)?;
     }
     // fetch undoes the encoding and leaves the header.
-    let mut decoded = exchange(case, events);
+    let mut decoded = case.exchange(events);
     decoded.response_headers.push(header);
     decoded.decoded = true;
     compare(case, volatile, decoded, "decoded below the observer")
@@ -165,7 +165,7 @@ fn damaged(case: &Case, mutations: usize) -> Result<(), Failed> {
 /// The cost that was worked out by hand: the amounts, or with `row` where they come from.
 fn cost(case: &Case, row: bool) -> Result<(), Failed> {
     let pieces = vec![case.response.clone()];
-    let event = llmtrail::decode::event_of(&Config::default(), exchange(case, pieces)).ok_or("it is no call")?;
+    let event = llmtrail::decode::event_of(&Config::default(), case.exchange(pieces)).ok_or("it is no call")?;
     let mut expected = json!({});
     let mut actual = json!({});
     for (key, value) in case.cost.iter().flatten() {

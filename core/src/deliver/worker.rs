@@ -70,6 +70,27 @@ pub(crate) fn live<S: Stage>(shared: &Arc<Shared<S>>) {
     drop(inputs);
 }
 
+/// What the thread does with everything that was offered, without the thread: one sink, which accepts it.
+#[cfg(feature = "stages")]
+pub(crate) fn at_once<S: Stage>(shared: &Arc<Shared<S>>) {
+    let Some((stage, sinks)) = shared.state().luggage.take() else { return };
+    let mut worker = Worker::new(Arc::clone(shared), stage, sinks);
+    while worker.process_inputs().1 {}
+    let flush = Flush { offered: 0, deadline: later(worker.start, Duration::MAX), done: Arc::default() };
+    shared.state().flushes.push(flush);
+    worker.begin_flushes();
+    loop {
+        worker.begin_sends();
+        let Some((at, lane)) = worker.ways().find(|(at, lane)| worker.outlets[*at].sends[*lane].take().is_some())
+        else {
+            break;
+        };
+        worker.settle(at, lane, Outcome::Accepted);
+    }
+    worker.end_flushes();
+    shared.state().life = Life::Ended;
+}
+
 /// What is said once each.
 #[derive(PartialEq, Eq, Hash)]
 enum Topic {

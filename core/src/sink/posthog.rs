@@ -32,7 +32,7 @@ impl PostHog {
         Self { host: host.to_owned(), key, gzip, client: Arc::default() }
     }
 
-    fn body(&self, events: &[WireEvent]) -> std::io::Result<Bytes> {
+    pub(crate) fn body(&self, events: &[WireEvent]) -> std::io::Result<Bytes> {
         let size = events.iter().map(|event| event.json.len() + 1).sum::<usize>() + 256;
         if self.gzip {
             // Level 1: the worker shares the host's cores, and level 6 costs four times as much for a tenth less.
