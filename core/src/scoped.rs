@@ -138,15 +138,22 @@ impl ScopeBuilder {
     /// Opens the scope without entering it. It ends when the guard is dropped; what is to be inside of it goes through
     /// the guard.
     pub fn start(self) -> Guard {
-        let client = self.client.clone();
-        Guard(Ending { scope: self.open(), client })
+        Guard(self.ending())
     }
 
-    /// Runs a future in the scope. The scope ends with it, also when it is dropped before its end.
+    /// Runs a future in the scope. The scope ends with it, also when it is dropped before its end: that is an error of the
+    /// type `cancelled`.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
+        let mut ending = self.ending();
+        ending.under_way = true;
+        let output = context::CURRENT.scope(ending.scope.clone(), future).await;
+        ending.under_way = false;
+        output
+    }
+
+    fn ending(self) -> Ending {
         let client = self.client.clone();
-        let ending = Ending { scope: self.open(), client };
-        context::CURRENT.scope(ending.scope.clone(), future).await
+        Ending { scope: self.open(), client, under_way: false }
     }
 
     /// As [`scope`](Self::scope), for a future that may fail: an error is put on the scope's event and goes on unchanged.
@@ -168,10 +175,9 @@ impl ScopeBuilder {
         .await
     }
 
-    /// Runs a closure in the scope.
+    /// Runs a closure in the scope. A panic ends it too, as an error of the type `panic`.
     pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
-        let client = self.client.clone();
-        let ending = Ending { scope: self.open(), client };
+        let ending = self.ending();
         context::CURRENT.sync_scope(ending.scope.clone(), work)
     }
 }
@@ -230,12 +236,16 @@ pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
 struct Ending {
     client: Client,
     scope: Scope,
+    /// A future that has not come to its end.
+    under_way: bool,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.scope.set_error("panic", "panicked");
+        } else if self.under_way {
+            self.scope.set_error("cancelled", "dropped before its end");
         }
         self.client.close(&self.scope);
     }

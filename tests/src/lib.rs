@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod corpus;
 pub mod folder;
+pub mod forest;
 pub mod fuzz;
 #[path = "../loopback/mod.rs"]
 pub mod loopback;
