@@ -159,7 +159,7 @@ test-e2e-python: export LITELLM_PROXY := $(ROOT)/.work/venv-litellm/bin/litellm
 test-e2e-python: $(STAMPS)/python-package $(STAMPS)/python-oldest $(STAMPS)/python-newest | .work/results
 	rm -f $(LLMTRAIL_COVERAGE)
 	cd tests/e2e/python && LLMTRAIL_E2E_OUT=$(ROOT)/.work/e2e-python.json $(ROOT)/$(NEWEST) -m pytest -q . 2>&1 | tee $(ROOT)/.work/results/e2e-python.txt
-	cd tests/e2e/python && $(ROOT)/$(AWS) -m pytest -q test_matrix.py 2>&1 | tee $(ROOT)/.work/results/e2e-python-aws.txt
+	cd tests/e2e/python && $(ROOT)/$(AWS) -m pytest -q test_matrix.py test_budgets.py 2>&1 | tee $(ROOT)/.work/results/e2e-python-aws.txt
 	cd tests/e2e/python && $(ROOT)/$(FRAMEWORKS) -m pytest -q test_frameworks.py 2>&1 | tee $(ROOT)/.work/results/e2e-python-frameworks.txt
 	cd tests/e2e/python && $(ROOT)/$(LITELLM) -m pytest -q test_frameworks.py 2>&1 | tee $(ROOT)/.work/results/e2e-python-litellm.txt
 	cd tests/e2e/python && $(ROOT)/$(OLDEST) -m pytest -q . -k 'not cohere_ and not ollama_' 2>&1 | tee $(ROOT)/.work/results/e2e-python-oldest.txt

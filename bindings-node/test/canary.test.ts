@@ -156,6 +156,64 @@ it.each(ALL)('lets each sink have what it may: %s', async (name) => {
   }
 })
 
+// Where an error may hide something besides its message.
+const HIDDEN = ['cause', 'deeper', 'member', 'several', 'stack'].map((place) => `${secret}-${place}`)
+
+/** An error with a secret in its message and others wherever it may keep them. */
+function failure(): Error {
+  const cause = new Error(HIDDEN[0], { cause: HIDDEN[1] })
+  const error = Object.assign(new AggregateError([new Error(HIDDEN[3])], secret, { cause }), {
+    password: HIDDEN[2],
+  })
+  error.stack = `${error.stack}\n    at ${HIDDEN[4]} (${HIDDEN[4]}.js:1:1)`
+  return error
+}
+
+it.each([true, false])('lets of an error only its type and message leave (privacy: %s)', async (privacy) => {
+  const dir = folder()
+  const client = server.client({ dir, spool: 'always', local: true, privacy, debug: true })
+  const error = failure()
+  const raise = (): never => {
+    throw error
+  }
+  const observed = client.wrap({
+    fetch: (async () => raise()) as typeof fetch,
+    baseURL: '',
+    withOptions: () => undefined,
+  }).fetch
+  const body = JSON.stringify(paths.chat?.request)
+  const works: (() => unknown)[] = [
+    () => client.span('function', raise),
+    () => client.span('async', async () => raise()),
+    () => [
+      ...client.span('generator', function* () {
+        yield 1
+        raise()
+      }),
+    ],
+    () => client.span('timed', () => client.generation({ model: 'm', input: secret }, raise)),
+    () =>
+      client.span('called', () =>
+        observed('https://api.openai.com/v1/chat/completions', { method: 'POST', body }),
+      ),
+  ]
+  for (const work of works) {
+    await expect((async () => work())()).rejects.toBe(error)
+    client.captureGeneration({ model: 'm', error })
+    client.captureSpan('by hand', { error })
+    client.startSpan('ended').end(error)
+  }
+  expect(await client.shutdown()).toMatchObject({ pending: 0, dropped: {} })
+  const [sent, kept] = [server.events, stored(dir)]
+  expect([sent.length, kept.length]).toEqual([5 * 4 + 2, 5 * 4 + 2])
+  // Of a connection that failed only the kind of failure is told, in our words.
+  const kinds = sent.map(({ properties }) => properties.$ai_error_type)
+  expect(kinds.filter((kind) => kind !== 'AggregateError')).toEqual(['connection_error'])
+  const everywhere = JSON.stringify([sent, kept]) + files(dir)
+  for (const hidden of HIDDEN) expect(everywhere).not.toContain(hidden)
+  expect(everywhere.includes(secret)).toBe(!privacy)
+})
+
 it('finds personal data of each kind, in what is sent and what is kept', async () => {
   const dir = folder()
   const client = server.client({ dir, local: true, detectors: true })

@@ -1,6 +1,8 @@
 """A marked secret in every field of every path: in privacy mode none of it leaves, and of media only placeholders."""
 
+import asyncio
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,88 @@ def without_names(value: Any) -> Any:
     if isinstance(value, dict):
         return [without_names(member) for member in value.values()]
     return [without_names(item) for item in value] if isinstance(value, list) else value
+
+
+# Where an exception may hide something besides its message.
+HIDDEN = [
+    f"{SECRET}-{place}" for place in ("local", "argument", "cause", "context", "note", "member", "line")
+]
+
+
+def failing(key: str) -> None:
+    """Raises an error with a secret in its message and others wherever a traceback shows or an error keeps them."""
+    password = HIDDEN[0]
+    try:
+        raise KeyError(HIDDEN[3]) if password == key else LookupError(HIDDEN[2])
+    except LookupError as cause:
+        error = ValueError(SECRET)
+        error.__context__ = KeyError(HIDDEN[3])
+        error.password = HIDDEN[5]  # type: ignore[attr-defined]
+        if hasattr(error, "add_note"):
+            error.add_note(HIDDEN[4])
+        exec(compile("raise error from cause", HIDDEN[6], "exec"), {"error": error, "cause": cause})
+
+
+def fail_everywhere(trail: llmtrail.Client) -> None:
+    def refused(_: httpx.Request) -> httpx.Response:
+        failing(HIDDEN[1])
+        raise AssertionError
+
+    async def later() -> None:
+        failing(HIDDEN[1])
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        failing(HIDDEN[1])
+
+    def timed() -> None:
+        with trail.generation(model="m", input=SECRET):
+            failing(HIDDEN[1])
+
+    def called() -> None:
+        with trail.wrap(httpx.Client(transport=httpx.MockTransport(refused))) as client:
+            client.post("https://api.openai.com/v1/chat/completions", json=PATHS["chat"]["request"])
+
+    decorated: list[Callable[[], Any]] = [
+        trail.span("function")(lambda: failing(HIDDEN[1])),
+        lambda: asyncio.run(trail.span("coroutine")(later)()),
+        lambda: list(trail.span("generator")(numbers)()),
+        trail.span("timed")(timed),
+        trail.span("called")(called),
+    ]
+    for work in decorated:
+        with pytest.raises(ValueError, match=SECRET) as caught:
+            work()
+        trail.capture_generation(model="m", error=caught.value)
+        trail.capture_span("by hand", error=caught.value)
+        span = trail.span("ended").start()
+        span.end(caught.value)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_of_an_exception_nothing_leaves_but_type_and_message(
+    loopback: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str], private: bool
+) -> None:
+    trail = llmtrail.Client(
+        api_key="phc_test",
+        host=loopback.url,
+        dir=tmp_path,
+        spool="always",
+        local=True,
+        privacy=private,
+        debug=True,
+    )
+    fail_everywhere(trail)
+    files = everything(trail, tmp_path)
+    kept = stored(tmp_path)
+    events = loopback.events()
+    assert len(kept) == len(events) == 5 * 4 + 2
+    kinds = [event["properties"]["$ai_error_type"] for event in events]
+    assert sorted(set(kinds), key=kinds.count) == ["connection_error", "ValueError"]
+    everywhere = json.dumps([events, kept]) + files + capfd.readouterr().err
+    for secret in HIDDEN:
+        assert secret not in everywhere
+    assert (SECRET in everywhere) is not private
 
 
 def test_personal_data_of_each_kind_is_found(loopback: Loopback, tmp_path: Path) -> None:

@@ -47,31 +47,35 @@ def _observe_async_send(
     observer = Observer(provider, trail, seen, own=True)
 
     async def send(request: Any) -> Any:
-        original = replaced or kind.send.__get__(alive(), kind)
-        notes = begin(observer, request)
-        if notes is None:
-            return await original(request)
-        within.set(True)
-        try:
-            response = await original(request)
-        except BaseException as error:
-            notes.fail(error)
-            raise
-        finally:
-            within.set(False)
-        try:
-            if isinstance(response._content, bytes):
-                notes.answered(response.status_code, response.headers.items())
-                notes.whole(response._content, decoded=False)
-            else:
-                from ._aiohttp import answered
-
-                # aiobotocore's session leaves the content encoding alone.
-                answered(notes, response.raw, decoded=False)
-        except Exception:
-            observer.trouble()
-            notes.end("abandoned")
-        return response
+        return await sending(observer, replaced or kind.send.__get__(alive(), kind), request)
 
     send.llmtrail = observer  # type: ignore[attr-defined]
     http.send = send
+
+
+async def sending(observer: Observer, original: Callable[..., Any], request: Any) -> Any:
+    """Sends a request by aiobotocore's original method, and observes it if it is a call."""
+    notes = begin(observer, request)
+    if notes is None:
+        return await original(request)
+    within.set(True)
+    try:
+        response = await original(request)
+    except BaseException as error:
+        notes.fail(error)
+        raise
+    finally:
+        within.set(False)
+    try:
+        if isinstance(response._content, bytes):
+            notes.answered(response.status_code, response.headers.items())
+            notes.whole(response._content, decoded=False)
+        else:
+            from ._aiohttp import answered
+
+            # aiobotocore's session leaves the content encoding alone.
+            answered(notes, response.raw, decoded=False)
+    except Exception:
+        observer.trouble()
+        notes.end("abandoned")
+    return response

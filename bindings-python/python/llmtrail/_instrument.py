@@ -204,12 +204,29 @@ def _botocore(module: ModuleType) -> None:
     _process.patch(module.URLLib3Session, "send", make)
 
 
+def _aiobotocore(module: ModuleType) -> None:
+    # Not left to aiohttp: the session there wraps what is raised below it, a budget's refusal too.
+    from ._botocore import sending
+
+    observer = _process.observer(Observer(None, _resolve, Seen("aiobotocore")))
+
+    def make(original: Any) -> Any:
+        async def send(self: Any, request: Any) -> Any:
+            bound = original.__get__(self, type(self))
+            return await (bound(request) if _process.trail is None else sending(observer, bound, request))
+
+        return send
+
+    _process.patch(module.AIOHTTPSession, "send", make)
+
+
 _TARGETS: dict[str, Callable[[ModuleType], None]] = {
     "httpx": _httpx,
     "httpx2": _httpx,
     "requests": _requests,
     "aiohttp": _aiohttp,
     "botocore.httpsession": _botocore,
+    "aiobotocore.httpsession": _aiobotocore,
 }
 
 

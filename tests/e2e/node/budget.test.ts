@@ -1,4 +1,6 @@
 // Budgets: loops of calls stop at the limit to within one call, and what each SDK makes of the refusal.
+import { spawn } from 'node:child_process'
+import { text } from 'node:stream/consumers'
 import { type Budget, BudgetExceeded, Client, ConfigError, LlmtrailError } from 'llmtrail'
 import OpenAI from 'openai'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -196,6 +198,53 @@ describe('a budget', () => {
       trail.fetch('https://api.openai.com/v1/chat/completions', { method: 'POST', body }),
     ).rejects.toBeInstanceOf(BudgetExceeded)
   })
+})
+
+const WORKER = `
+import { BudgetExceeded, Client } from 'llmtrail'
+import OpenAI from 'openai'
+const [url, usd, dir] = process.argv.slice(1)
+const trail = new Client({ dir })
+trail.budget({ usd, per: 'day' })
+const chat = trail.wrap(new OpenAI({ apiKey: 'sk-test', baseURL: url + '/v1' }), { provider: 'openai' })
+await new Promise((done) => process.stdin.once('data', done))
+process.stdin.destroy()
+try {
+  for (let n = 0; n < 100; n++) await chat.chat.completions.create(${JSON.stringify(HI)})
+} catch (error) {
+  if (!(error instanceof BudgetExceeded)) throw error
+  console.log((await trail.totals()).calls)
+}
+await trail.shutdown(10_000)
+`
+
+describe('processes', () => {
+  it('share a budget through the local store', async () => {
+    const limit = 30.5 * (await costOfOne())
+    const dir = folder()
+    const start = () => {
+      const args = ['--input-type=module', '-e', WORKER, server.url, limit.toFixed(9), dir]
+      const worker = spawn(process.execPath, args, {
+        cwd: import.meta.dirname,
+        stdio: ['pipe', 'pipe', 'inherit'],
+      })
+      const said = text(worker.stdout)
+      return {
+        go: () => worker.stdin.end('go'),
+        calls: async () => Number((await said).trim() || Number.NaN),
+      }
+    }
+    const workers = [start(), start(), start()]
+    for (const worker of workers) worker.go()
+    const calls = await Promise.all(workers.map((worker) => worker.calls()))
+    const all = calls.reduce((sum, calls) => sum + calls, 0)
+    // Each sees what the others spent a moment later.
+    expect(all).toBeGreaterThanOrEqual(31)
+    expect(all).toBeLessThanOrEqual(31 + 12)
+    const late = start()
+    late.go()
+    expect(await late.calls()).toBe(0)
+  }, 60_000)
 })
 
 /** What there is to see of a refusal, where an SDK does not pass it on as it is. */
