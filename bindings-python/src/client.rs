@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 
 use bytes::Bytes;
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
@@ -14,9 +14,9 @@ use llmtrail::{Chunk, End, Exchange, HookSet, Language, Options, ScopeOptions, s
 use crate::budget::{self, Reservation, Totals};
 use crate::delivery::{Report, Stats};
 use crate::error::{raise, usage};
-use crate::filter::Filter;
 use crate::hooks::Hooks;
 use crate::observation::{self, Headers};
+use crate::reading::{Read, Reading};
 use crate::scope::{self, Scope};
 
 /// Captures calls and delivers their events.
@@ -63,13 +63,14 @@ impl Client {
     /// The body to send in place of this one, so that the stream reports its usage; `None`: send it as it is, as one that
     /// is not in memory.
     fn ask<'py>(&self, py: Python<'py>, url: &str, provider: Option<&str>, body: &[u8]) -> Option<Bound<'py, PyBytes>> {
-        let found = self.0.recognise("POST", url, provider)?;
+        // Most bodies are known by this alone.
+        let found = stream_usage::mentions_stream(body).then(|| self.0.recognise("POST", url, provider)).flatten()?;
         Some(PyBytes::new(py, &stream_usage::ask(&found, body)?))
     }
 
-    /// What takes out of an httpx response what only came because usage was asked for; `None`: nothing has to be.
-    fn filter(&self, response: &Bound<'_, PyAny>, decoded: bool) -> PyResult<Option<Filter>> {
-        Filter::of(&self.0, response, decoded)
+    /// Begins to read a body: see [`Reading::begin`].
+    fn reading(&self, waited: u64, response: Option<&Bound<'_, PyAny>>, decoded: bool) -> PyResult<Reading> {
+        Reading::begin(&self.0, waited, response, decoded)
     }
 
     /// Hands over what was noted of one attempt: an httpx request with its body when that is in memory, its response if one
@@ -226,13 +227,9 @@ struct Noted<'py>(
     Option<Bound<'py, Scope>>,
     /// When it began, in nanoseconds since 1970.
     u64,
-    /// The provider's clock at each piece, in nanoseconds.
-    Vec<u64>,
-    /// The pieces of the body.
-    Bound<'py, PyList>,
-    /// The provider's clock at the end.
-    u64,
-    /// Time between reads, in nanoseconds.
+    /// What was read of the body, where a head came.
+    Option<Bound<'py, Reading>>,
+    /// The provider's clock at the head or the error, in nanoseconds.
     u64,
     /// How it ended: `complete`, `abandoned` or `error`.
     PyBackedStr,
@@ -251,17 +248,20 @@ impl Noted<'_> {
         (request_headers, request_body): (Headers, Bytes),
         response: Option<(u16, Headers)>,
     ) -> Exchange {
-        let Self(provider, scope, wall, marks, pieces, waited, paused, how, error, decoded, reservation) = self;
+        let Self(provider, scope, wall, reading, head, how, error, decoded, reservation) = self;
         let (status, response_headers) =
             response.map_or_else(Default::default, |(status, headers)| (Some(status), headers));
-        let chunks = observation::chunks(&pieces, marks);
+        let head = Duration::from_nanos(head);
+        let read = reading.map(|reading| reading.get().take());
+        let Read { chunks, waited, paused } =
+            read.unwrap_or(Read { chunks: Vec::new(), waited: head, paused: Duration::ZERO });
         let end = match (&*how, error) {
             ("error", Some(error)) => observation::end_of(&error),
             ("complete", _) => End::Complete,
             _ => End::Abandoned,
         };
         // A consumer that leaves says nothing about the provider: then the clock stands at the last piece.
-        let last = chunks.last().map_or(waited, |chunk| u64::try_from(chunk.at.as_nanos()).unwrap_or(waited));
+        let last = chunks.last().map_or(waited, |chunk| chunk.at);
         let ended = if end == End::Abandoned && status.is_some() { last } else { waited };
         Exchange {
             method,
@@ -271,8 +271,8 @@ impl Noted<'_> {
             status,
             response_headers,
             headers_at: Duration::ZERO,
-            ended_at: Duration::from_nanos(ended),
-            paused: Duration::from_nanos(paused),
+            ended_at: ended,
+            paused,
             chunks,
             decoded,
             started_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(wall)),

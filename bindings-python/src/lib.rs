@@ -11,10 +11,10 @@ mod client;
 mod cost;
 mod delivery;
 mod error;
-mod filter;
 mod hooks;
 mod manual;
 mod observation;
+mod reading;
 mod scope;
 
 #[global_allocator]
@@ -44,7 +44,7 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<budget::Reservation>()?;
     module.add_class::<scope::Scope>()?;
-    module.add_class::<filter::Filter>()?;
+    module.add_class::<reading::Reading>()?;
     module.add_class::<hooks::Hooks>()?;
     module.add_class::<manual::Timer>()?;
     module.add_class::<delivery::Report>()?;

@@ -1,7 +1,5 @@
 //! One observed call, as Python's HTTP libraries have it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use pyo3::exceptions::{PyException, PyTimeoutError};
 use pyo3::intern;
@@ -10,11 +8,11 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
-use llmtrail::{Chunk, End};
+use llmtrail::End;
 
 /// From this size on bytes of Python's are shared; for less a copy costs less than the bookkeeping of letting go of a
 /// Python object on a thread that does not hold the GIL.
-const LARGE: usize = 16 << 10;
+pub(crate) const LARGE: usize = 16 << 10;
 
 /// The bytes of a Python object for the core.
 pub(crate) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
@@ -24,20 +22,6 @@ pub(crate) fn share(bytes: &Bound<'_, PyBytes>) -> Bytes {
     } else {
         Bytes::from_owner(PyBackedBytes::from(bytes.clone()))
     }
-}
-
-/// The pieces of a body with the provider's clock at each, in ns. Small ones lie side by side in one allocation.
-pub(crate) fn chunks(pieces: &Bound<'_, PyList>, marks: Vec<u64>) -> Vec<Chunk> {
-    let pieces: Vec<Bound<'_, PyBytes>> = pieces.iter().filter_map(|piece| piece.cast_into().ok()).collect();
-    let small = |piece: &&Bound<'_, PyBytes>| piece.as_bytes().len() < LARGE;
-    let mut copies = Vec::with_capacity(pieces.iter().filter(small).map(|piece| piece.as_bytes().len()).sum());
-    pieces.iter().filter(small).for_each(|piece| copies.extend_from_slice(piece.as_bytes()));
-    let mut copies = Bytes::from(copies);
-    let chunk = |(piece, at): (&Bound<'_, PyBytes>, u64)| {
-        let bytes = if small(&piece) { copies.split_to(piece.as_bytes().len()) } else { share(piece) };
-        Chunk { bytes, at: Duration::from_nanos(at) }
-    };
-    pieces.iter().zip(marks).map(chunk).collect()
 }
 
 /// Names and values of headers.

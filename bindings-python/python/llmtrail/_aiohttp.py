@@ -185,14 +185,14 @@ def _noted_class(kind: Any) -> type:
             read, notes = getattr(self._inner, name), self._notes
             if notes.over:
                 return await read(*args, **kwargs)
-            asked = notes.asks()
+            notes.asks()
             try:
                 piece = await read(*args, **kwargs)
             except BaseException as error:
-                notes.came(asked)
+                notes.came()
                 notes.fail(error)
                 raise
-            notes.came(asked)
+            notes.came()
             self._take(piece)
             return piece
 

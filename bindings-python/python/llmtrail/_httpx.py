@@ -8,7 +8,6 @@ Everything of ours in here is guarded: when it fails, it is counted and the call
 from __future__ import annotations
 
 from _weakref import ref
-from time import perf_counter_ns
 
 from . import _lifecycle
 from ._notes import CALL, NONE, Asking, Notes, Observer, Seen, within
@@ -68,7 +67,7 @@ class HttpxObserver(Observer):
                 return None, request
             notes = HttpxNotes(trail, self, text)
             notes.request = request
-            notes.response = notes.filter = None
+            notes.response = None
             if kind != CALL:
                 # Not out of its `__dict__`: an object whose dictionary was asked for is slower ever after.
                 content = getattr(request, "_content", None)
@@ -90,43 +89,38 @@ class HttpxObserver(Observer):
 class HttpxNotes(Notes):
     """Notes of a request and a response of httpx's."""
 
-    __slots__ = ("filter", "request", "response")
+    __slots__ = ("request", "response")
 
     observer: HttpxObserver
+    reading: Any
     request: Any
     response: Any
-    # Takes out of the body what only came because usage was asked for.
-    filter: _core.Filter | None
 
     def answered(self, response: Any, asynchronous: bool) -> None:
         """The response's head came: its body will be noted as it is read."""
         try:
-            self.idle = now = perf_counter_ns()
-            self.waited = now - self.start
             self.response = response
             content = getattr(response, "_content", None)
-            if self.asked:
-                self.filter = self.trail.filter(response, content is not None)
+            reading = self.head(response if self.asked else None, content is not None)
             if content is None:
                 noted: Any = _new(self.observer.noted[asynchronous])  # a step less than by an `__init__`
                 noted._stream, noted._notes = response.stream, self
                 response.stream = noted
                 return
             # A mock or a cache: everything is here already.
-            if self.filter is not None:
-                response._content = self.filter.push(content) + self.filter.finish()
-            self.whole(content)
+            self.decoded = True
+            if type(content) is bytes:
+                seen = reading.came(content)
+                if self.asked:
+                    response._content = seen + reading.rest()
+            self.end("complete")
         except Exception:
             self.observer.trouble()
-
-    def rest(self) -> bytes | None:
-        """What is still to be seen of the body before its end or an error; mostly nothing."""
-        return None if self.filter is None else self.filter.finish()
 
     def fail(self, error: BaseException) -> None:
         """The attempt ended with an exception."""
         if self.response is None:
-            self.head()
+            self.failed()
         self.end("error", error)
 
     def hand_over(self, noted: tuple[Any, ...]) -> None:
@@ -326,25 +320,22 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
     class NotedStream(Noted, package.SyncByteStream):  # type: ignore[name-defined,misc]
         def __iter__(self) -> Iterator[bytes]:
             notes = self._notes
-            piece_came, mark, now = notes.pieces.append, notes.marks.append, perf_counter_ns
-            seen = None if notes.filter is None else notes.filter.push
+            reading = notes.reading
+            asks, came = reading.asks, reading.came
             pieces = iter(self._stream)
-            waited = notes.waited
-            asked = now()
+            asks()
             try:
                 for piece in pieces:
-                    notes.idle = came = now()
-                    notes.waited = waited = waited + came - asked
                     if type(piece) is bytes:
-                        piece_came(piece)
-                        mark(waited)
-                        if seen is not None and piece:
-                            piece = seen(piece)
-                            if not piece:
-                                asked = now()
-                                continue
-                    yield piece
-                    asked = now()
+                        seen = came(piece)
+                        if not seen and piece:
+                            asks()
+                            continue
+                        yield seen
+                    else:
+                        reading.stop()
+                        yield piece
+                    asks()
             except GeneratorExit:
                 notes.end("abandoned")
                 close = getattr(pieces, "close", None)
@@ -352,17 +343,16 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
                     close()
                 raise
             except BaseException as error:
-                notes.came(asked)
+                reading.stop()
                 notes.fail(error)
-                rest = notes.rest()
+                rest = reading.rest()
                 if rest and isinstance(error, Exception):
                     yield rest
                 raise
-            notes.idle = came = now()
-            notes.waited = waited + came - asked
+            reading.stop()
             notes.end("complete")
-            if seen is not None:
-                rest = notes.rest()
+            if notes.asked:
+                rest = reading.rest()
                 if rest:
                     yield rest
 
@@ -376,43 +366,39 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
     class NotedAsyncStream(Noted, package.AsyncByteStream):  # type: ignore[name-defined,misc]
         async def __aiter__(self) -> AsyncIterator[bytes]:
             notes = self._notes
-            piece_came, mark, now = notes.pieces.append, notes.marks.append, perf_counter_ns
-            seen = None if notes.filter is None else notes.filter.push
+            reading = notes.reading
+            asks, came = reading.asks, reading.came
             pieces = self._stream.__aiter__()
-            waited = notes.waited
-            asked = now()
+            asks()
             try:
                 async for piece in pieces:
-                    notes.idle = came = now()
-                    notes.waited = waited = waited + came - asked
                     if type(piece) is bytes:
-                        piece_came(piece)
-                        mark(waited)
-                        if seen is not None and piece:
-                            piece = seen(piece)
-                            if not piece:
-                                asked = now()
-                                continue
-                    yield piece
-                    asked = now()
+                        seen = came(piece)
+                        if not seen and piece:
+                            asks()
+                            continue
+                        yield seen
+                    else:
+                        reading.stop()
+                        yield piece
+                    asks()
             except BaseException as error:
                 if isinstance(error, GeneratorExit):
                     notes.end("abandoned")
                 else:
-                    notes.came(asked)
+                    reading.stop()
                     notes.fail(error)
                 close = getattr(pieces, "aclose", None)
                 if close is not None:
                     await close()
-                rest = notes.rest()
+                rest = reading.rest()
                 if rest and isinstance(error, Exception):
                     yield rest
                 raise
-            notes.idle = came = now()
-            notes.waited = waited + came - asked
+            reading.stop()
             notes.end("complete")
-            if seen is not None:
-                rest = notes.rest()
+            if notes.asked:
+                rest = reading.rest()
                 if rest:
                     yield rest
 

@@ -121,13 +121,12 @@ class Observer:
 class Notes:
     """What was seen of one HTTP attempt; handed over to the core at its end, once.
 
-    Times are in nanoseconds. `waited` is the provider's clock: time inside the request and inside reads of the body.
-    Until `idle`, when the last of these ended, what was not waited for the provider was the consumer's pause.
+    Times are in nanoseconds. `waited` is the provider's clock until the response's head; from then on `reading` has it.
     """
 
     __slots__ = (
-        "__weakref__", "asked", "decoded", "idle", "marks", "observer", "over", "pieces", "reservation", "scope",
-        "start", "trail", "url", "waited", "wall",
+        "__weakref__", "asked", "decoded", "observer", "over", "reading", "reservation", "scope", "start", "trail",
+        "url", "waited", "wall",
     )  # fmt: skip
 
     def __init__(self, trail: _core.Client, observer: Observer, url: str) -> None:
@@ -137,36 +136,40 @@ class Notes:
         self.url = url
         # Mostly there is no OpenTelemetry, and it is a step less.
         self.scope = scope_of_call(trail) if "opentelemetry.trace" in modules else current.get()
-        self.pieces: list[bytes] = []
-        self.marks: list[int] = []
+        self.reading: _core.Reading | None = None
         self.reservation: _core.Reservation | None = None
         self.asked = False
         self.decoded = False
         self.over = False
         self.waited = 0
         self.wall = time_ns()
-        self.start = self.idle = perf_counter_ns()
+        self.start = perf_counter_ns()
         under_way[id(self)] = ref(self)
 
-    def head(self) -> None:
-        """The response's head came, or an error in its place."""
-        self.idle = perf_counter_ns()
-        self.waited = self.idle - self.start
+    def failed(self) -> None:
+        """An error came in the place of a head."""
+        self.waited = perf_counter_ns() - self.start
 
-    def asks(self) -> int:
-        """The consumer asks for more; says when."""
-        return perf_counter_ns()
+    def head(self, response: Any = None, decoded: bool = False) -> _core.Reading:
+        """The response's head came; says what the body is read with. `response`: it may have to be cut (httpx's)."""
+        self.waited = waited = perf_counter_ns() - self.start
+        self.reading = reading = self.trail.reading(waited, response, decoded)
+        return reading
 
-    def came(self, asked: int) -> None:
+    def asks(self) -> None:
+        """The consumer asks for more."""
+        if self.reading is not None:
+            self.reading.asks()
+
+    def came(self) -> None:
         """What was asked for came, or an end."""
-        self.idle = perf_counter_ns()
-        self.waited += self.idle - asked
+        if self.reading is not None:
+            self.reading.stop()
 
     def piece(self, piece: object) -> None:
         """A piece of the body."""
-        if type(piece) is bytes and piece:
-            self.pieces.append(piece)
-            self.marks.append(self.waited)
+        if type(piece) is bytes and self.reading is not None:
+            self.reading.keep(piece)
 
     def whole(self, body: object, decoded: bool = True) -> None:
         """The body was here with the head: of a mock, a cache, or an SDK that reads it at once."""
@@ -186,15 +189,13 @@ class Notes:
         under_way.pop(id(self), None)
         observer = self.observer
         try:
-            waited = self.waited
             # What the core is told of any attempt.
             self.hand_over((
-                observer.provider, self.scope, self.wall, self.marks, self.pieces, waited,
-                self.idle - self.start - waited, how, error, self.decoded, self.reservation,
+                observer.provider, self.scope, self.wall, self.reading, self.waited, how, error, self.decoded,
+                self.reservation,
             ))  # fmt: skip
         except Exception:
             observer.trouble()
-        self.pieces, self.marks = [], []
         self.reservation = None
 
     def discard(self) -> None:
@@ -235,7 +236,7 @@ class Parts(Notes):
 
     def fail(self, error: BaseException) -> None:
         if self.status is None:
-            self.head()
+            self.failed()
         self.end("error", error)
 
     def hand_over(self, noted: tuple[Any, ...]) -> None:

@@ -170,17 +170,17 @@ def _noted_class(kind: Any) -> type:
             if notes.over or self._llmtrail_reads:
                 return read(*args, **kwargs)
             amount = args[0] if args else kwargs.get("amt")
-            asked = notes.asks()
+            notes.asks()
             self._llmtrail_reads = True
             try:
                 piece = read(*args, **kwargs)
             except BaseException as error:
-                notes.came(asked)
+                notes.came()
                 notes.fail(error)
                 raise
             finally:
                 self._llmtrail_reads = False
-            notes.came(asked)
+            notes.came()
             notes.decoded = self._undoes(args[1] if len(args) > 1 else kwargs.get("decode_content"))
             notes.piece(piece)
             if (not piece and amount != 0) or self._ended():
@@ -191,20 +191,20 @@ def _noted_class(kind: Any) -> type:
             notes = self._llmtrail
             pieces = super().read_chunked(amt, decode_content)
             while True:
-                asked = notes.asks()
+                notes.asks()
                 self._llmtrail_reads = True
                 try:
                     piece = next(pieces)
                 except StopIteration:
-                    notes.came(asked)
+                    notes.came()
                     break
                 except BaseException as error:
-                    notes.came(asked)
+                    notes.came()
                     notes.fail(error)
                     raise
                 finally:
                     self._llmtrail_reads = False
-                notes.came(asked)
+                notes.came()
                 notes.decoded = self._undoes(decode_content)
                 notes.piece(piece)
                 yield piece
