@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
 use llmtrail::End;
+use llmtrail::exchange::{REQUEST_HEADERS, RESPONSE_HEADERS};
 
 /// From this size on bytes of Python's are shared; for less a copy costs less than the bookkeeping of letting go of a
 /// Python object on a thread that does not hold the GIL.
