@@ -67,7 +67,7 @@ export interface CallRecord extends Where {
   timestamp?: Date | number
   /** How long it took, in milliseconds. */
   latency?: number
-  /** How long until the first piece of the answer, in milliseconds. */
+  /** How long until the first piece of the answer, in milliseconds; what has one was streamed. */
   timeToFirstToken?: number
   /** The HTTP status, where there was one. */
   httpStatus?: number

@@ -73,6 +73,80 @@ describe('capture by hand', () => {
     })
   })
 
+  // The rows of `captureAiGeneration` in docs/migrate-from-posthog.md.
+  it("takes all that PostHog's captureAiGeneration took", async () => {
+    client.captureGeneration({
+      distinctId: 'u',
+      traceId: 't',
+      model: 'my-model',
+      provider: 'mine',
+      input: [{ role: 'user', content: 'hi' }],
+      output: [{ role: 'assistant', content: 'hello' }],
+      parameters: { temperature: 0.2 },
+      baseUrl: 'https://llm.example/v1?key=x',
+      httpStatus: 429,
+      latency: 1500,
+      timeToFirstToken: 250,
+      usage: {
+        inputTokens: 1000,
+        outputTokens: 10,
+        reasoningTokens: 4,
+        cacheReadInputTokens: 100,
+        cacheCreationInputTokens: 50,
+        webSearchCount: 1,
+      },
+      properties: {
+        plan: 'pro',
+        $ai_service_tier: 'priority',
+        $ai_completion_id: 'chatcmpl-1',
+        $ai_provider_metadata: { system_fingerprint: 'fp' },
+        $ai_input_token_price: 0.002,
+        $ai_output_token_price: 0.004,
+      },
+      groups: { company: 'acme' },
+      tools: [{ type: 'function', function: { name: 'f' } }],
+      stopReason: 'stop',
+      error: new RangeError('too many'),
+    })
+    client.captureEmbedding({ model: 'm', input: 'text', privacy: true })
+    const [event, embedding] = await sent()
+    expect(event).toMatchObject({
+      event: '$ai_generation',
+      distinct_id: 'u',
+      properties: {
+        $ai_trace_id: 't',
+        $ai_model: 'my-model',
+        $ai_provider: 'mine',
+        $ai_input: [{ role: 'user', content: 'hi' }],
+        $ai_output_choices: [{ role: 'assistant', content: 'hello' }],
+        $ai_model_parameters: { temperature: 0.2 },
+        $ai_base_url: 'https://llm.example/v1',
+        $ai_http_status: 429,
+        $ai_latency: 1.5,
+        $ai_time_to_first_token: 0.25,
+        $ai_input_tokens: 1000,
+        $ai_output_tokens: 10,
+        $ai_reasoning_tokens: 4,
+        $ai_cache_read_input_tokens: 100,
+        $ai_cache_creation_input_tokens: 50,
+        $ai_web_search_count: 1,
+        plan: 'pro',
+        $ai_service_tier: 'priority',
+        $ai_completion_id: 'chatcmpl-1',
+        $ai_provider_metadata: { system_fingerprint: 'fp' },
+        $groups: { company: 'acme' },
+        $ai_tools: [{ type: 'function', function: { name: 'f' } }],
+        $ai_stop_reason: 'stop',
+        $ai_is_error: true,
+        $ai_error: 'too many',
+        $ai_error_type: 'RangeError',
+        $ai_output_cost_usd: 0.04,
+        $ai_cost_model_source: 'custom',
+      },
+    })
+    expect(embedding).toMatchObject({ event: '$ai_embedding', properties: { $ai_input: null } })
+  })
+
   it('hides content in privacy mode', async () => {
     client.options({ privacy: true }, () => {
       client.captureGeneration({

@@ -324,7 +324,6 @@ impl Timer {
         record.scope.started_at = Some(self.started_at);
         record.latency.get_or_insert_with(|| self.started.elapsed());
         record.time_to_first_token = record.time_to_first_token.or(self.first.get().copied());
-        record.stream |= record.time_to_first_token.is_some();
         self.client.capture_call_in(self.scope.as_ref(), self.embedding, record);
     }
 }

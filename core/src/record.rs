@@ -38,7 +38,7 @@ pub struct CallRecord {
     pub stream: bool,
     /// How long it took.
     pub latency: Option<Duration>,
-    /// How long until the first piece of the answer.
+    /// How long until the first piece of the answer; what has one was streamed.
     pub time_to_first_token: Option<Duration>,
     /// The HTTP status, where there was one.
     pub http_status: Option<u16>,
