@@ -25,6 +25,7 @@ impl Columns {
     pub(super) const LATENCY: Self = Self(1 << 11);
     pub(super) const FIRST: Self = Self(1 << 12);
     pub(super) const SAVED: Self = Self(1 << 13);
+    #[cfg(test)]
     pub(super) const ALL: Self = Self(u16::MAX);
     /// What [`super::data::Sums`] adds up.
     pub(super) const SUMS: Self =
@@ -35,39 +36,23 @@ impl Columns {
     }
 }
 
-/// A number of an event, read and written as a whole one.
-type Field = (fn(&Event) -> i64, fn(&mut Event, i64));
-
-/// A real number as its bits.
-macro_rules! real {
-    ($name:ident) => {
-        (|event| i64::from(event.$name.to_bits()), |event, bits| event.$name = f32::from_bits(bits as u32))
+/// What is done with a column: its place, how its number is taken from an event, and how it is put into one. A macro, so
+/// that each is a loop of its own without a call for every number.
+macro_rules! each_column {
+    ($do:ident) => {
+        each_column!(@ $do 0 id, 1 time, 2 form, 3 trace, 4 user, 5 session, 6 input, 7 output, 8 cached, 9 cost_nano, 10 cost_atto;
+            11 latency, 12 first, 13 saved)
+    };
+    (@ $do:ident $($at:literal $whole:ident),*; $($place:literal $real:ident),*) => {
+        $($do!($at, |event: &Event| i64::from(event.$whole), |event: &mut Event, number: i64| event.$whole = number as _);)*
+        // A real number as its bits.
+        $($do!($place, |event: &Event| i64::from(event.$real.to_bits()),
+            |event: &mut Event, bits: i64| event.$real = f32::from_bits(bits as u32));)*
     };
 }
 
-macro_rules! whole {
-    ($name:ident) => {
-        (|event| i64::from(event.$name), |event, number| event.$name = number as _)
-    };
-}
-
-/// All columns, each at the place of its bit in [`Columns`].
-const FIELDS: [Field; 14] = [
-    whole!(id),
-    whole!(time),
-    whole!(form),
-    whole!(trace),
-    whole!(user),
-    whole!(session),
-    whole!(input),
-    whole!(output),
-    whole!(cached),
-    whole!(cost_nano),
-    whole!(cost_atto),
-    real!(latency),
-    real!(first),
-    real!(saved),
-];
+/// How many columns there are.
+const COLUMNS: usize = 14;
 
 /// Numbers as bytes, lowest first.
 enum Packed {
@@ -84,8 +69,8 @@ struct Column {
 }
 
 impl Column {
-    fn new(events: &[Event], get: fn(&Event) -> i64) -> Self {
-        let numbers = || events.iter().map(get);
+    fn new(events: &[Event], get: impl Fn(&Event) -> i64) -> Self {
+        let numbers = || events.iter().map(&get);
         let low = numbers().min().unwrap_or(0);
         let far = numbers().map(|number| number.wrapping_sub(low) as u64).max().unwrap_or(0);
         let rest = || numbers().map(|number| number.wrapping_sub(low) as u64);
@@ -99,21 +84,30 @@ impl Column {
         Self { low, packed }
     }
 
-    fn unpack(&self, events: &mut [Event], set: fn(&mut Event, i64)) {
-        fn each<T: Copy>(rest: &[T], events: &mut [Event], mut set: impl FnMut(&mut Event, T)) {
-            for (event, number) in events.iter_mut().zip(rest) {
-                set(event, *number);
+    /// Gives each number to one of these.
+    fn unpack<T>(&self, into: &mut [T], set: impl Fn(&mut T, i64)) {
+        fn each<T, N: Copy>(rest: &[N], into: &mut [T], set: impl Fn(&mut T, N)) {
+            for (to, number) in into.iter_mut().zip(rest) {
+                set(to, *number);
             }
         }
         let low = self.low;
         match &self.packed {
-            Packed::Same => events.iter_mut().for_each(|event| set(event, low)),
-            Packed::One(rest) => each(rest, events, |event, number| set(event, low.wrapping_add(i64::from(number)))),
-            Packed::Two(rest) => each(rest, events, |event, number| set(event, low.wrapping_add(i64::from(number)))),
-            Packed::Four(rest) => each(rest, events, |event, number| set(event, low.wrapping_add(i64::from(number)))),
-            Packed::Eight(rest) => {
-                each(rest, events, |event, number| set(event, low.wrapping_add(number.cast_signed())));
-            }
+            Packed::Same => into.iter_mut().for_each(|to| set(to, low)),
+            Packed::One(rest) => each(rest, into, |to, number| set(to, low.wrapping_add(number.into()))),
+            Packed::Two(rest) => each(rest, into, |to, number| set(to, low.wrapping_add(number.into()))),
+            Packed::Four(rest) => each(rest, into, |to, number| set(to, low.wrapping_add(number.into()))),
+            Packed::Eight(rest) => each(rest, into, |to, number| set(to, low.wrapping_add(number.cast_signed()))),
+        }
+    }
+
+    fn get(&self, at: usize) -> i64 {
+        match &self.packed {
+            Packed::Same => self.low,
+            Packed::One(rest) => self.low.wrapping_add(rest[at].into()),
+            Packed::Two(rest) => self.low.wrapping_add(rest[at].into()),
+            Packed::Four(rest) => self.low.wrapping_add(rest[at].into()),
+            Packed::Eight(rest) => self.low.wrapping_add(rest[at].cast_signed()),
         }
     }
 }
@@ -125,7 +119,7 @@ pub(super) struct Block {
     pub(super) times: (i64, i64),
     /// The lowest and the highest number of a trace.
     pub(super) traces: (u32, u32),
-    columns: [Column; 14],
+    columns: [Column; COLUMNS],
 }
 
 impl Block {
@@ -135,22 +129,46 @@ impl Block {
             (numbers().min().unwrap_or(0), numbers().max().unwrap_or(0))
         };
         let traces = ends(|event| event.trace.into());
-        Self {
-            len: events.len(),
-            times: ends(|event| event.time),
-            traces: (traces.0 as u32, traces.1 as u32),
-            columns: FIELDS.map(|(get, _)| Column::new(events, get)),
+        let mut columns = Vec::with_capacity(COLUMNS);
+        macro_rules! pack {
+            ($at:literal, $get:expr, $set:expr) => {
+                columns.push(Column::new(events, $get))
+            };
         }
+        each_column!(pack);
+        let columns: [Column; COLUMNS] = columns.try_into().unwrap_or_else(|_| unreachable!("one for each"));
+        Self { len: events.len(), times: ends(|event| event.time), traces: (traces.0 as u32, traces.1 as u32), columns }
     }
 
     /// Puts these columns of the events in place of what was in `into`.
     pub(super) fn unpack(&self, columns: Columns, into: &mut Vec<Event>) {
         into.resize(self.len, Event::default());
-        for (at, (column, (_, set))) in self.columns.iter().zip(FIELDS).enumerate() {
-            if columns.0 & (1 << at) != 0 {
-                column.unpack(into, set);
-            }
+        macro_rules! unpack {
+            ($at:literal, $get:expr, $set:expr) => {
+                if columns.0 & (1 << $at) != 0 {
+                    self.columns[$at].unpack(into, $set);
+                }
+            };
         }
+        each_column!(unpack);
+    }
+
+    /// The numbers of one column.
+    pub(super) fn numbers(&self, column: Columns, into: &mut Vec<u32>) {
+        into.resize(self.len, 0);
+        self.columns[column.0.trailing_zeros() as usize].unpack(into, |to, number| *to = number as u32);
+    }
+
+    /// An event, whole.
+    pub(super) fn event(&self, at: usize) -> Event {
+        let mut event = Event::default();
+        macro_rules! put {
+            ($at:literal, $get:expr, $set:expr) => {
+                ($set)(&mut event, self.columns[$at].get(at))
+            };
+        }
+        each_column!(put);
+        event
     }
 }
 
@@ -179,6 +197,7 @@ mod tests {
             let mut back = vec![Event { input: 7, ..Event::default() }; 5];
             block.unpack(Columns::ALL, &mut back);
             assert_eq!(format!("{back:?}"), format!("{events:?}"), "{most}");
+            assert_eq!(format!("{:?}", block.event(1)), format!("{:?}", events[1]), "{most}");
             assert_eq!(block.times, (i64::MIN, i64::MIN + most));
         }
     }
@@ -189,5 +208,8 @@ mod tests {
         let mut back = vec![Event { time: 9, ..Event::default() }];
         block.unpack(Columns::ID, &mut back);
         assert_eq!((back[0].id, back[0].time), (3, 9));
+        let mut numbers = vec![5; 7];
+        Block::new(&[Event { user: 8, ..Event::default() }]).numbers(Columns::USER, &mut numbers);
+        assert_eq!(numbers, [8]);
     }
 }

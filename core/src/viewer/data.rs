@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::columns::{Block, Columns, ROWS};
+use super::query::By;
 use crate::price::Amount;
 use crate::sink::store::scan::{Number, Scanned};
 
@@ -122,6 +123,17 @@ impl Sums {
             self.cost = self.cost + event.cost();
         }
     }
+
+    pub(super) fn merge(&mut self, more: &Self) {
+        self.calls += more.calls;
+        self.errors += more.errors;
+        self.unpriced += more.unpriced;
+        self.input += more.input;
+        self.cached += more.cached;
+        self.output += more.output;
+        self.cost = self.cost + more.cost;
+        self.saved += more.saved;
+    }
 }
 
 /// Events of one sort.
@@ -141,6 +153,24 @@ impl Rows {
         }
     }
 
+    /// The events by whose number in a column somebody is looked for. Few are, so that the others are not unpacked.
+    fn some(
+        &self,
+        by: By,
+        skip: impl Fn(&Block) -> bool,
+        is_wanted: impl Fn(u32) -> bool,
+        mut take: impl FnMut(&Event),
+    ) {
+        let mut numbers = Vec::new();
+        for block in self.blocks.iter().filter(|block| !skip(block)) {
+            block.numbers(by.column(), &mut numbers);
+            for (at, _) in numbers.iter().enumerate().filter(|(_, number)| is_wanted(**number)) {
+                take(&block.event(at));
+            }
+        }
+        self.open.iter().filter(|event| is_wanted(by.of(event))).for_each(take);
+    }
+
     fn each(&self, columns: Columns, skip: impl Fn(&Block) -> bool, mut take: impl FnMut(&[Event])) {
         let mut events = Vec::new();
         for block in self.blocks.iter().filter(|block| !skip(block)) {
@@ -156,6 +186,8 @@ impl Rows {
 pub(super) enum Of {
     /// Generations and embeddings.
     Calls,
+    /// All but calls.
+    Others,
     Everything,
 }
 
@@ -266,9 +298,28 @@ impl Data {
     /// Goes through events, as many at a time as are together. Their form is always there.
     pub(super) fn each(&self, of: Of, columns: Columns, skip: impl Fn(&Block) -> bool, mut take: impl FnMut(&[Event])) {
         let columns = columns.and(Columns::FORM);
-        self.calls.each(columns, &skip, &mut take);
-        if of == Of::Everything {
+        if of != Of::Others {
+            self.calls.each(columns, &skip, &mut take);
+        }
+        if of != Of::Calls {
             self.others.each(columns, &skip, &mut take);
+        }
+    }
+
+    /// Goes through the events of some traces, sessions or people.
+    pub(super) fn some(
+        &self,
+        of: Of,
+        by: By,
+        skip: impl Fn(&Block) -> bool,
+        is_wanted: impl Fn(u32) -> bool,
+        mut take: impl FnMut(&Event),
+    ) {
+        if of != Of::Others {
+            self.calls.some(by, &skip, &is_wanted, &mut take);
+        }
+        if of != Of::Calls {
+            self.others.some(by, &skip, &is_wanted, &mut take);
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::columns::Columns;
+use super::columns::{Block, Columns};
 use super::data::{Data, Event, Of, SPAN, Sums, TRACE};
 use super::filter::Measure;
 use super::query::{Bits, By, Distinct, Ready};
@@ -183,7 +183,7 @@ impl Traces {
     /// Goes through all their events, in time or not.
     fn each(&self, data: &Data, of: Of, columns: Columns, mut take: impl FnMut(&Event, usize)) {
         let (low, high) = self.numbers;
-        let skip = |block: &super::columns::Block| block.traces.1 < low || block.traces.0 > high;
+        let skip = |block: &Block| block.traces.1 < low || block.traces.0 > high;
         data.each(of, columns.and(Columns::TRACE), skip, |events| {
             for event in events {
                 let place = data.place(event.trace);
@@ -216,20 +216,34 @@ impl Traces {
         values
     }
 
+    /// Seconds of each. One thing after the other, so that less is in memory at once.
     fn durations(&self, data: &Data) -> Vec<f64> {
-        let mut spans = vec![(i64::MAX, i64::MIN); data.places()];
-        let mut owns = vec![((i64::MAX, 0), f32::NAN); data.places()];
-        self.each(data, Of::Everything, Columns::ID.and(Columns::TIME).and(Columns::LATENCY), |event, place| {
-            let span = &mut spans[place];
-            *span = (span.0.min(event.time), span.1.max(end(event)));
-            if data.form(event).kind == TRACE && (event.time, event.id) < owns[place].0 {
-                owns[place] = ((event.time, event.id), event.latency);
+        let columns = Columns::TIME.and(Columns::LATENCY);
+        let mut values = {
+            let mut spans = vec![(i64::MAX, i64::MIN); data.places()];
+            self.each(data, Of::Everything, columns, |event, place| {
+                let span = &mut spans[place];
+                *span = (span.0.min(event.time), span.1.max(end(event)));
+            });
+            let seconds = |(start, end)| if start > end { 0.0 } else { seconds(start, end, f32::NAN) };
+            spans.into_iter().map(seconds).collect::<Vec<f64>>()
+        };
+        // Of several own events the first counts.
+        let mut owns = vec![(i64::MAX, 0); data.places()];
+        let each = |take: &mut dyn FnMut(&Event, usize)| {
+            self.each(data, Of::Others, columns.and(Columns::ID), |event, place| {
+                if data.form(event).kind == TRACE {
+                    take(event, place);
+                }
+            });
+        };
+        each(&mut |event, place| owns[place] = owns[place].min((event.time, event.id)));
+        each(&mut |event, place| {
+            if owns[place] == (event.time, event.id) && !event.latency.is_nan() {
+                values[place] = event.latency.into();
             }
         });
-        let of = |((start, end), (_, own)): ((i64, i64), (_, f32))| {
-            if start > end { 0.0 } else { seconds(start, end, own) }
-        };
-        spans.into_iter().zip(owns).map(of).collect()
+        values
     }
 
     fn starts(&self, data: &Data) -> Vec<i64> {
@@ -283,7 +297,10 @@ pub(super) fn of(data: &Data, numbers: &[i64]) -> Vec<Trace> {
     }
     let mut made: Vec<Trace> = numbers.iter().map(|number| Trace::new(*number)).collect();
     let at: HashMap<u32, usize> = numbers.iter().enumerate().map(|(at, number)| (*number, at)).collect();
-    wanted.each(data, Of::Everything, Columns::ALL, |event, _| made[at[&event.trace]].add(data, event));
+    let (low, high) = wanted.numbers;
+    let skip = |block: &Block| block.traces.1 < low || block.traces.0 > high;
+    let is_wanted = |trace| wanted.places.has(data.place(trace));
+    data.some(Of::Everything, By::Trace, skip, is_wanted, |event| made[at[&event.trace]].add(data, event));
     made
 }
 
@@ -346,9 +363,9 @@ pub(super) fn members_of(data: &Data, ready: &Ready, by: By, numbers: &[i64]) ->
         at[data.place(*number)] = place;
     }
     let mut traces = std::collections::HashSet::new();
-    let columns = Columns::SUMS.and(by.column()).and(Columns::TIME).and(Columns::TRACE).and(Columns::USER);
-    ready.calls(data, columns, |event, form| {
-        let Some(member) = made.get_mut(at[data.place(by.of(event))] as usize) else { return };
+    let is_wanted = |number| at[data.place(number)] != u32::MAX;
+    ready.calls_of(data, by, is_wanted, |event, form| {
+        let member = &mut made[at[data.place(by.of(event))] as usize];
         member.sums.add(event, form);
         member.traces += u64::from(traces.insert((member.number, event.trace)));
         if event.time >= member.last {

@@ -134,16 +134,44 @@ impl Store {
             let Some(since) = newest.map(|newest| newest.saturating_sub(millis)) else { break };
             // Most events are written in the order of their times, but other programs' need not be.
             let low = reader.lowest_id(since, before)?.unwrap_or(lowest).min(lowest);
-            self.take(reader, low, lowest)?;
+            self.take_parts(reader, low, lowest)?;
             (before, lowest) = (since, low);
             self.write(|data| data.since = since);
         }
-        self.take(reader, i64::MIN, lowest)?;
+        let first = reader.lowest_id(i64::MIN, i64::MAX)?.unwrap_or(lowest);
+        self.take_parts(reader, first, lowest)?;
         self.write(|data| {
             data.last = data.last.max(last);
             data.since = i64::MIN;
         });
         Ok(())
+    }
+
+    /// Takes events in as [`Self::take`] does, many of them in some threads at once.
+    fn take_parts(&self, reader: &Reader, from: i64, to: i64) -> Result<()> {
+        /// Below this a thread is not worth it.
+        const PART: i64 = 10_000;
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
+        let most = to.saturating_sub(from) / PART;
+        let threads = most.clamp(1, i64::try_from(threads).unwrap_or(1));
+        let part = to.saturating_sub(from) / threads;
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads)
+                .map(|at| {
+                    let (begin, end) = (from + at * part, if at + 1 == threads { to } else { from + (at + 1) * part });
+                    scope.spawn(move || match Reader::open_file(&self.path)? {
+                        Some(reader) => self.take(&reader, begin, end),
+                        // It was removed, which is noticed soon.
+                        None => Ok(()),
+                    })
+                })
+                .collect();
+            let mut done = self.take(reader, from, if threads == 1 { to } else { from + part });
+            for other in others {
+                done = done.and(other.join().unwrap_or(Ok(())));
+            }
+            done
+        })
     }
 
     /// Takes events in by their ids, from the first and without the last.

@@ -165,17 +165,38 @@ impl Ready {
             columns,
             |block| block.times.1 < self.since,
             |events| {
-                for event in events.iter().filter(|event| self.holds(data, event)) {
-                    let form = data.form(event);
-                    let fits = self.measures.iter().all(|(not, measure, bounds)| {
-                        *not != measured(event, form, *measure).is_some_and(|number| bounds.hold(number))
-                    });
-                    if fits {
-                        take(event, form);
-                    }
+                events.iter().filter(|event| self.fits(data, event)).for_each(|event| take(event, data.form(event)));
+            },
+        );
+    }
+
+    /// Goes through the calls that are left of some traces, sessions or people, whole.
+    pub(super) fn calls_of(
+        &self,
+        data: &Data,
+        by: By,
+        is_wanted: impl Fn(u32) -> bool,
+        mut take: impl FnMut(&Event, &Form),
+    ) {
+        data.some(
+            Of::Calls,
+            by,
+            |block| block.times.1 < self.since,
+            is_wanted,
+            |event| {
+                if self.fits(data, event) {
+                    take(event, data.form(event));
                 }
             },
         );
+    }
+
+    /// Whether an event is as every condition says.
+    fn fits(&self, data: &Data, event: &Event) -> bool {
+        self.holds(data, event)
+            && self.measures.iter().all(|(not, measure, bounds)| {
+                *not != measured(event, data.form(event), *measure).is_some_and(|number| bounds.hold(number))
+            })
     }
 
     /// The calls alone.

@@ -7,10 +7,10 @@ use maud::{Markup, html};
 
 use super::super::chart::{Chart, SERIES, draw, legend};
 use super::super::columns::Columns;
-use super::super::data::{Data, Of, Sums};
+use super::super::data::{Data, Form, Sums};
 use super::super::gather::{self, Member, Slice, Top, Trace};
 use super::super::page::{Context, calls, cost, dollars, encode, nothing, number, share, short_number, took};
-use super::super::query::{self, Bits, By, Ready, Wanted, groups, percentile};
+use super::super::query::{self, Bits, By, Ready, percentile};
 use super::{Made, Page};
 use crate::cli::terminal::{money, seconds};
 use crate::price::Amount;
@@ -28,7 +28,7 @@ pub(super) fn page(page: &mut Page<'_>) -> Made {
     let users = gather::members_of(&data, &ready, By::User, &all.users);
     let traces = gather::of(&data, &all.traces);
     let spent = gather::members_of(&data, &ready, By::Trace, &all.traces);
-    let top_models = top_models(&page.context, &data, &ready);
+    let top_models = top_models(&page.context, &data, &all);
     let charts = (all.sums.calls > 0).then(|| charts(&page.context, &data, &ready, &all));
     let names: Vec<String> = traces.iter().map(|trace| data.text(trace.name).unwrap_or("call").to_owned()).collect();
     let is_empty = data.len == 0;
@@ -61,6 +61,8 @@ pub(super) fn page(page: &mut Page<'_>) -> Made {
 /// What one look at every call gives.
 struct All {
     sums: Sums,
+    /// Of each model; the one that most was spent on first.
+    models: Vec<(Number, Sums)>,
     /// When the first and the last began.
     times: (i64, i64),
     latencies: Vec<f32>,
@@ -72,7 +74,7 @@ struct All {
 
 impl All {
     fn of(data: &Data, ready: &Ready) -> Self {
-        let mut sums = Sums::default();
+        let (model_of, mut models) = models(data);
         let mut times = (i64::MAX, i64::MIN);
         let (mut latencies, mut firsts) = (Vec::new(), Vec::new());
         // Of each person and each trace; a number is one or the other.
@@ -80,7 +82,7 @@ impl All {
         let [mut users, mut traces] = [Bits::default(), Bits::default()];
         let columns = Columns::SUMS.and(Columns::TIME).and(Columns::LATENCY).and(Columns::FIRST);
         ready.calls(data, columns.and(Columns::USER).and(Columns::TRACE), |event, form| {
-            sums.add(event, form);
+            models[model_of[event.form as usize]].1.add(event, form);
             times = (times.0.min(event.time), times.1.max(event.time));
             if query::is_generation(form) {
                 latencies.extend(Some(event.latency).filter(|time| !time.is_nan()));
@@ -102,7 +104,13 @@ impl All {
             top.page()
         };
         let (users, traces) = (first(&users, 0.0), first(&traces, f64::MIN_POSITIVE));
-        Self { sums, times, latencies, firsts, users, traces }
+        models.retain(|(_, sums)| sums.calls > 0);
+        models.sort_by(|a, b| b.1.cost.cmp(&a.1.cost).then(b.1.calls.cmp(&a.1.calls)).then(a.0.cmp(&b.0)));
+        let mut sums = Sums::default();
+        for (_, of) in &models {
+            sums.merge(of);
+        }
+        Self { sums, models, times, latencies, firsts, users, traces }
     }
 }
 
@@ -166,9 +174,6 @@ fn dollar(value: f64) -> String {
     Amount::parse(&format!("{value:.9}")).map_or_else(|| format!("${value:.4}"), money)
 }
 
-/// US dollars, and calls.
-type Spent = (f64, f64);
-
 fn charts(context: &Context, data: &Data, ready: &Ready, all: &All) -> Markup {
     let (first, last) = all.times;
     // Of all time, from the first call to the last.
@@ -180,40 +185,27 @@ fn charts(context: &Context, data: &Data, ready: &Ready, all: &All) -> Markup {
     let zone_shift = shift(context, from);
     let start = (from + zone_shift).div_euclid(width) * width - zone_shift;
     let count = usize::try_from((to - start).div_euclid(width) + 1).unwrap_or(1).min(120);
-    // Of each model and step what was spent, and how many calls there were.
-    let mut places: HashMap<Number, usize> = HashMap::new();
-    let models: Vec<usize> = data
-        .forms
+    // The models that most was spent on, the others together, and of each step what was spent and how many calls there were.
+    let places: HashMap<Number, usize> = all.models.iter().zip(0..).map(|((model, _), at)| (*model, at)).collect();
+    let of: Vec<usize> =
+        data.forms.iter().map(|form| places.get(&form.model).map_or(SERIES, |at| SERIES.min(*at))).collect();
+    let mut series: Vec<String> = all
+        .models
         .iter()
-        .map(|form| {
-            let next = places.len();
-            *places.entry(form.model).or_insert(next)
-        })
+        .take(SERIES)
+        .map(|(model, _)| data.text(*model).unwrap_or("unknown model").to_owned())
         .collect();
-    let mut sums: Vec<Vec<Spent>> = vec![vec![(0.0, 0.0); count]; places.len()];
-    ready.calls(data, Columns::TIME.and(Columns::COST), |event, _| {
-        let at = usize::try_from((event.time - start).div_euclid(width)).unwrap_or(0).min(count - 1);
-        let sum = &mut sums[models[event.form as usize]][at];
-        *sum = (sum.0 + event.dollars(), sum.1 + 1.0);
-    });
-    let total = |sums: &[Spent]| sums.iter().fold((0.0, 0.0), |all, sum| (all.0 + sum.0, all.1 + sum.1));
-    let mut order: Vec<(Number, &[Spent], Spent)> =
-        places.iter().map(|(model, at)| (*model, &sums[*at][..], total(&sums[*at]))).collect();
-    order.retain(|(.., (_, calls))| *calls > 0.0);
-    order.sort_by(|a, b| b.2.0.total_cmp(&a.2.0).then(b.2.1.total_cmp(&a.2.1)).then(a.0.cmp(&b.0)));
-    let mut series: Vec<String> =
-        order.iter().take(SERIES).map(|(model, ..)| data.text(*model).unwrap_or("unknown model").to_owned()).collect();
-    if order.len() > SERIES {
-        series.push(format!("{} others", order.len() - SERIES));
+    if all.models.len() > SERIES {
+        series.push(format!("{} others", all.models.len() - SERIES));
     }
     let mut spend = vec![vec![0.0; series.len()]; count];
     let mut number_of = vec![vec![0.0; series.len()]; count];
-    for (of, (_, sums, _)) in order.iter().enumerate() {
-        for (at, (spent, calls)) in sums.iter().enumerate() {
-            spend[at][of.min(SERIES)] += spent;
-            number_of[at][of.min(SERIES)] += calls;
-        }
-    }
+    ready.calls(data, Columns::TIME.and(Columns::COST), |event, _| {
+        let at = usize::try_from((event.time - start).div_euclid(width)).unwrap_or(0).min(count - 1);
+        let of = of[event.form as usize];
+        spend[at][of] += event.dollars();
+        number_of[at][of] += 1.0;
+    });
     let when = |at: usize| {
         let time = Timestamp::from_millisecond(start + width * i64::try_from(at).unwrap_or(0)).unwrap_or_default();
         let format = if width >= 86_400_000 {
@@ -248,10 +240,21 @@ fn step(millis: i64) -> i64 {
     steps.into_iter().map(|minutes| minutes * MINUTE).find(|step| *step >= millis).unwrap_or(525_600 * MINUTE)
 }
 
-fn top_models(context: &Context, data: &Data, ready: &Ready) -> Markup {
-    let mut groups = groups(data, ready, Of::Calls, Wanted::default(), |form| Some((form.model, 0)));
-    groups.sort_by(|a, b| b.sums.cost.cmp(&a.sums.cost).then(b.sums.calls.cmp(&a.sums.calls)));
-    let rows = groups.iter().take(TOP).map(|group| (data.text(group.key.0), group.sums));
+/// The models that there are, and of each form which of them is its own.
+fn models(data: &Data) -> (Vec<usize>, Vec<(Number, Sums)>) {
+    let mut places: HashMap<Number, usize> = HashMap::new();
+    let mut models = Vec::new();
+    let place = |form: &Form| {
+        *places.entry(form.model).or_insert_with(|| {
+            models.push((form.model, Sums::default()));
+            models.len() - 1
+        })
+    };
+    (data.forms.iter().map(place).collect(), models)
+}
+
+fn top_models(context: &Context, data: &Data, all: &All) -> Markup {
+    let rows = all.models.iter().take(TOP).map(|(model, sums)| (data.text(*model), *sums));
     top(context, "Models", "/models", "/generations", "model", rows)
 }
 
