@@ -7,6 +7,7 @@ mod import;
 mod json;
 mod ls;
 mod messages;
+mod parquet;
 mod price;
 mod prices;
 mod purge;

@@ -1,5 +1,7 @@
 //! `llmtrail export`: the store's events for other programs.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -14,9 +16,11 @@ use super::{Common, Failure, cost};
 Examples:
   llmtrail export > events.jsonl                      every event as it was captured, a line each
   llmtrail export --format csv --since 30d > calls.csv
+  llmtrail export --format parquet > calls.parquet    the same with types, for data frames and warehouses
   llmtrail export --format otlp-json > traces.jsonl   OpenTelemetry's OTLP in JSON, a line for some spans
 
-jsonl has everything and can be imported again. csv has the columns of calls (docs/store.md), without messages.
+jsonl has everything and can be imported again. csv and parquet have the columns of calls (docs/store.md), without
+messages.
 otlp-json has calls, spans and traces with the names of OpenTelemetry's conventions for generative AI.")]
 pub(super) struct Args {
     /// What to write
@@ -33,6 +37,7 @@ pub(super) struct Args {
 enum Format {
     Jsonl,
     Csv,
+    Parquet,
     OtlpJson,
 }
 
@@ -42,7 +47,13 @@ const STEP: usize = 500;
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let since = args.since.as_deref().map(|text| cost::since("--since", text, terminal)).transpose()?;
     let since = since.map_or(i64::MIN, Timestamp::as_millisecond);
+    if args.format == Format::Parquet && terminal.width.is_some() && std::io::stdout().is_terminal() {
+        return Err(Failure::Usage("Parquet is no text: llmtrail export --format parquet > calls.parquet".to_owned()));
+    }
     let reader = args.common.reader()?;
+    if args.format == Format::Parquet {
+        return super::parquet::write(&reader, since, terminal);
+    }
     if args.format == Format::Csv {
         let sql = format!(
             "SELECT * FROM calls WHERE id IN (SELECT id FROM events WHERE timestamp_ms >= {since}) ORDER BY id"
