@@ -247,9 +247,12 @@ $(STAMPS)/bench-ready: $(STAMPS)/bench $(STAMPS)/dist $(wildcard tests/bench/pri
 	.work/venv-bench/bin/python -m pip install -q --force-reinstall --no-deps dist/*.whl
 	@touch $@
 
+# What of `make bench` to run, and in which order: make bench BENCHES="memory gil"
+BENCHES ?= caller delivery throughput middleware event_loop gil memory growth
+BENCH_BINS := loopback bench sink throughput middleware
 bench: $(STAMPS)/bench-ready ## what llmtrail costs the caller, and a price, beside its peers, in one run
-	cargo build -q --release --locked -p llmtrail-tests --bin loopback --bin bench
-	@{ .work/venv-bench/bin/python tests/bench/caller.py && .work/venv-bench/bin/python tests/bench/delivery.py && $(PRICES); } | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
+	cargo build -q --release --locked -p llmtrail-tests $(BENCH_BINS:%=--bin %)
+	@{ for program in $(BENCHES); do .work/venv-bench/bin/python tests/bench/$$program.py || exit; done; $(PRICES); } | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)
 
 bench-prices: $(STAMPS)/bench-ready ## of `make bench` only what a price takes
 	@{ $(PRICES); } | $(PY) tests/bench/table.py $(WRITE)

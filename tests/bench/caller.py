@@ -58,10 +58,10 @@ class Subject:
             [*command, observer, host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE
         )
 
-    def rounds(self, case: str, count: int) -> list[list[int]]:
+    def rounds(self, case: dict, count: int) -> list[list[int]]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"case": case, "rounds": count}) + "\n")
+        self.process.stdin.write(json.dumps({**case, "rounds": count}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
@@ -77,7 +77,7 @@ def measured(subjects: dict[str, Subject], case: str) -> dict[str, dict[str, flo
     took: dict[str, list[list[int]]] = {name: [] for name in subjects}
     for _ in range(max(1, ROUNDS // BLOCK)):
         for name in random.sample(list(subjects), len(subjects)):
-            took[name] += subjects[name].rounds(case, BLOCK)
+            took[name] += subjects[name].rounds({"case": case}, BLOCK)
     out = {"bare": {"median_us": statistics.median(r[0] / 1e3 for rounds in took.values() for r in rounds)}}
     for name, rounds in took.items():
         extra = sorted((r[1] - r[0]) / 1e3 for r in rounds)
@@ -103,9 +103,9 @@ def import_times(run: list[str], nothing: str, statements: dict[str, str]) -> di
 
 
 @contextmanager
-def loopback() -> Iterator[str]:
+def loopback(name: str = "loopback") -> Iterator[str]:
     """The address of a loopback server, which all observers deliver to."""
-    program = os.environ.get("LOOPBACK", str(ROOT / "target/release/loopback"))
+    program = os.environ.get("LOOPBACK", str(ROOT / "target/release" / name))
     server = subprocess.Popen(
         [program, "--with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -1,16 +1,12 @@
 // Captures and delivers so many generations of 2 KB, by hand, in Node: `delivery_subject.mjs llmtrail HOST COUNT`.
 
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { input, memory, output, properties } from './generation.mjs'
 
-const input = [{ role: 'user', content: 'lorem ip'.repeat(96) }]
-const output = [{ role: 'assistant', content: 'word '.repeat(150) }]
 const [, , observer, host, given] = process.argv
 const count = Number(given)
-
-// The most memory that was resident, in MB. Not by `resourceUsage`, which keeps what the parent had at the fork.
-const peak = () => Number(/VmHWM:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024
 
 async function llmtrail() {
   const { init, captureGeneration, flush } = await import('llmtrail')
@@ -32,16 +28,6 @@ async function llmtrail() {
 async function posthog() {
   const { PostHog } = await import('posthog-node')
   const peer = new PostHog('phc_bench', { host, maxQueueSize: 1 << 20, flushAt: 100, maxBatchSize: 100 })
-  const properties = {
-    $ai_model: 'gpt-5-mini',
-    $ai_provider: 'openai',
-    $ai_input: input,
-    $ai_output_choices: output,
-    $ai_input_tokens: 200,
-    $ai_output_tokens: 150,
-    $ai_latency: 1.25,
-    $ai_trace_id: 'trace-1',
-  }
   const capture = () => peer.capture({ distinctId: 'user-1', event: '$ai_generation', properties: { ...properties } })
   return [capture, () => peer.shutdown(120_000)]
 }
@@ -68,7 +54,7 @@ console.log(
     capture_p99_us: took[Math.floor(count * 0.99)] / 1e3,
     wall_s: wall / 1e9,
     cpu_us: (spent.user + spent.system) / count,
-    memory_mb: peak(),
+    memory_mb: memory('VmHWM'),
   }),
 )
 process.exit(0)

@@ -55,10 +55,11 @@ def posthog(host: str) -> tuple[Callable[[], object], Callable[[], object]]:
     return capture, peer.shutdown
 
 
-def peak() -> float:
-    """The most memory that was resident, in MB. Not by `getrusage`, which keeps what the parent had at the fork."""
+def memory(what: str) -> float:
+    """The memory that is resident, in MB (`VmRSS`), or the most that was (`VmHWM`). Not by `getrusage`, which keeps
+    what the parent had at the fork."""
     status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return int(status.partition(f"{what}:")[2].split()[0]) / 1024
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def main() -> None:
         "capture_p99_us": statistics.quantiles(took, n=100)[98] / 1e3,
         "wall_s": wall,
         "cpu_us": cpu / count * 1e6,
-        "memory_mb": peak(),
+        "memory_mb": memory("VmHWM"),
     }
     print(json.dumps(out), flush=True)
 

@@ -12,16 +12,29 @@ import OpenAI from 'openai'
 
 const WARM_UP = 60
 const CHUNKS = 200
+// An answer of 10 MB comes in pieces as large as a socket gives them; who asks for it asks for this model.
+const LARGE = 'large'
+const PIECE = 64 << 10
 
 const USAGE = { prompt_tokens: 20, completion_tokens: 200, total_tokens: 220 }
 const HEAD = { id: 'chatcmpl-1', created: 1, model: 'gpt-5-mini-2025-08-07', system_fingerprint: 'fp_1' }
 const encoder = new TextEncoder()
 
-const plainBody = (() => {
-  const message = { role: 'assistant', content: 'word '.repeat(200), refusal: null, annotations: [] }
+function plainBody(words) {
+  const message = { role: 'assistant', content: 'word '.repeat(words), refusal: null, annotations: [] }
   const choice = { index: 0, message, logprobs: null, finish_reason: 'stop' }
   return encoder.encode(JSON.stringify({ ...HEAD, object: 'chat.completion', choices: [choice], usage: USAGE }))
-})()
+}
+const PLAIN = [plainBody(200)]
+
+let largeBody
+function large() {
+  if (!largeBody) {
+    const body = plainBody(2 << 20)
+    largeBody = Array.from({ length: Math.ceil(body.length / PIECE) }, (_, n) => body.slice(n * PIECE, (n + 1) * PIECE))
+  }
+  return largeBody
+}
 
 function streamBody(asked) {
   const head = { ...HEAD, object: 'chat.completion.chunk' }
@@ -41,12 +54,13 @@ async function provider(_url, init) {
   // Where in the body the SDK puts these, it changes now and then.
   const ends = init.body.slice(0, 200) + init.body.slice(-200)
   const streamed = ends.includes('"stream":true')
-  const chunks = streamed ? STREAM[ends.includes('include_usage')] : [plainBody]
+  const isLarge = ends.includes(`"model":"${LARGE}"`)
+  const chunks = isLarge ? large() : streamed ? STREAM[ends.includes('include_usage')] : PLAIN
   let at = 0
-  const body = new ReadableStream(
-    { pull: (c) => (at < chunks.length ? c.enqueue(chunks[at++]) : c.close()) },
-    { highWaterMark: 0 },
-  )
+  const next = (c) => (at < chunks.length ? c.enqueue(chunks[at++]) : c.close())
+  // A network lets the loop turn between two pieces.
+  const turn = (c) => new Promise((resolve) => setImmediate(() => resolve(next(c))))
+  const body = new ReadableStream({ pull: isLarge ? turn : next }, { highWaterMark: 0 })
   const headers = { 'content-type': streamed ? 'text/event-stream' : 'application/json' }
   return new Response(body, { status: 200, headers })
 }
@@ -90,8 +104,19 @@ async function observed() {
   return new OpenAI({ ...options, fetch: copying })
 }
 
-const plain = (client, prompt) => () =>
-  client.chat.completions.create({ model: 'gpt-5-mini', messages: [{ role: 'user', content: prompt }] })
+const plain = (client, prompt, turns = 1) => {
+  const messages = Array(turns).fill({ role: 'user', content: prompt })
+  return () => client.chat.completions.create({ model: 'gpt-5-mini', messages })
+}
+const together = (client, prompt, calls) => {
+  const one = plain(client, prompt)
+  return () => Promise.all(Array.from({ length: calls }, one))
+}
+const ask = (client) => client.chat.completions.create({ model: LARGE, messages: [{ role: 'user', content: 'all' }] })
+const parsed = (client) => () => ask(client)
+const bytes = (client) => async () => {
+  for await (const _ of (await ask(client).asResponse()).body);
+}
 const stream = (client, prompt) => async () => {
   const messages = [{ role: 'user', content: prompt }]
   let count = 0
@@ -100,18 +125,49 @@ const stream = (client, prompt) => async () => {
 }
 
 // By name: how a call is made, and the size of its prompt in KB.
-const CASES = { '1 KB': [plain, 1], '100 KB': [plain, 100], '200 chunks': [stream, 1] }
+const CASES = {
+  '1 KB': [plain, 1],
+  '100 KB': [plain, 100],
+  '200 chunks': [stream, 1],
+  '10 MB, bytes': [bytes, 1],
+  '10 MB, parsed': [parsed, 1],
+}
+
+// `growth.py` asks for numbers: a prompt of so many KB, so many turns of a conversation, so many calls that run together.
+function make(wanted, client) {
+  if ('kb' in wanted) return plain(client, 'lorem ip'.repeat(128 * wanted.kb))
+  if ('turns' in wanted) return plain(client, 'lorem ip'.repeat(16), wanted.turns)
+  if ('together' in wanted) return together(client, 'lorem ip'.repeat(128), wanted.together)
+  const [how, size] = CASES[wanted.case]
+  return how(client, 'lorem ip'.repeat(128 * size))
+}
+
+// Turns the loop, and keeps the longest time that it was held.
+function ticking() {
+  const ticker = { longest: 0, on: true }
+  let last = ns()
+  const tick = () => {
+    const now = ns()
+    ticker.longest = Math.max(ticker.longest, now - last)
+    last = now
+    if (ticker.on) setImmediate(tick)
+  }
+  setImmediate(tick)
+  return ticker
+}
 
 const ns = () => Number(process.hrtime.bigint())
 
-// For each round the times of both and the CPU times of both, in ns. The clock stops one turn of the loop after the
+// For each round the times of both, the CPU times of both, their times without the last turn, and for how long each held the
+// loop at most if that is asked for, in ns. The clock stops one turn of the loop after the
 // call's end: what an observer leaves to that turn is done on the caller's thread all the same. CPU is the process's.
-async function measure(calls, rounds) {
+async function measure(calls, rounds, holds = false) {
   const out = []
   for (let round = 0; round < rounds; round++) {
-    const took = [0, 0, 0, 0, 0, 0]
+    const took = [0, 0, 0, 0, 0, 0, 0, 0]
     const first = Math.random() < 0.5 ? 0 : 1
     for (const who of [first, 1 - first]) {
+      const ticker = holds ? ticking() : null
       const usage = process.cpuUsage()
       const before = ns()
       await calls[who]()
@@ -121,6 +177,10 @@ async function measure(calls, rounds) {
       const spent = process.cpuUsage(usage)
       took[2 + who] = (spent.user + spent.system) * 1e3
       took[4 + who] = after - before
+      if (ticker) {
+        ticker.on = false
+        took[6 + who] = ticker.longest
+      }
     }
     out.push(took)
   }
@@ -131,11 +191,10 @@ const clients = [new OpenAI(options), await observed()]
 const warm = new Set()
 for await (const line of createInterface(process.stdin)) {
   const wanted = JSON.parse(line)
-  const [make, size] = CASES[wanted.case]
-  const prompt = 'lorem ip'.repeat(128 * size)
-  const calls = clients.map((client) => make(client, prompt))
-  if (!warm.has(wanted.case)) await measure(calls, WARM_UP)
-  warm.add(wanted.case)
-  console.log(JSON.stringify(await measure(calls, wanted.rounds)))
+  const calls = clients.map((client) => make(wanted, client))
+  const name = JSON.stringify({ ...wanted, rounds: 0 })
+  if (!warm.has(name)) await measure(calls, Math.min(WARM_UP, wanted.rounds))
+  warm.add(name)
+  console.log(JSON.stringify(await measure(calls, wanted.rounds, wanted.holds)))
 }
 process.exit(0)

@@ -14,16 +14,19 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 
 WARM_UP = 40
 CHUNKS = 200
+# An answer of 10 MB comes in pieces as large as a socket gives them; who asks for it asks for this model.
+LARGE, PIECE = "large", 64 << 10
 
 USAGE = {"prompt_tokens": 20, "completion_tokens": 200, "total_tokens": 220}
 HEAD = {"id": "chatcmpl-1", "created": 1, "model": "gpt-5-mini-2025-08-07", "system_fingerprint": "fp_1"}
 
 
-def plain_body() -> bytes:
-    message = {"role": "assistant", "content": "word " * 200, "refusal": None, "annotations": []}
+def plain_body(words: int) -> bytes:
+    message = {"role": "assistant", "content": "word " * words, "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     return json.dumps({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE}).encode()
 
@@ -39,15 +42,23 @@ def stream_body(asked: bool) -> list[bytes]:
     return [f"data: {json.dumps(c, **compact)}\n\n".encode() for c in chunks] + [b"data: [DONE]\n\n"]
 
 
-PLAIN = [plain_body()]
+PLAIN = [plain_body(200)]
 STREAM = {asked: stream_body(asked) for asked in (False, True)}
+
+
+@cache
+def large_body() -> list[bytes]:
+    body = plain_body(2 << 20)
+    return [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
 
 
 def answer(httpx, stream_class, request):
     # Where in the body the SDK puts these, it changes now and then.
     body = request.content
     ends = body[:200] + body[-200:]
-    if b'"stream":true' in ends:
+    if b'"model":"large"' in ends:
+        chunks, kind = large_body(), "application/json"
+    elif b'"stream":true' in ends:
         chunks, kind = STREAM[b"include_usage" in ends], "text/event-stream"
     else:
         chunks, kind = PLAIN, "application/json"
@@ -155,9 +166,11 @@ def observed(observer: str, httpx, host: str):
     return tuple(copying_hook(client, httpx) for client in clients)
 
 
-def plain(client, prompt: str) -> Callable[[], None]:
+def plain(client, prompt: str, turns: int = 1) -> Callable[[], None]:
+    messages = [{"role": "user", "content": prompt}] * turns
+
     def call() -> None:
-        client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": prompt}])
+        client.chat.completions.create(model="gpt-5-mini", messages=messages)
 
     return call
 
@@ -195,6 +208,15 @@ def stream_async(client, prompt: str):
     return call
 
 
+def together(client, prompt: str, calls: int = 1):
+    one = plain_async(client, prompt)
+
+    async def call() -> None:
+        await asyncio.gather(*(one() for _ in range(calls)))
+
+    return call
+
+
 # By name: how a call is made, the size of its prompt in KB, and whether it is async.
 CASES = {
     "1 KB": (plain, 1, False),
@@ -204,6 +226,19 @@ CASES = {
     "async, 100 KB": (plain_async, 100, True),
     "async, 200 chunks": (stream_async, 1, True),
 }
+
+
+def case(wanted: dict, clients: tuple) -> tuple[list, bool]:
+    """The calls of a bare and an observed client, and whether they are async. `growth.py` asks for numbers: a prompt of
+    so many `kb`, so many `turns` of a conversation, so many calls that run `together`."""
+    if "kb" in wanted:
+        return [plain(pair[0], "lorem ip" * (128 * wanted["kb"])) for pair in clients], False
+    if "turns" in wanted:
+        return [plain(pair[0], "lorem ip" * 16, wanted["turns"]) for pair in clients], False
+    if "together" in wanted:
+        return [together(pair[1], "lorem ip" * 128, wanted["together"]) for pair in clients], True
+    make, size, asynchronous = CASES[wanted["case"]]
+    return [make(pair[asynchronous], "lorem ip" * (128 * size)) for pair in clients], asynchronous
 
 
 def measure(calls: list[Callable[[], None]], rounds: int) -> list[list[int]]:
@@ -250,17 +285,16 @@ def main() -> None:
     warm: set[str] = set()
     for line in sys.stdin:
         wanted = json.loads(line)
-        make, size, asynchronous = CASES[wanted["case"]]
-        prompt = "lorem ip" * (128 * size)
-        calls = [make(clients[asynchronous], prompt) for clients in (bare, with_observer)]
+        calls, asynchronous = case(wanted, (bare, with_observer))
         rounds = wanted["rounds"]
-        for count in (rounds,) if wanted["case"] in warm else (WARM_UP, rounds):
+        name = str({**wanted, "rounds": None})
+        for count in (rounds,) if name in warm else (min(WARM_UP, rounds), rounds):
             took = (
                 loop.run_until_complete(measure_async(calls, count))
                 if asynchronous
                 else measure(calls, count)
             )
-        warm.add(wanted["case"])
+        warm.add(name)
         print(json.dumps(took), flush=True)
 
 

@@ -8,18 +8,33 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import plot
+
 ROOT = Path(__file__).resolve().parents[2]
 PEER = {"python": "posthog.ai", "node": "@posthog/ai"}
 
 
 def main() -> None:
     rows, imports, deliveries, prices = [], {}, [], {}
+    flow, middleware, loops, gil, memory, growth = [], [], [], [], [], {}
     for line in sys.stdin:
         found = json.loads(line)
         if "delivery" in found:
             deliveries.append(found)
         elif "imports_ms" in found:
             imports[found["language"]] = found["imports_ms"]
+        elif "throughput" in found:
+            flow.append(found)
+        elif "middleware" in found:
+            middleware.append(found["middleware"])
+        elif "event_loop" in found:
+            loops.append(found)
+        elif "gil" in found:
+            gil.append(found)
+        elif "memory_mb" in found:
+            memory.append(found)
+        elif "growth" in found:
+            growth.setdefault(found["growth"], {})[found["of"]] = found["curve"]
         elif "price" in found:
             prices.setdefault(found["price"], {})[found["subject"]] = found["ns"]
         else:
@@ -27,11 +42,19 @@ def main() -> None:
     for block, table in (
         ("bench", caller_table(rows, imports, deliveries) if rows else ""),
         ("bench-prices", price_table(prices)),
+        ("bench-flow", flow_table(flow) if flow else ""),
+        ("bench-middleware", middleware_table(middleware) if middleware else ""),
+        ("bench-loop", loop_table(loops) if loops else ""),
+        ("bench-gil", gil_table(gil) if gil else ""),
+        ("bench-memory", memory_table(memory) if memory else ""),
+        ("bench-growth", growth_table(growth) if growth else ""),
     ):
         if table:
             print(table, end="\n\n")
         if table and "--write" in sys.argv:
             write(block, table)
+    if growth and "--write" in sys.argv:
+        (ROOT / "docs/img/growth.svg").write_text(plot.drawn(growth))
 
 
 def caller_table(rows: list[dict], imports: dict[str, dict[str, float]], deliveries: list[dict]) -> str:
@@ -89,6 +112,77 @@ def price_table(prices: dict[str, dict[str, float]]) -> str:
             cells.append(f"{took:,.0f}{ratio}")
         out.append(f"| {subject} | " + " | ".join(cells) + " |")
     return "\n".join(out) if subjects else ""
+
+
+def flow_table(flow: list[dict]) -> str:
+    out = [
+        "| observed calls, one worker | delivered, a second | CPU a call, µs | peak memory, MB | lost |",
+        "|---|---|---|---|---|",
+    ]
+    for found in flow:
+        run = found["result"]
+        out.append(
+            f"| {found['throughput']} KB | {run['a_second']:,.0f} | {run['cpu_us']:,.0f} | {run['memory_mb']:.0f} "
+            f"| {run['lost']:.0f} |"
+        )
+    return "\n".join(out)
+
+
+def middleware_table(rows: list[dict]) -> str:
+    out = ["| rust, extra µs a call (median, p99) | bare call | llmtrail |", "|---|---|---|"]
+    out += [
+        f"| {row['case']} | {row['bare_us']:.1f} | {row['extra_us']:.1f} ({row['extra_p99_us']:.0f}) |"
+        for row in rows
+    ]
+    return "\n".join(out)
+
+
+def loop_table(loops: list[dict]) -> str:
+    out = [
+        "| node, a 10 MB response | loop held at most, ms (median, most) | CPU a call, ms |",
+        "|---|---|---|",
+    ]
+    for found in loops:
+        for name, run in found["result"].items():
+            held = f"{run['median_ms']:.2f} ({run['most_ms']:.1f})"
+            out.append(f"| {found['event_loop'].partition(', ')[2]}: {name} | {held} | {run['cpu_ms']:.1f} |")
+    return "\n".join(out)
+
+
+def gil_table(rows: list[dict]) -> str:
+    out = [
+        "| python, another thread's progress beside ten 10 MB responses a second, of alone | bare client | llmtrail |",
+        "|---|---|---|",
+    ]
+    for row in rows:
+        of = "free-threaded" if row["free_threaded"] else "with the GIL"
+        out.append(f"| {of} | {row['gil']['bare']:.1%} | {row['gil']['llmtrail']:.1%} |")
+    return "\n".join(out)
+
+
+def memory_table(rows: list[dict]) -> str:
+    out = [
+        f"| memory, MB | idle, over bare | 10,000 queued, over idle | dead server, {rows[0]['dead']:,} captures |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (
+            f"{row['memory_mb'][name]:.1f}" if name in row["memory_mb"] else ""
+            for name in ("idle", "queued", "dead")
+        )
+        out.append(f"| {row['language']}, {row['observer']} | {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+def growth_table(growth: dict[str, dict[str, list]]) -> str:
+    out = ["| µs a call | | | linear or better |", "|---|---|---|---|"]
+    for axis, curves in growth.items():
+        for name, curve in curves.items():
+            (x0, y0), (x1, y1) = curve[0], curve[-1]
+            title = plot.TITLES[axis]
+            linear = "yes" if plot.is_linear(curve) else "no"
+            out.append(f"| {name}; {title} | {x0:,}: {y0:,.0f} | {x1:,}: {y1:,.0f} | {linear} |")
+    return "\n".join(out)
 
 
 def write(block: str, table: str) -> None:

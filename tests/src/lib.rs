@@ -9,3 +9,4 @@ pub mod fuzz;
 pub mod loopback;
 pub mod memory;
 pub mod sinks;
+pub mod usage;
