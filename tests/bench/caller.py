@@ -30,7 +30,11 @@ LANGUAGES = {
     "python": {
         "command": [sys.executable, str(HERE / "subject.py")],
         "observers": [COPY, "llmtrail", "posthog.ai"],
-        "cases": ["1 KB", "100 KB", "200 chunks", "async, 1 KB", "async, 100 KB", "async, 200 chunks"],
+        "cases": [
+            f"{how}{what}"
+            for how in ("", "async, ")
+            for what in ("1 KB", "100 KB", "20 chunks", "200 chunks")
+        ],
         "imports": {
             "llmtrail": "import llmtrail",
             "posthog": "import posthog",
@@ -42,7 +46,7 @@ LANGUAGES = {
     "node": {
         "command": ["node", str(HERE / "subject.mjs")],
         "observers": [COPY, "llmtrail", "@posthog/ai"],
-        "cases": ["1 KB", "100 KB", "200 chunks"],
+        "cases": ["1 KB", "100 KB", "20 chunks", "200 chunks"],
         "imports": {"llmtrail": 'require("llmtrail")', "@posthog/ai": 'require("@posthog/ai/openai")'},
         "run": ["node", "-e"],
         "nothing": "0",

@@ -11,7 +11,8 @@ import { createInterface } from 'node:readline'
 import OpenAI from 'openai'
 
 const WARM_UP = 60
-const CHUNKS = 200
+// What a chunk takes is the difference between two streams; each has a model of its own.
+const CHUNKS = { 'gpt-5-mini': 200, 'gpt-5-nano': 20 }
 // An answer of 10 MB comes in pieces as large as a socket gives them; who asks for it asks for this model.
 const LARGE = 'large'
 const PIECE = 64 << 10
@@ -36,26 +37,29 @@ function large() {
   return largeBody
 }
 
-function streamBody(asked) {
+function streamBody(count, asked) {
   const head = { ...HEAD, object: 'chat.completion.chunk' }
-  const chunks = Array.from({ length: CHUNKS }, (_, n) => ({
+  const chunks = Array.from({ length: count }, (_, n) => ({
     ...head,
     choices: [
-      { index: 0, delta: n < CHUNKS - 1 ? { content: 'word ' } : {}, finish_reason: n < CHUNKS - 1 ? null : 'stop' },
+      { index: 0, delta: n < count - 1 ? { content: 'word ' } : {}, finish_reason: n < count - 1 ? null : 'stop' },
     ],
     ...(asked ? { usage: null } : {}),
   }))
   if (asked) chunks.push({ ...head, choices: [], usage: USAGE })
   return [...chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`), 'data: [DONE]\n\n'].map((t) => encoder.encode(t))
 }
-const STREAM = { true: streamBody(true), false: streamBody(false) }
+const STREAM = Object.fromEntries(
+  Object.entries(CHUNKS).map(([model, count]) => [model, { true: streamBody(count, true), false: streamBody(count, false) }]),
+)
 
 async function provider(_url, init) {
   // Where in the body the SDK puts these, it changes now and then.
   const ends = init.body.slice(0, 200) + init.body.slice(-200)
   const streamed = ends.includes('"stream":true')
   const isLarge = ends.includes(`"model":"${LARGE}"`)
-  const chunks = isLarge ? large() : streamed ? STREAM[ends.includes('include_usage')] : PLAIN
+  const model = ends.includes('"model":"gpt-5-nano"') ? 'gpt-5-nano' : 'gpt-5-mini'
+  const chunks = isLarge ? large() : streamed ? STREAM[model][ends.includes('include_usage')] : PLAIN
   let at = 0
   const next = (c) => (at < chunks.length ? c.enqueue(chunks[at++]) : c.close())
   // A network lets the loop turn between two pieces.
@@ -117,18 +121,19 @@ const parsed = (client) => () => ask(client)
 const bytes = (client) => async () => {
   for await (const _ of (await ask(client).asResponse()).body);
 }
-const stream = (client, prompt) => async () => {
+const stream = (model) => (client, prompt) => async () => {
   const messages = [{ role: 'user', content: prompt }]
   let count = 0
-  for await (const _ of await client.chat.completions.create({ model: 'gpt-5-mini', messages, stream: true })) count++
-  if (count < CHUNKS) throw new Error(`only ${count} chunks came`)
+  for await (const _ of await client.chat.completions.create({ model, messages, stream: true })) count++
+  if (count < CHUNKS[model]) throw new Error(`only ${count} chunks came`)
 }
 
 // By name: how a call is made, and the size of its prompt in KB.
 const CASES = {
   '1 KB': [plain, 1],
   '100 KB': [plain, 100],
-  '200 chunks': [stream, 1],
+  '20 chunks': [stream('gpt-5-nano'), 1],
+  '200 chunks': [stream('gpt-5-mini'), 1],
   '10 MB, bytes': [bytes, 1],
   '10 MB, parsed': [parsed, 1],
 }

@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
+from functools import cache, partial
 
 WARM_UP = 40
-CHUNKS = 200
+# What a chunk takes is the difference between two streams; each has a model of its own.
+CHUNKS = {"gpt-5-mini": 200, "gpt-5-nano": 20}
 # An answer of 10 MB comes in pieces as large as a socket gives them; who asks for it asks for this model.
 LARGE, PIECE = "large", 64 << 10
 
@@ -31,10 +32,10 @@ def plain_body(words: int) -> bytes:
     return json.dumps({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE}).encode()
 
 
-def stream_body(asked: bool) -> list[bytes]:
+def stream_body(count: int, asked: bool) -> list[bytes]:
     head = {**HEAD, "object": "chat.completion.chunk"}
     null = {"usage": None} if asked else {}
-    deltas: list[tuple[dict, str | None]] = [({"content": "word "}, None)] * (CHUNKS - 1) + [({}, "stop")]
+    deltas: list[tuple[dict, str | None]] = [({"content": "word "}, None)] * (count - 1) + [({}, "stop")]
     chunks = [{**head, "choices": [{"index": 0, "delta": d, "finish_reason": f}], **null} for d, f in deltas]
     if asked:
         chunks.append({**head, "choices": [], "usage": USAGE})
@@ -43,7 +44,9 @@ def stream_body(asked: bool) -> list[bytes]:
 
 
 PLAIN = [plain_body(200)]
-STREAM = {asked: stream_body(asked) for asked in (False, True)}
+STREAM = {
+    (model, asked): stream_body(count, asked) for model, count in CHUNKS.items() for asked in (False, True)
+}
 
 
 @cache
@@ -59,7 +62,8 @@ def answer(httpx, stream_class, request):
     if b'"model":"large"' in ends:
         chunks, kind = large_body(), "application/json"
     elif b'"stream":true' in ends:
-        chunks, kind = STREAM[b"include_usage" in ends], "text/event-stream"
+        model = "gpt-5-nano" if b'"model":"gpt-5-nano"' in ends else "gpt-5-mini"
+        chunks, kind = STREAM[model, b"include_usage" in ends], "text/event-stream"
     else:
         chunks, kind = PLAIN, "application/json"
     return httpx.Response(200, headers={"content-type": kind}, stream=stream_class(chunks))
@@ -175,13 +179,13 @@ def plain(client, prompt: str, turns: int = 1) -> Callable[[], None]:
     return call
 
 
-def stream(client, prompt: str) -> Callable[[], None]:
+def stream(client, prompt: str, model: str) -> Callable[[], None]:
     def call() -> None:
         count = 0
         messages = [{"role": "user", "content": prompt}]
-        for _ in client.chat.completions.create(model="gpt-5-mini", messages=messages, stream=True):
+        for _ in client.chat.completions.create(model=model, messages=messages, stream=True):
             count += 1
-        assert count >= CHUNKS, count
+        assert count >= CHUNKS[model], count
 
     return call
 
@@ -195,15 +199,13 @@ def plain_async(client, prompt: str):
     return call
 
 
-def stream_async(client, prompt: str):
+def stream_async(client, prompt: str, model: str):
     async def call() -> None:
         count = 0
         messages = [{"role": "user", "content": prompt}]
-        async for _ in await client.chat.completions.create(
-            model="gpt-5-mini", messages=messages, stream=True
-        ):
+        async for _ in await client.chat.completions.create(model=model, messages=messages, stream=True):
             count += 1
-        assert count >= CHUNKS, count
+        assert count >= CHUNKS[model], count
 
     return call
 
@@ -221,10 +223,12 @@ def together(client, prompt: str, calls: int = 1):
 CASES = {
     "1 KB": (plain, 1, False),
     "100 KB": (plain, 100, False),
-    "200 chunks": (stream, 1, False),
+    "20 chunks": (partial(stream, model="gpt-5-nano"), 1, False),
+    "200 chunks": (partial(stream, model="gpt-5-mini"), 1, False),
     "async, 1 KB": (plain_async, 1, True),
     "async, 100 KB": (plain_async, 100, True),
-    "async, 200 chunks": (stream_async, 1, True),
+    "async, 20 chunks": (partial(stream_async, model="gpt-5-nano"), 1, True),
+    "async, 200 chunks": (partial(stream_async, model="gpt-5-mini"), 1, True),
 }
 
 

@@ -74,12 +74,32 @@ def caller_table(rows: list[dict], imports: dict[str, dict[str, float]], deliver
             f"| {row['language']}, {row['case']} | {result['bare']['median_us']:.0f} | {cell(result['copying hook'])} "
             f"| {cell(ours)} | {cell(peer)} | {ratio:.1f} × |"
         )
-    out += ["", "| import, ms over the bare interpreter | |", "|---|---|"]
+    out += [*chunk_rows(rows), "", "| import, ms over the bare interpreter | |", "|---|---|"]
     for language, times in imports.items():
         out += [f"| {language}: {name} | {time:.1f} |" for name, time in times.items()]
     if deliveries:
         out += ["", *delivery_table(deliveries)]
     return "\n".join(out)
+
+
+def chunk_rows(rows: list[dict]) -> list[str]:
+    """What one chunk more takes: a long stream less a short one."""
+    found = {(row["language"], row["case"]): row["result"] for row in rows}
+    out = []
+    for (language, case), long in found.items():
+        short = found.get((language, case.replace("200 chunks", "20 chunks")))
+        if short is None or not case.endswith("200 chunks"):
+            continue
+
+        def one(name: str, long: dict = long, short: dict = short) -> float:
+            return (long[name]["median_us"] - short[name]["median_us"]) / 180
+
+        ours, peer = one("llmtrail"), one(PEER[language])
+        out.append(
+            f"| {language}, {case.replace('200 chunks', 'a chunk')} | {one('bare'):.1f} | {one('copying hook'):.2f} "
+            f"| {ours:.2f} | {peer:.2f} | {peer / max(ours, 0.01):.1f} × |"
+        )
+    return out
 
 
 def delivery_table(deliveries: list[dict]) -> list[str]:
