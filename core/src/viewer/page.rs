@@ -326,6 +326,11 @@ pub(super) fn tokens(input: u64, output: u64) -> Markup {
     } }
 }
 
+/// The beginning of what was said, without the marks of Markdown, which would only be in the way in a line.
+pub(super) fn in_short(text: &str) -> String {
+    text.replace("**", "").replace('`', "")
+}
+
 /// How something ended.
 pub(super) fn status(failed: bool, text: &str) -> Markup {
     html! { @if failed { span.badge.bad { (text) } } @else { span.badge.good { (text) } } }

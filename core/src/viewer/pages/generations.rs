@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::super::columns::Columns;
 use super::super::data::{Data, Event, Form};
 use super::super::gather::Top;
-use super::super::page::{Context, encode, nothing, number, status, tokens, took};
+use super::super::page::{Context, encode, in_short, nothing, number, status, tokens, took};
 use super::super::query::Ready;
 use super::list::{self, Column, figure, text};
 use super::{Made, Page};
@@ -108,9 +108,9 @@ fn row(context: &Context, call: &Row) -> Markup {
             }
             td.c-said {
                 a.open href=(format!("/event/{}", encode(&call.uuid))) {
-                    span { (call.input_preview.as_deref().or(call.name.as_deref()).unwrap_or("–")) }
+                    span { (in_short(call.input_preview.as_deref().or(call.name.as_deref()).unwrap_or("–"))) }
                 }
-                div.preview { span.answer { (call.output_preview.as_deref().or(call.error.as_deref()).unwrap_or("–")) } }
+                div.preview { span.answer { (in_short(call.output_preview.as_deref().or(call.error.as_deref()).unwrap_or("–"))) } }
             }
             td.c-status { (status_of(call)) }
             td.number.c-latency { (took(call.latency)) }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::super::data::Data;
 use super::super::gather::{self, Trace};
-use super::super::page::{Context, cost, encode, nothing, number, status, tokens, took};
+use super::super::page::{Context, cost, encode, in_short, nothing, number, status, tokens, took};
 use super::list::{self, Column, figure, text};
 use super::{Made, Page};
 use crate::store::Row;
@@ -88,8 +88,8 @@ fn row(
     let text = |number: u32| texts.get(&number).map(String::as_str).filter(|text| !text.is_empty());
     // An id of its own may be empty.
     let id = texts.get(&trace.number).map_or("", String::as_str);
-    let input = |id: i64| previews.get(&id).and_then(|row| row.input_preview.as_deref());
-    let output = |id: i64| previews.get(&id).and_then(|row| row.output_preview.as_deref());
+    let input = |id: i64| previews.get(&id).and_then(|row| row.input_preview.as_deref()).map(in_short);
+    let output = |id: i64| previews.get(&id).and_then(|row| row.output_preview.as_deref()).map(in_short);
     let said = input(trace.own).or_else(|| input(trace.first.1));
     let answered = output(trace.own).or_else(|| output(trace.last.1));
     let failed = trace.failed || trace.sums.errors > 0;
@@ -108,7 +108,7 @@ fn row(
             td.c-name {
                 a.open href=(format!("/trace/{}", encode(id))) { (name) }
                 @if said.is_some() || answered.is_some() {
-                    div.preview { span { (said.unwrap_or("–")) } @if let Some(answered) = answered { span.answer { (answered) } } }
+                    div.preview { span { (said.as_deref().unwrap_or("–")) } @if let Some(answered) = answered { span.answer { (answered) } } }
                 }
             }
             td.c-status { (status(failed, &label)) }
