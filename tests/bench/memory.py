@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-from caller import HERE, loopback
+from caller import HERE, asked, loopback
 
 RUNS = int(os.environ.get("RUNS", "5"))
 DEAD = os.environ.get("DEAD", "100000")
@@ -32,7 +32,7 @@ def dead_host() -> str:
 
 def main() -> None:
     with loopback() as host:
-        for language, (command, observers) in LANGUAGES.items():
+        for language, (command, observers) in asked(LANGUAGES):
 
             def megabytes(*arguments: str, command: list[str] = command) -> float:
                 runs = [
