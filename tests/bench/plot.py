@@ -68,8 +68,9 @@ def drawn(growth: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
             which = list(COLOURS).index(name)
             points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve)
             out.append(f'<polyline class="c{which}" points="{points}"/>')
-    for which, name in enumerate(COLOURS):
-        x = LEFT + which * 200
+    shown = [name for name in COLOURS if any(name in curves for curves in growth.values())]
+    for place, name in enumerate(shown):
+        which, x = list(COLOURS).index(name), LEFT + place * 200
         out.append(f'<text class="t{which}" x="{x}" y="{TOP + HEIGHT + 56}">● {name}</text>')
     return "\n".join([*out, "</svg>"]) + "\n"
 
