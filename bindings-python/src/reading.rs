@@ -12,7 +12,8 @@ use pyo3::types::PyBytes;
 
 use crate::observation::{LARGE, head_of, share};
 
-/// Pieces lie side by side in allocations of this size; that of the first is its own, for most bodies have but one.
+/// Pieces lie side by side in allocations of at most this size, each as large as all before it: the memory bound counts
+/// bytes and not the room around them, and most bodies have but one piece.
 const ROOM: usize = 16 << 10;
 
 /// A body that is read, with the provider's clock: time inside the request and inside reads of the body. Until it is
@@ -27,6 +28,8 @@ pub(crate) struct Reading {
 struct State {
     chunks: Vec<Chunk>,
     room: BytesMut,
+    /// Bytes of the pieces in rooms.
+    kept: usize,
     waited: Duration,
     paused: Duration,
     /// The clock stands since then.
@@ -60,6 +63,7 @@ impl Reading {
         let state = State {
             chunks: Vec::new(),
             room: BytesMut::new(),
+            kept: 0,
             waited: Duration::from_nanos(waited),
             paused: Duration::ZERO,
             idle: Instant::now(),
@@ -107,8 +111,9 @@ impl State {
             share(piece)
         } else {
             if self.room.capacity() < bytes.len() {
-                self.room = BytesMut::with_capacity(if self.chunks.is_empty() { bytes.len() } else { ROOM });
+                self.room = BytesMut::with_capacity(self.kept.min(ROOM).max(bytes.len()));
             }
+            self.kept += bytes.len();
             self.room.extend_from_slice(bytes);
             self.room.split().freeze()
         };
