@@ -36,9 +36,8 @@ impl NativeClient {
         if !self.0.config().stream_usage {
             return None;
         }
-        let found = self.0.recognise(&method, &url, provider.as_deref())?;
         let body = text.as_deref().map(str::as_bytes).or(bytes)?;
-        let outgoing = stream_usage::ask(&found, body)?;
+        let outgoing = stream_usage::ask(|| self.0.recognise(&method, &url, provider.as_deref()), body)?;
         // It goes in before the brace that closes the body; the text is cut out again for a JavaScript string can be
         // spliced, but not be made of bytes, for next to nothing.
         let brace = outgoing.iter().rposition(|byte| *byte == b'}')?;

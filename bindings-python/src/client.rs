@@ -63,9 +63,7 @@ impl Client {
     /// The body to send in place of this one, so that the stream reports its usage; `None`: send it as it is, as one that
     /// is not in memory.
     fn ask<'py>(&self, py: Python<'py>, url: &str, provider: Option<&str>, body: &[u8]) -> Option<Bound<'py, PyBytes>> {
-        // Most bodies are known by this alone.
-        let found = stream_usage::mentions_stream(body).then(|| self.0.recognise("POST", url, provider)).flatten()?;
-        Some(PyBytes::new(py, &stream_usage::ask(&found, body)?))
+        Some(PyBytes::new(py, &stream_usage::ask(|| self.0.recognise("POST", url, provider), body)?))
     }
 
     /// Begins to read a body: see [`Reading::begin`].

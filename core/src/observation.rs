@@ -66,7 +66,8 @@ impl Observation {
     /// the body when usage is to be asked for (its length differs); `None`: send it as it is.
     pub fn request(&self, headers: Vec<(String, String)>, body: Bytes) -> Option<Vec<u8>> {
         let mut state = self.state();
-        let outgoing = self.client.config().stream_usage.then(|| stream_usage::ask(&self.found, &body)).flatten();
+        let outgoing =
+            self.client.config().stream_usage.then(|| stream_usage::ask(|| Some(&self.found), &body)).flatten();
         if let Some(exchange) = &mut state.exchange {
             exchange.request_headers = headers;
             exchange.request_body = body;

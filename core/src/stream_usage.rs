@@ -5,7 +5,7 @@
 //! then [`Filter`] takes out of the bytes that come back what only came because of it: the last chunk with the counts,
 //! and `"usage":null` in all others. The caller sees the stream that it asked for, to the byte.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -19,9 +19,10 @@ const OPTION: &[u8] = br#""stream_options":{"include_usage":true}"#;
 
 /// The request's body with usage asked for; `None`: send it as it is.
 ///
-/// Runs on the caller's thread: it looks at the keys of the outermost object and parses nothing else.
-pub fn ask(found: &Recognised, body: &[u8]) -> Option<Vec<u8>> {
-    if !may_ask(found) || !mentions_stream(body) {
+/// Runs on the caller's thread: it looks at the keys of the outermost object and parses nothing else. What the call is is
+/// only looked up for a body that speaks of a stream, which most do not.
+pub fn ask<R: Borrow<Recognised>>(recognised: impl FnOnce() -> Option<R>, body: &[u8]) -> Option<Vec<u8>> {
+    if !mentions_stream(body) || !may_ask(recognised()?.borrow()) {
         return None;
     }
     let mut stream = false;
@@ -44,7 +45,7 @@ pub fn ask(found: &Recognised, body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whether a body speaks of a stream at all: a hint that costs next to nothing.
-pub fn mentions_stream(body: &[u8]) -> bool {
+fn mentions_stream(body: &[u8]) -> bool {
     static STREAM: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"stream\""));
     STREAM.find(body).is_some()
 }
@@ -410,7 +411,7 @@ mod tests {
 
     fn asked(url: &str, body: &str) -> Option<String> {
         let found = recognise(&Config::default(), "POST", url, None).unwrap();
-        ask(&found, body.as_bytes()).map(|body| String::from_utf8(body).unwrap())
+        ask(|| Some(&found), body.as_bytes()).map(|body| String::from_utf8(body).unwrap())
     }
 
     const OPENAI: &str = "https://api.openai.com/v1/chat/completions";
