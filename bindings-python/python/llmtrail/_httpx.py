@@ -117,12 +117,6 @@ class HttpxNotes(Notes):
         except Exception:
             self.observer.trouble()
 
-    def fail(self, error: BaseException) -> None:
-        """The attempt ended with an exception."""
-        if self.response is None:
-            self.failed()
-        self.end("error", error)
-
     def hand_over(self, noted: tuple[Any, ...]) -> None:
         request, response = self.request, self.response
         # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.

@@ -146,10 +146,6 @@ class Notes:
         self.start = perf_counter_ns()
         under_way[id(self)] = ref(self)
 
-    def failed(self) -> None:
-        """An error came in the place of a head."""
-        self.waited = perf_counter_ns() - self.start
-
     def head(self, response: Any = None, decoded: bool = False) -> _core.Reading:
         """The response's head came; says what the body is read with. `response`: it may have to be cut (httpx's)."""
         self.waited = waited = perf_counter_ns() - self.start
@@ -178,7 +174,9 @@ class Notes:
         self.end("complete")
 
     def fail(self, error: BaseException) -> None:
-        """The attempt ended with an exception."""
+        """The attempt ended with an exception, perhaps in the place of a head."""
+        if self.reading is None:
+            self.waited = perf_counter_ns() - self.start
         self.end("error", error)
 
     def end(self, how: str, error: BaseException | None = None) -> None:
@@ -233,11 +231,6 @@ class Parts(Notes):
         self.head()
         self.status = status
         self.head_of_response = headers
-
-    def fail(self, error: BaseException) -> None:
-        if self.status is None:
-            self.failed()
-        self.end("error", error)
 
     def hand_over(self, noted: tuple[Any, ...]) -> None:
         self.trail.record_parts(
