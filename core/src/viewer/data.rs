@@ -91,6 +91,11 @@ impl Event {
         Amount::from_atto(i128::from(self.cost_nano) * 1_000_000_000 + i128::from(self.cost_atto))
     }
 
+    /// What goes in and what comes out.
+    pub(super) fn tokens(&self) -> f64 {
+        f64::from(self.input) + f64::from(self.output)
+    }
+
     /// In US dollars; to the last bit or nearly.
     pub(super) fn dollars(&self) -> f64 {
         self.cost_nano as f64 / 1e9 + f64::from(self.cost_atto) / 1e18

@@ -180,18 +180,26 @@ impl Traces {
         self.numbers = (self.numbers.0.min(number), self.numbers.1.max(number));
     }
 
+    /// Whether a block has no event of theirs for certain.
+    fn misses(&self, block: &Block) -> bool {
+        block.traces.1 < self.numbers.0 || block.traces.0 > self.numbers.1
+    }
+
     /// Goes through all their events, in time or not.
     fn each(&self, data: &Data, of: Of, columns: Columns, mut take: impl FnMut(&Event, usize)) {
-        let (low, high) = self.numbers;
-        let skip = |block: &Block| block.traces.1 < low || block.traces.0 > high;
-        data.each(of, columns.and(Columns::TRACE), skip, |events| {
-            for event in events {
-                let place = data.place(event.trace);
-                if self.places.has(place) {
-                    take(event, place);
+        data.each(
+            of,
+            columns.and(Columns::TRACE),
+            |block| self.misses(block),
+            |events| {
+                for event in events {
+                    let place = data.place(event.trace);
+                    if self.places.has(place) {
+                        take(event, place);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// A number of each of them, by its place.
@@ -204,9 +212,7 @@ impl Traces {
             Summed::Calls => sum(Columns::NONE, &|_| 1.0),
             // What has no price has no digits of one either.
             Summed::Sum(Measure::Cost) => sum(Columns::COST, &Event::dollars),
-            Summed::Sum(Measure::Tokens) => {
-                sum(Columns::INPUT.and(Columns::OUTPUT), &|event| f64::from(event.input) + f64::from(event.output));
-            }
+            Summed::Sum(Measure::Tokens) => sum(Columns::INPUT.and(Columns::OUTPUT), &Event::tokens),
             Summed::Sum(Measure::Input) => sum(Columns::INPUT, &|event| event.input.into()),
             Summed::Sum(Measure::Output) => sum(Columns::OUTPUT, &|event| event.output.into()),
             Summed::Sum(Measure::Cached) => sum(Columns::CACHED, &|event| event.cached.into()),
@@ -297,9 +303,8 @@ pub(super) fn of(data: &Data, numbers: &[i64]) -> Vec<Trace> {
     }
     let mut made: Vec<Trace> = numbers.iter().map(|number| Trace::new(*number)).collect();
     let at: HashMap<u32, usize> = numbers.iter().enumerate().map(|(at, number)| (*number, at)).collect();
-    let (low, high) = wanted.numbers;
-    let skip = |block: &Block| block.traces.1 < low || block.traces.0 > high;
     let is_wanted = |trace| wanted.places.has(data.place(trace));
+    let skip = |block: &Block| wanted.misses(block);
     data.some(Of::Everything, By::Trace, skip, is_wanted, |event| made[at[&event.trace]].add(data, event));
     made
 }
@@ -332,9 +337,7 @@ pub(super) fn members(data: &Data, ready: &Ready, by: By, sort: &str, slice: Sli
     match sort {
         "calls" => each(Columns::NONE, &mut |_, _, at| values[at] += 1.0),
         "errors" => each(Columns::NONE, &mut |_, form, at| values[at] += f64::from(u8::from(form.is_error))),
-        "tokens" => each(Columns::INPUT.and(Columns::OUTPUT), &mut |event, _, at| {
-            values[at] += f64::from(event.input) + f64::from(event.output);
-        }),
+        "tokens" => each(Columns::INPUT.and(Columns::OUTPUT), &mut |event, _, at| values[at] += event.tokens()),
         "cost" => each(Columns::COST, &mut |event, _, at| values[at] += event.dollars()),
         "traces" => {
             let mut traces = Distinct::new(data.places());

@@ -168,7 +168,9 @@ impl Store {
                 .collect();
             let mut done = self.take(reader, from, if threads == 1 { to } else { from + part });
             for other in others {
-                done = done.and(other.join().unwrap_or(Ok(())));
+                // What a thread left out would be missing without a word.
+                let stopped = || Err(Error::new(ErrorKind::Store, "reading stopped in the middle"));
+                done = done.and(other.join().unwrap_or_else(|_| stopped()));
             }
             done
         })

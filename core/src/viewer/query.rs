@@ -117,8 +117,7 @@ impl Ready {
                     continue;
                 }
             };
-            let mut ids = Bits::default();
-            found.ids.iter().for_each(|id| ids.insert(id));
+            let mut ids = found.ids;
             for (at, _) in data.lone.iter().enumerate().filter(|(_, id)| by == By::Trace && found.events.contains(id)) {
                 ids.insert(data.place(super::data::LONE | at as u32));
             }
@@ -251,7 +250,7 @@ fn measured(event: &Event, form: &Form, measure: Measure) -> Option<f64> {
         Measure::Cost => form.is_priced.then(|| event.cost().to_f64()),
         Measure::Latency => known(event.latency),
         Measure::First => known(event.first),
-        Measure::Tokens => of_call(f64::from(event.input) + f64::from(event.output)),
+        Measure::Tokens => of_call(event.tokens()),
         Measure::Input => of_call(event.input.into()),
         Measure::Output => of_call(event.output.into()),
         Measure::Cached => of_call(event.cached.into()),
