@@ -11,6 +11,8 @@ from pathlib import Path
 import plot
 
 ROOT = Path(__file__).resolve().parents[2]
+# The streams that tell what one chunk takes.
+LONG, SHORT = 200, 20
 PEER = {"python": "posthog.ai", "node": "@posthog/ai"}
 
 
@@ -87,17 +89,18 @@ def chunk_rows(rows: list[dict]) -> list[str]:
     found = {(row["language"], row["case"]): row["result"] for row in rows}
     out = []
     for (language, case), long in found.items():
-        short = found.get((language, case.replace("200 chunks", "20 chunks")))
-        if short is None or not case.endswith("200 chunks"):
+        short = found.get((language, case.replace(f"{LONG} chunks", f"{SHORT} chunks")))
+        if short is None or not case.endswith(f"{LONG} chunks"):
             continue
 
         def one(name: str, long: dict = long, short: dict = short) -> float:
-            return (long[name]["median_us"] - short[name]["median_us"]) / 180
+            return (long[name]["median_us"] - short[name]["median_us"]) / (LONG - SHORT)
 
         ours, peer = one("llmtrail"), one(PEER[language])
+        name = case.replace(f"{LONG} chunks", "a chunk")
         out.append(
-            f"| {language}, {case.replace('200 chunks', 'a chunk')} | {one('bare'):.1f} | {one('copying hook'):.2f} "
-            f"| {ours:.2f} | {peer:.2f} | {peer / max(ours, 0.01):.1f} × |"
+            f"| {language}, {name} | {one('bare'):.1f} | {one('copying hook'):.2f} | {ours:.2f} | {peer:.2f} "
+            f"| {peer / max(ours, 0.01):.1f} × |"
         )
     return out
 
