@@ -280,11 +280,11 @@ fn read_stream(
         StreamStatus::Complete
     } else {
         match &source.exchange.end {
-            End::Abandoned => {}
+            End::Abandoned if !framing.damaged() => {}
             End::TimedOut(_) => call.error = Some(CallError::timeout()),
             End::Failed(text) => call.error = Some(CallError::connection(text, true)),
-            // The connection ended well and the answer did not.
-            End::Complete => call.error = Some(CallError::cut()),
+            // The connection ended well and the answer did not, or the SDK left an answer that is none.
+            End::Complete | End::Abandoned => call.error = Some(CallError::cut()),
         }
         match call.error.as_ref().and_then(|error| error.kind.as_deref()) {
             Some("timeout") => StreamStatus::Timeout,

@@ -28,6 +28,10 @@ pub(crate) trait Framing {
     fn push(&mut self, bytes: &[u8], at: Duration, out: &mut Vec<Frame>);
     /// The stream ended. What is left may count as a frame: a reader finds out whether it is whole.
     fn finish(&mut self, at: Duration, out: &mut Vec<Frame>);
+    /// Whether what was read cannot be right, so that whoever stopped reading did so because of it.
+    fn damaged(&self) -> bool {
+        false
+    }
 }
 
 /// The framing of a body by its content type; `None`: the body is one document.

@@ -69,6 +69,10 @@ impl Framing for EventStream {
             out.push(Frame { name: CUT.to_owned(), data: "null".to_owned(), at });
         }
     }
+
+    fn damaged(&self) -> bool {
+        self.damaged
+    }
 }
 
 fn be32(bytes: &[u8]) -> u32 {
