@@ -154,7 +154,7 @@ export class Recorder {
 
   /** The body that is sent, where it is only known in the course of the call. */
   body(bytes: Uint8Array): void {
-    this.sent.bytes = bytes
+    if (!this.over) this.sent.bytes = bytes
   }
 
   /** The consumer asks for no more for now. */
@@ -253,6 +253,7 @@ export class Recorder {
     } catch {
       this.trouble()
     }
+    this.forget()
   }
 
   /** The call is recorded by another: this one counts for nothing. */
@@ -260,6 +261,15 @@ export class Recorder {
     this.over = true
     this.reservation?.release()
     underWay.delete(this)
+    this.forget()
+  }
+
+  /** Lets go of what is large: a stream that its consumer has read may lead here for long. */
+  private forget(): void {
+    this.sent.text = this.sent.bytes = undefined
+    this.bytes = undefined
+    this.earlier = undefined
+    this.marks = []
   }
 
   /** The provider's clock stops. A wait that the consumer broke off brought nothing. */

@@ -41,7 +41,7 @@ export function observeStream(
   // Its methods come from a class between: to define each on the stream takes far longer.
   if (Object.hasOwn(stream, 'getReader')) Object.defineProperties(stream, METHODS)
   else Object.setPrototypeOf(stream, observedLike(listening.native))
-  dropped.register(stream, { recorder })
+  dropped.register(stream, { recorder }, recorder)
 }
 
 const likes = new WeakMap<object, object>()
@@ -56,7 +56,11 @@ function observedLike(native: Bytes): object {
   return like
 }
 
-/** What is dropped before its end: it is recorded, and a reader is cancelled so that its connection becomes free. */
+/**
+ * What is dropped before its end: it is recorded, and a reader is cancelled so that its connection becomes free. Nothing
+ * stays in here beyond its end: only a full collection would free it, with all that it leads to, and each small one
+ * until then would move it about.
+ */
 const dropped = new FinalizationRegistry<{ recorder: Recorder; reader?: DefaultReader | ByobReader }>(
   ({ recorder, reader }) => {
     recorder.end('abandoned')
@@ -118,7 +122,7 @@ define('tee', function () {
 function taking(
   read: () => Promise<ReadResult<Uint8Array>>,
   { recorder, signal, owned }: Listening,
-  over?: () => void,
+  over: () => void,
 ) {
   const took = (result: ReadResult<Uint8Array>): ReadResult<Uint8Array> | Promise<ReadResult<Uint8Array>> => {
     try {
@@ -126,7 +130,8 @@ function taking(
         const rest = recorder.rest()
         if (rest) return { done: false, value: rest }
         recorder.end('complete')
-        over?.()
+        dropped.unregister(recorder)
+        over()
         return result
       }
       const { value } = result
@@ -155,7 +160,8 @@ function taking(
     }
     // The stream keeps its error: the next read brings it.
     if (rest) return { done: false, value: rest }
-    over?.()
+    dropped.unregister(recorder)
+    over()
     throw error
   }
   return { took, failed }
@@ -167,7 +173,11 @@ function taking(
  */
 function reader(inner: DefaultReader<Uint8Array>, listening: Listening): DefaultReader<Uint8Array> {
   const { recorder } = listening
-  const { took, failed } = taking(() => inner.read(), listening)
+  const { took, failed } = taking(
+    () => inner.read(),
+    listening,
+    () => dropped.unregister(inner),
+  )
   const read = (): Promise<ReadResult<Uint8Array>> => {
     recorder.reading()
     return inner.read().then(took, failed)
@@ -179,7 +189,7 @@ function reader(inner: DefaultReader<Uint8Array>, listening: Listening): Default
 function byobReader(inner: ByobReader, listening: Listening): ByobReader {
   const { recorder } = listening
   const nothing = () => Promise.reject(new TypeError('there is no more'))
-  const { took, failed } = taking(nothing, listening)
+  const { took, failed } = taking(nothing, listening, () => dropped.unregister(inner))
   const read = (...args: [Uint8Array]): Promise<unknown> => {
     recorder.reading()
     return (inner.read(...args) as Promise<ReadResult<Uint8Array>>).then(took, failed)

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import {
   chunk,
+  completion,
   eventually,
   PLAIN,
   pause,
@@ -275,6 +276,35 @@ describe('a stream that does not end well', () => {
     await eventually(() => stage.client.stats().captured > 0, 'the call is recorded')
     const [event] = await stage.sent()
     expect(event?.properties).toMatchObject({ $ai_stream_status: 'abandoned' })
+  })
+})
+
+describe('a stream that was read to its end', () => {
+  // What is registered for its finalization is kept by every collection but a full one.
+  it.each(['json', 'reader', 'iterator'])('is freed by a small collection: %s', async (how) => {
+    await stage.play(() => {})
+    const inner = async () =>
+      new Response(completion('hello'), { headers: { 'content-type': 'application/json' } })
+    const observed = stage.around(inner)
+    const call = async (n: number) => {
+      const content = String(n).repeat(50_000)
+      const body = JSON.stringify({ model: 'gpt-5-mini', messages: [{ role: 'user', content }] })
+      const response = await observed('https://api.perplexity.ai/chat/completions', post(body))
+      const stream = response.body as ReadableStream<Uint8Array>
+      if (how === 'json') await response.json()
+      else if (how === 'iterator') for await (const _ of stream);
+      else for (const reader = stream.getReader(); !(await reader.read()).done; );
+    }
+    const small = () => (global.gc as (options: { type: 'minor' }) => void)({ type: 'minor' })
+    for (let n = 10; n < 20; n++) await call(n)
+    global.gc?.()
+    const before = process.memoryUsage().heapUsed
+    for (let n = 10; n < 90; n++) await call(n)
+    await pause(10)
+    small()
+    small()
+    // The bodies alone are 8 MB.
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(4_000_000)
   })
 })
 
