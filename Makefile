@@ -249,7 +249,7 @@ $(STAMPS)/bench-ready: $(STAMPS)/bench $(STAMPS)/dist $(wildcard tests/bench/pri
 
 # What of `make bench` to run, and in which order: make bench BENCHES="memory gil"
 BENCHES ?= caller delivery throughput middleware event_loop gil memory growth
-BENCH_BINS := loopback bench sink throughput middleware
+BENCH_BINS := loopback bench sink throughput middleware memory
 bench: $(STAMPS)/bench-ready ## what llmtrail costs the caller, and a price, beside its peers, in one run
 	cargo build -q --release --locked -p llmtrail-tests $(BENCH_BINS:%=--bin %)
 	@{ for program in $(BENCHES); do .work/venv-bench/bin/python tests/bench/$$program.py || exit; done; $(PRICES); } | tee .work/bench.jsonl | $(PY) tests/bench/table.py $(WRITE)

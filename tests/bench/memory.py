@@ -1,6 +1,6 @@
 """What an observer holds in memory: idle, with 10,000 generations in line, and with a server that is dead.
 
-Each is a process of its own (`memory_subject.py`, `memory_subject.mjs`); the median of a few. Prints JSON lines.
+Each is a process of its own (`memory_subject` in each language); the median of a few. Prints JSON lines.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-from caller import HERE, asked, loopback
+from caller import HERE, ROOT, asked, loopback
 
 RUNS = int(os.environ.get("RUNS", "5"))
 DEAD = os.environ.get("DEAD", "100000")
@@ -20,6 +20,7 @@ DEAD = os.environ.get("DEAD", "100000")
 LANGUAGES = {
     "python": ([sys.executable, str(HERE / "memory_subject.py")], ["llmtrail", "posthog"]),
     "node": (["node", "--expose-gc", str(HERE / "memory_subject.mjs")], ["llmtrail", "posthog-node"]),
+    "rust": ([str(ROOT / "target/release/memory")], ["llmtrail"]),
 }
 QUEUED = "10000"
 

@@ -10,7 +10,16 @@ pub fn cpu() -> f64 {
 
 /// The most memory that was resident, in MB.
 pub fn peak() -> f64 {
+    memory("VmHWM:")
+}
+
+/// The memory that is resident now, in MB.
+pub fn resident() -> f64 {
+    memory("VmRSS:")
+}
+
+fn memory(of: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(of));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or_default() / 1024.0
 }
