@@ -136,10 +136,15 @@ export function readCase(name: string): Case {
   }
 }
 
+const folders: string[] = []
+process.on('exit', () => {
+  for (const path of folders) rmSync(path, { recursive: true, force: true })
+})
+
 /** A folder of its own, that is gone when the tests are. */
 export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), 'llmtrail-'))
-  process.on('exit', () => rmSync(path, { recursive: true, force: true }))
+  folders.push(path)
   return path
 }
 
