@@ -101,20 +101,19 @@ impl Tools {
 
     /// The calls that have their results here, in the order of the results.
     fn answered<'a>(&mut self, trace_id: &str, results: &'a [Found<'a>]) -> Vec<(Open, &'a Found<'a>)> {
+        // Few of all are of this trace, and a long conversation has many results.
+        let mut waiting: Vec<usize> = (0..self.open.len()).filter(|n| self.open[*n].trace_id == trace_id).collect();
         // By the name alone a new result cannot be told from old ones of the same tool, but for that it comes last.
         let mut taken: Vec<(usize, usize)> = Vec::new();
         for (at, found) in results.iter().enumerate().rev() {
-            let fits = |open: &Open| {
-                open.trace_id == trace_id
-                    && match (found.id, &open.id) {
-                        (Some(id), Some(known)) => id == known,
-                        (Some(_), None) => false,
-                        (None, _) => found.name == Some(open.name.as_str()),
-                    }
+            let fits = |open: &Open| match (found.id, &open.id) {
+                (Some(id), Some(known)) => id == known,
+                (Some(_), None) => false,
+                (None, _) => found.name == Some(open.name.as_str()),
             };
-            let free = |n: &usize| !taken.iter().any(|(_, used)| used == n);
-            let last = (0..self.open.len()).rev().find(|n| free(n) && fits(&self.open[*n]));
-            taken.extend(last.map(|n| (at, n)));
+            if let Some(last) = waiting.iter().rposition(|n| fits(&self.open[*n])) {
+                taken.push((at, waiting.remove(last)));
+            }
         }
         taken.sort_unstable_by_key(|(_, n)| std::cmp::Reverse(*n));
         let mut answered: Vec<(usize, Open)> =
