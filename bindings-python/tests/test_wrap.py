@@ -237,7 +237,7 @@ def test_our_own_trouble_is_counted_and_the_call_goes_on(
     def broken() -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("llmtrail._notes.time_ns", broken)
+    monkeypatch.setattr("llmtrail._httpx.time_ns", broken)
     transport = package.MockTransport(lambda request: package.Response(200, json=BODY))
     with trail.wrap(package.Client(transport=transport)) as client:
         assert client.post(URL, json=ASK).json() == BODY

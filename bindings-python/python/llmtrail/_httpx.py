@@ -8,9 +8,13 @@ Everything of ours in here is guarded: when it fails, it is counted and the call
 from __future__ import annotations
 
 from _weakref import ref
+from sys import modules
+from time import perf_counter_ns, time_ns
 
 from . import _lifecycle
+from ._lifecycle import under_way
 from ._notes import CALL, NONE, Asking, Notes, Observer, Seen, within
+from ._scopes import current, scope_of_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,9 +69,19 @@ class HttpxObserver(Observer):
             kind, text = known or self.address(trail, parts, url, request.method)
             if kind == NONE:
                 return None, request
-            notes = HttpxNotes(trail, self, text)
-            notes.request = request
-            notes.response = None
+            # Whole before it is anybody's.
+            begun = _new(HttpxNotes)
+            begun.trail, begun.observer, begun.url, begun.request = trail, self, text, request
+            self.seen.calls += 1
+            # Mostly there is no OpenTelemetry, and it is a step less.
+            begun.scope = scope_of_call(trail) if "opentelemetry.trace" in modules else current.get()
+            begun.response = begun.reading = begun.reservation = None
+            begun.asked = begun.decoded = begun.over = False
+            begun.waited = 0
+            begun.wall = time_ns()
+            begun.start = perf_counter_ns()
+            under_way[id(begun)] = ref(begun)
+            notes = begun
             if kind != CALL:
                 # Not out of its `__dict__`: an object whose dictionary was asked for is slower ever after.
                 content = getattr(request, "_content", None)
@@ -101,7 +115,9 @@ class HttpxNotes(Notes):
         try:
             self.response = response
             content = getattr(response, "_content", None)
-            reading = self.head(response if self.asked else None, content is not None)
+            self.waited = waited = perf_counter_ns() - self.start
+            cut = response if self.asked else None
+            self.reading = reading = self.trail.reading(waited, cut, content is not None)
             if content is None:
                 noted: Any = _new(self.observer.noted[asynchronous])  # a step less than by an `__init__`
                 noted._stream, noted._notes = response.stream, self
@@ -117,12 +133,24 @@ class HttpxNotes(Notes):
         except Exception:
             self.observer.trouble()
 
-    def hand_over(self, noted: tuple[Any, ...]) -> None:
-        request, response = self.request, self.response
-        # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.
-        self.request = self.response = None
-        content = getattr(request, "_content", None)
-        self.trail.record(request, content, self.url, response, self.asked, noted)
+    def end(self, how: str, error: BaseException | None = None) -> None:
+        if self.over:
+            return
+        self.over = True
+        under_way.pop(id(self), None)
+        try:
+            request, response = self.request, self.response
+            # A response whose body leads here is not to be a cycle: what the caller drops is freed at once.
+            self.request = self.response = None
+            content = getattr(request, "_content", None)
+            noted = (
+                self.observer.provider, self.scope, self.wall, self.reading, self.waited, how, error, self.decoded,
+                self.reservation,
+            )  # fmt: skip
+            self.trail.record(request, content, self.url, response, self.asked, noted)
+        except Exception:
+            self.observer.trouble()
+        self.reservation = None
 
 
 def observe(
