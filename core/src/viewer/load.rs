@@ -279,8 +279,7 @@ impl Store {
 
     /// The events without a trace whose own id a pattern fits: each is a trace of its own.
     pub(super) fn lone_like(&self, pattern: &str) -> Result<HashSet<i64>> {
-        let lone = self.data().lone.clone();
-        if lone.is_empty() {
+        if self.data().lone.is_empty() {
             return Ok(HashSet::new());
         }
         let found = self.read_if_there(|reader| {
@@ -288,11 +287,11 @@ impl Store {
                 return Ok(HashSet::from([id]));
             }
             let mut found = HashSet::new();
-            for id in lone {
-                if reader.uuid(id)?.is_some_and(|uuid| fits(pattern, &uuid)) {
+            reader.lone(|id, uuid| {
+                if fits(pattern, uuid) {
                     found.insert(id);
                 }
-            }
+            })?;
             Ok(found)
         })?;
         Ok(found.unwrap_or_default())
