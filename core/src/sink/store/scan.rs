@@ -165,6 +165,11 @@ impl Reader {
         })
     }
 
+    /// The id of the event that is the first in the file.
+    pub(crate) fn first_id(&self) -> Result<Option<i64>> {
+        self.asked(|db| db.query_row("SELECT min(id) FROM event_rows", [], |row| row.get(0)))
+    }
+
     /// The uuid of an event by its id in the file.
     pub(crate) fn uuid(&self, id: i64) -> Result<Option<String>> {
         self.asked(|db| uuid_of(db, id))

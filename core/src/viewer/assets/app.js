@@ -152,10 +152,12 @@ document.addEventListener('DOMContentLoaded', () => {
     const chosen = here()?.dataset.key
     const focused = document.activeElement?.closest('#rows > *')?.dataset.key
     const main = $('#main')
+    const wasBusy = $('[data-busy]') !== null
     main.innerHTML = await answer.text()
     let fresh = 0
     for (const row of rows()) {
-      if (known.size && !known.has(row.dataset.key)) {
+      // What was in the file before and is read only now is nothing new.
+      if (known.size && !wasBusy && !known.has(row.dataset.key)) {
         row.classList.add('fresh')
         fresh += 1
       }
@@ -175,7 +177,8 @@ document.addEventListener('DOMContentLoaded', () => {
   }
   const watch = async () => {
     await look()
-    setTimeout(watch, 1000)
+    // The rest of a store that is still read is there soon.
+    setTimeout(watch, $('[data-busy]') ? 300 : 1000)
   }
   watch()
 
