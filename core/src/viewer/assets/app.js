@@ -150,8 +150,9 @@ document.addEventListener('DOMContentLoaded', () => {
     if (!answer?.ok) return
     const known = new Set(rows().map((row) => row.dataset.key))
     const chosen = here()?.dataset.key
-    const focused = document.activeElement?.closest('#rows > *')?.dataset.key
     const main = $('#main')
+    const focus = main.contains(document.activeElement) ? document.activeElement : null
+    const focused = focus?.closest('#rows > *')?.dataset.key
     const wasBusy = $('[data-busy]') !== null
     main.innerHTML = await answer.text()
     let fresh = 0
@@ -162,9 +163,15 @@ document.addEventListener('DOMContentLoaded', () => {
         fresh += 1
       }
       if (row.dataset.key === chosen) row.classList.add('here')
-      if (row.dataset.key === focused) $('a.open', row)?.focus({ preventScroll: true })
     }
-    if (fresh) say(`${fresh} new`)
+    if (focus) {
+      // Who walks through the page by the keyboard stays where they were.
+      const row = rows().find((row) => row.dataset.key === focused)
+      const links = $$('a[href]', row ?? main)
+      const same = links.find((link) => link.getAttribute('href') === focus.getAttribute('href'))
+      ;(same ?? (row ? $('a.open', row) : null) ?? main).focus({ preventScroll: true })
+    }
+    if (fresh) say(`New ${$('h1').firstChild.textContent.trim().toLowerCase()}: ${fresh}`)
   }
   const look = async () => {
     if (document.hidden) return
