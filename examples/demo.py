@@ -65,7 +65,11 @@ def main() -> int:
     print(f"\nSee a call whole with: {place} show ID")
     if env.get("VIEW"):
         print(flush=True)
-        return subprocess.run([cli, "view", "--open"], env=env).returncode
+        try:
+            return subprocess.run([cli, "view", "--open"], env=env).returncode
+        except KeyboardInterrupt:
+            # Which is how it ends.
+            return 0
     print(f"See it all in a browser with: {place} view --open   (or: make demo VIEW=1)")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -101,6 +102,48 @@ def test_a_script(example: str, server: Loopback, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "calls" in done.stdout
     check(events(tmp_path), {"user-1": "chat-1"})
+
+
+def test_the_demo_opens_its_events_in_a_browser(tmp_path: Path) -> None:
+    opened = tmp_path / "opened"
+    for name in ("xdg-open", "open"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "$1" > {opened}.new && mv {opened}.new {opened}\n')
+        program.chmod(0o755)
+    keys = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "POSTHOG_API_KEY", "POSTHOG_PROJECT_API_KEY")
+    env = {name: value for name, value in os.environ.items() if name not in keys}
+    env |= {"VIEW": "1", "LLMTRAIL_DIR": str(tmp_path / "store")}
+    env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
+    said = tmp_path / "said"
+    with said.open("w") as out:
+        demo = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "demo.py")],
+            env=env,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        for _ in range(1200):
+            if opened.exists() or demo.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert opened.exists(), said.read_text()
+        address = opened.read_text().strip()
+        assert address in said.read_text()
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with browser.open(address, timeout=30) as answer:
+            assert "<h1>Overview" in answer.read().decode()
+        with browser.open(address.partition("?")[0] + "health?range=all", timeout=30) as answer:
+            page = answer.read().decode()
+        for language in ("python", "node"):
+            assert f">{language}<" in page
+    finally:
+        # As Ctrl-C in a terminal.
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGINT)
+    assert demo.wait(30) == 0
+    assert "Traceback" not in said.read_text()
 
 
 @contextmanager

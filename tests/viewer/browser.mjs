@@ -22,9 +22,14 @@ export function llmtrail(dir, ...args) {
   return execFileSync(bin('llmtrail'), [...args, '--dir', dir], { encoding: 'utf8' })
 }
 
-/** A viewer of the store in a folder: its address with the token, and how to end it. */
-export async function view(dir) {
-  const child = spawn(bin('llmtrail'), ['view', '--json', '--port', '0', '--dir', dir], { stdio: ['ignore', 'pipe', 'inherit'] })
+/** A viewer of the store in a folder: its address with the token, what it said in the terminal, and how to end it. */
+export async function view(dir, more = [], env = {}) {
+  const child = spawn(bin('llmtrail'), ['view', '--json', '--port', '0', '--dir', dir, ...more], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let said = ''
+  child.stderr.on('data', (text) => {
+    said += text
+    process.stderr.write(text)
+  })
   const lines = createInterface({ input: child.stdout })
   const [line] = await new Promise((resolve, reject) => {
     lines.once('line', (text) => resolve([text]))
@@ -32,7 +37,7 @@ export async function view(dir) {
   })
   const { address } = JSON.parse(line)
   const url = new URL(address)
-  return { address, origin: url.origin, port: url.port, token: url.searchParams.get('token'), stop: () => child.kill('SIGKILL') }
+  return { address, origin: url.origin, port: url.port, token: url.searchParams.get('token'), said: () => said, stop: () => child.kill('SIGKILL') }
 }
 
 /** Debian's Chromium. */

@@ -1,4 +1,7 @@
 // Every page, the filter, the keyboard, what is live, and what must not happen, in Debian's Chromium.
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { browser, events, llmtrail, store, view } from './browser.mjs'
 
@@ -49,6 +52,119 @@ test.each([1280, 390])('every page fits and is quiet at %i px', async (width) =>
   expect(wrong).toEqual([])
   await close()
 }, 60_000)
+
+/** The paths of all pages, with one of a trace and one of a call. */
+async function everyPage(page) {
+  const first = (list) => page.goto(`${viewer.origin}${list}range=all`).then(() => page.locator('#rows a.open').first().getAttribute('href'))
+  return [...PAGES.map((path) => `${path}?range=all`), '/traces?range=all&q=colour:red', await first('/traces?q=name:answer&'), await first('/generations?')]
+}
+
+test.each([1280, 390])('what assistive technology is told at %i px', async (width) => {
+  const { page, close } = await open('/', { viewport: { width, height: 844 } })
+  const paths = await everyPage(page)
+  const devtools = await page.context().newCDPSession(page)
+  for (const path of paths) {
+    await page.goto(viewer.origin + path)
+    const { nodes } = await devtools.send('Accessibility.getFullAXTree')
+    const told = nodes.filter((node) => !node.ignored).map((node) => ({ role: node.role?.value, name: node.name?.value?.trim() ?? '' }))
+    const of = (role) => told.filter((node) => node.role === role)
+    // Every control and every table has a name, and every column a head.
+    const unnamed = told.filter(({ role, name }) => /^(link|button|searchbox|textbox|table|image|img|columnheader|rowheader|navigation|dialog)$/.test(role) && !name)
+    expect([path, unnamed]).toEqual([path, []])
+    const tables = await page.evaluate(() => ({ tables: document.querySelectorAll('table').length, heads: document.querySelectorAll('thead th').length }))
+    expect([path, of('table').length, of('columnheader').length]).toEqual([path, tables.tables, tables.heads])
+    // The parts of a page, once each, and its name.
+    for (const role of ['main', 'banner', 'search']) expect([path, role, of(role).length]).toEqual([path, role, 1])
+    expect([path, (await page.locator('h1').count()) + (await page.locator('.about h2').count()) > 0]).toEqual([path, true])
+    expect([path, await page.locator('[tabindex]:not([tabindex="-1"]):not([tabindex="0"])').count()]).toEqual([path, 0])
+    // What is announced while it changes is there before it does.
+    expect([path, await page.locator('#said[role=status]').count()]).toEqual([path, 1])
+  }
+  await page.goto(`${viewer.origin}/traces?range=all&q=colour:red`)
+  expect(await page.locator('#q').getAttribute('aria-invalid')).toBe('true')
+  // What colours and places say is said in words: the kind of a span, and how deep it is.
+  await page.goto(viewer.origin + paths.at(-2))
+  expect(await page.locator('#rows').ariaSnapshot()).toMatch(/img "(generation|trace|span|tool)"/)
+  expect(await page.locator('#rows > li').last().getAttribute('aria-level')).toBe('2')
+  await page.goto(`${viewer.origin}/traces?range=all&q=name:answer`)
+  expect(await page.locator('td.c-tokens', { hasText: 'out' }).first().innerText()).toMatch(/\bin,\s*→.*\bout$/s)
+  await close()
+}, 90_000)
+
+/** Every text of a page whose colour is too near to that behind it, with the contrast (WCAG 2.2, 1.4.3: 4.5, or 3 when large). */
+function tooFaint() {
+  const paint = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
+  const rgba = (colour) => {
+    paint.clearRect(0, 0, 1, 1)
+    paint.fillStyle = colour
+    paint.fillRect(0, 0, 1, 1)
+    const [r, g, b, a] = paint.getImageData(0, 0, 1, 1).data
+    return [r, g, b, a / 255]
+  }
+  const over = ([r, g, b, a], [x, y, z]) => [r * a + x * (1 - a), g * a + y * (1 - a), b * a + z * (1 - a)]
+  const behind = (element) => {
+    if (!element) return [255, 255, 255]
+    const colour = rgba(getComputedStyle(element).backgroundColor)
+    return colour[3] === 1 ? colour.slice(0, 3) : over(colour, behind(element.parentElement))
+  }
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const found = new Map()
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    const element = text.parentElement
+    if (!text.data.trim() || element.closest('.visually-hidden, svg, script') || !element.checkVisibility()) continue
+    const style = getComputedStyle(element)
+    const back = behind(element)
+    const [a, b] = [light(over(rgba(style.color), back)), light(back)].sort((a, b) => b - a)
+    const contrast = (a + 0.05) / (b + 0.05)
+    const size = Number.parseFloat(style.fontSize)
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700)
+    if (contrast < (large ? 3 : 4.5)) found.set(`${element.tagName} ${element.className}`, `${text.data.trim().slice(0, 30)}: ${contrast.toFixed(2)}`)
+  }
+  return [...found]
+}
+
+test.each(['light', 'dark'])('everything can be read in the %s', async (colorScheme) => {
+  const { page, close } = await open('/', { colorScheme })
+  for (const path of await everyPage(page)) {
+    await page.goto(viewer.origin + path)
+    await page.evaluate(() => {
+      for (const details of document.querySelectorAll('details')) details.open = true
+    })
+    expect([path, await page.evaluate(tooFaint)]).toEqual([path, []])
+  }
+  await page.goto(viewer.origin)
+  await page.keyboard.press('?')
+  expect(await page.evaluate(tooFaint)).toEqual([])
+  await close()
+}, 90_000)
+
+test('the keyboard goes through a page in its order, and past what is on every page', async () => {
+  const { page, close } = await open('/traces?range=all')
+  const at = () => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.id)
+  await page.keyboard.press('Tab')
+  expect(await at()).toBe('Skip to content')
+  await page.keyboard.press('Enter')
+  await page.keyboard.press('Tab')
+  expect(await page.evaluate(() => document.querySelector('#main').contains(document.activeElement))).toBe(true)
+  await page.reload()
+  const walked = []
+  for (let step = 0; step < 14; step += 1) {
+    await page.keyboard.press('Tab')
+    walked.push(await at())
+  }
+  expect(walked).toEqual(['Skip to content', 'llmtrail', 'Overview', 'Traces', 'Generations', 'Sessions', 'Users', 'Models', 'Errors', 'Tools', 'Health', 'Theme: system', '? Help', 'q'])
+  // The help takes the focus, and gives it back.
+  await page.locator('#keys').focus()
+  await page.keyboard.press('Enter')
+  expect(await page.evaluate(() => document.querySelector('#help').contains(document.activeElement))).toBe(true)
+  await page.keyboard.press('Escape')
+  expect(await at()).toBe('? Help')
+  await close()
+}, 30_000)
 
 test('the filter is in the address, narrows the list, and says when it is not understood', async () => {
   const { page, close } = await open('/generations?range=all')
@@ -144,9 +260,19 @@ test('what is new shows by itself', async () => {
   llmtrail(empty.dir, 'import', events(empty.dir, [{ $ai_trace_id: 'second', $ai_model: 'newer' }]))
   await page.locator('#rows > tr.fresh').waitFor({ timeout: 15_000 })
   expect(await page.locator('#rows > tr').count()).toBe(2)
+  // It is announced, and takes the focus from nobody.
+  expect(await page.locator('#said').textContent()).toBe('New traces: 1')
+  for (const [focused, event] of [['th.c-cost a', 'third'], ['#rows > tr:last-child td.c-name a', 'fourth']]) {
+    await page.focus(focused)
+    const before = await page.evaluate(() => document.activeElement.getAttribute('href'))
+    const rows = await page.locator('#rows > tr').count()
+    llmtrail(empty.dir, 'import', events(empty.dir, [{ $ai_trace_id: event, $ai_model: event }]))
+    await expect.poll(() => page.locator('#rows > tr').count(), { timeout: 15_000 }).toBe(rows + 1)
+    expect(await page.evaluate(() => document.activeElement.getAttribute('href'))).toBe(before)
+  }
   // Nor does a removal need a reload.
   llmtrail(empty.dir, 'purge', '--trace', 'first')
-  await expect.poll(() => page.locator('#rows > tr').count(), { timeout: 15_000 }).toBe(1)
+  await expect.poll(() => page.locator('#rows > tr').count(), { timeout: 15_000 }).toBe(3)
   expect(wrong).toEqual([])
   await close()
   other.stop()
@@ -164,6 +290,22 @@ test('light and dark are kept', async () => {
   expect(await colour()).toBe(light)
   await close()
 }, 30_000)
+
+test('the browser is opened, and without one there is the address', async () => {
+  // What it would start, which says what it was given; and a machine that has nothing to start.
+  const programs = mkdtempSync(join(tmpdir(), 'llmtrail-programs-'))
+  const given = join(programs, 'given')
+  for (const name of ['xdg-open', 'open']) writeFileSync(join(programs, name), `#!/bin/sh\necho "$1" > '${given}'\n`, { mode: 0o755 })
+  const opened = await view(filled.dir, ['--open'], { PATH: programs })
+  await expect.poll(() => existsSync(given) && readFileSync(given, 'utf8').trim(), { timeout: 15_000 }).toBe(opened.address)
+  opened.stop()
+  const bare = await view(filled.dir, ['--open'], { PATH: '/nowhere' })
+  await expect.poll(() => bare.said(), { timeout: 15_000 }).toContain('open the address yourself')
+  const answer = await fetch(bare.address, { redirect: 'manual' })
+  expect(answer.status).toBe(303)
+  bare.stop()
+  rmSync(programs, { recursive: true })
+}, 60_000)
 
 test('nothing that models say runs or loads', async () => {
   const hostile = store(0)

@@ -56,6 +56,14 @@ pub(super) fn draw(chart: &Chart<'_>) -> Markup {
                     }
                 }
             }
+            // Around the table, for one cannot be as small as that itself.
+            div.visually-hidden { table {
+                caption { (chart.title) " over time" }
+                thead { tr { th scope="col" { "Time" } th scope="col" { (chart.title) } th scope="col" { "By model" } } }
+                tbody { @for (when, values) in chart.steps.iter().filter(|(_, values)| sum(values) > 0.0) {
+                    tr { th scope="row" { (when) } td { ((chart.show)(sum(values))) } td { (describe(chart, values).replace('\n', ", ")) } }
+                } }
+            } }
         }
     }
 }

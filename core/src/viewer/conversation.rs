@@ -61,7 +61,7 @@ pub(super) fn show(p: &Map<String, Value>, look: Look) -> Markup {
             }
             @if let Some(state) = p.get("$ai_output_state").filter(|state| !state.is_null()) { (labelled("Output", &value(state, look))) }
             @if let Some(error) = p.get("$ai_error").and_then(Value::as_str) {
-                section.message.failed aria-label="error" {
+                article.message.failed aria-label="error" {
                     h4 { "Error" @if let Some(kind) = p.get("$ai_error_type").and_then(Value::as_str) { " " code { (kind) } } }
                     (text(error, Look { markdown: false, ..look }))
                 }
@@ -80,7 +80,7 @@ fn is_message(value: &Value) -> bool {
 }
 
 fn labelled(label: &str, content: &Markup) -> Markup {
-    html! { section.message.state aria-label=(label) { h4 { (label) } (content) } }
+    html! { article.message.state aria-label=(label) { h4 { (label) } (content) } }
 }
 
 /// Results of tools by the call that they answer.
@@ -141,7 +141,7 @@ fn one(message: &Value, look: Look, results: &Results<'_>, used: &mut HashSet<St
         };
     }
     html! {
-        section class=(format!("message {class}")) aria-label=(role) {
+        article class=(format!("message {class}")) aria-label=(role) {
             h4 { span.role { (role) } @if let Some(name) = name { " " span.who { (name) } } }
             (body)
         }

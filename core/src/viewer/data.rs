@@ -218,6 +218,8 @@ pub(super) struct Data {
     pub(super) changes: i64,
     /// Times from which on every event is here; everything when it is the lowest.
     pub(super) since: i64,
+    /// How many events may be older than that.
+    pub(super) unread: i64,
 }
 
 /// Of the number of a trace that has no id.
@@ -227,6 +229,13 @@ impl Data {
     /// Nothing yet.
     pub(super) fn new(changes: i64) -> Self {
         Self { since: i64::MAX, changes, ..Self::default() }
+    }
+
+    /// Whether a part can be shown, and reading the rest takes longer than somebody wants to look at nothing.
+    pub(super) fn is_long(&self) -> bool {
+        /// Read in a quarter of a second, on a busy machine too.
+        const SOON: i64 = 100_000;
+        self.since != i64::MAX && self.unread > SOON
     }
 
     /// The numbers of names in these rows whose texts are not here yet.

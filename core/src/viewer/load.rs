@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// How long a page waits for data. Even millions of events are there sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a page waits for data where it has some already and the rest takes much longer than that.
+const MOMENT: Duration = Duration::from_millis(40);
+
 /// How many patterns of ids are remembered.
 const PATTERNS: usize = 8;
 
@@ -129,6 +132,7 @@ impl Store {
     /// are what pages show.
     fn back(&self, reader: &Reader, last: i64) -> Result<()> {
         let newest = reader.newest()?;
+        let first = reader.first_id()?.unwrap_or(last);
         let (mut before, mut lowest) = (i64::MAX, last.saturating_add(1));
         for millis in RANGES.iter().filter_map(|range| range.millis) {
             let Some(since) = newest.map(|newest| newest.saturating_sub(millis)) else { break };
@@ -136,9 +140,11 @@ impl Store {
             let low = reader.lowest_id(since, before)?.unwrap_or(lowest).min(lowest);
             self.take_parts(reader, low, lowest)?;
             (before, lowest) = (since, low);
-            self.write(|data| data.since = since);
+            self.write(|data| {
+                data.since = since;
+                data.unread = lowest.saturating_sub(first);
+            });
         }
-        let first = reader.lowest_id(i64::MIN, i64::MAX)?.unwrap_or(lowest);
         self.take_parts(reader, first, lowest)?;
         self.write(|data| {
             data.last = data.last.max(last);
@@ -213,9 +219,12 @@ impl Store {
         self.data.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The data, once every event from this time on is in it.
+    /// The data, once every event from this time on is in it. Where very many are still to be read, once a moment has
+    /// passed and something is there: then every event from [`Data::since`] on is in it.
     pub(super) fn since(&self, time: i64) -> RwLockReadGuard<'_, Data> {
-        self.when(|data| data.since <= time)
+        let begin = Instant::now();
+        let is_enough = |data: &Data| data.is_long() && begin.elapsed() > MOMENT;
+        self.when(|data| data.since <= time || is_enough(data))
     }
 
     /// The data, once it is as it has to be, or something stands in the way.
@@ -279,8 +288,7 @@ impl Store {
 
     /// The events without a trace whose own id a pattern fits: each is a trace of its own.
     pub(super) fn lone_like(&self, pattern: &str) -> Result<HashSet<i64>> {
-        let lone = self.data().lone.clone();
-        if lone.is_empty() {
+        if self.data().lone.is_empty() {
             return Ok(HashSet::new());
         }
         let found = self.read_if_there(|reader| {
@@ -288,11 +296,11 @@ impl Store {
                 return Ok(HashSet::from([id]));
             }
             let mut found = HashSet::new();
-            for id in lone {
-                if reader.uuid(id)?.is_some_and(|uuid| fits(pattern, &uuid)) {
+            reader.lone(|id, uuid| {
+                if fits(pattern, uuid) {
                     found.insert(id);
                 }
-            }
+            })?;
             Ok(found)
         })?;
         Ok(found.unwrap_or_default())
@@ -323,5 +331,82 @@ impl Store {
         let done = using(&reader)?;
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         Ok(Some(done))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::super::page::Address;
+    use super::super::pages;
+    use super::*;
+    use crate::event::Event;
+    use crate::testing::Folder;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn store(folder: &Folder, ages: &[(&str, i64)]) -> Store {
+        let now = jiff::Timestamp::now();
+        let events: Vec<_> = ages
+            .iter()
+            .map(|(name, hours)| {
+                let properties = json!({"$ai_trace_id": name, "$ai_model": name, "$ai_span_name": name});
+                Event {
+                    event: "$ai_generation".to_owned(),
+                    uuid: uuid::Uuid::now_v7(),
+                    distinct_id: "ada".to_owned(),
+                    timestamp: (now - jiff::SignedDuration::from_hours(*hours)).to_string(),
+                    properties: properties.as_object().unwrap().clone(),
+                }
+                .encode()
+            })
+            .collect();
+        crate::sink::store::Store::open(&folder.0).unwrap().write(&events).unwrap();
+        let store = Store::new(folder.0.join(crate::sink::store::FILE));
+        store.fill(&Reader::open(&folder.0).unwrap().unwrap()).unwrap();
+        store
+    }
+
+    #[test]
+    fn a_page_says_what_it_shows_of_a_large_store_that_is_still_read() {
+        let folder = Folder::new();
+        let store = Arc::new(store(&folder, &[("an-old-one", 3), ("a-new-one", 0)]));
+        let page = |path: &str| pages::answer(&store, "/traces", Address::of(&path.parse().unwrap()), None).body;
+        let all = page("/traces?range=all");
+        assert!(all.contains("an-old-one") && all.contains("a-new-one") && !all.contains("data-busy"), "{all}");
+
+        // As it is when a part of what is older is there.
+        let since = jiff::Timestamp::now().as_millisecond() - HOUR;
+        store.write(|data| (data.since, data.unread) = (since, 1_000_000));
+        for path in ["/traces?range=all", "/traces?range=24h", "/traces?range=all&sort=cost"] {
+            let part = page(path);
+            assert!(
+                part.contains("by now this shows what began since") && part.contains("data-busy"),
+                "{path}: {part}"
+            );
+            assert!(part.contains("a-new-one") && !part.contains("an-old-one"), "{path}: {part}");
+        }
+        // What the range asks for is there.
+        store.write(|data| data.since = since - HOUR);
+        let hour = page("/traces?range=1h");
+        assert!(hour.contains("a-new-one") && !hour.contains("data-busy"), "{hour}");
+
+        store.write(|data| data.since = i64::MIN);
+        let all = page("/traces?range=all");
+        assert!(all.contains("an-old-one") && !all.contains("data-busy"), "{all}");
+    }
+
+    #[test]
+    fn the_rest_of_a_small_store_is_waited_for() {
+        let folder = Folder::new();
+        let store = store(&folder, &[("one", 0)]);
+        store.write(|data| (data.since, data.unread) = (HOUR, 1000));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| store.since(i64::MIN).since);
+            store.write(|data| data.since = i64::MIN);
+            assert_eq!(waits.join().unwrap(), i64::MIN);
+        });
     }
 }

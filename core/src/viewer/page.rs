@@ -231,7 +231,7 @@ impl Context {
                     label.visually-hidden for="q" { "Filter" }
                     input #q name="q" type="search" value=(self.q()) autocomplete="off" spellcheck="false"
                         placeholder="Filter: model:gpt-5* cost:>0.05 status:error text:\"refund\""
-                        aria-describedby=[self.wrong.as_ref().map(|_| "wrong")];
+                        aria-describedby=[self.wrong.as_ref().map(|_| "wrong")] aria-invalid=[self.wrong.as_ref().map(|_| "true")];
                     kbd.hint aria-hidden="true" { "/" }
                 }
                 div.ranges role="group" aria-label="Time range" {
@@ -322,7 +322,7 @@ pub(super) fn tokens(input: u64, output: u64) -> Markup {
         return html! { span.none { "–" } };
     }
     html! { span title=(format!("{} input tokens, {} output tokens", count(input), count(output))) {
-        (short_number(input)) span.arrow aria-label=" in, " { " → " } (short_number(output)) span.visually-hidden { " out" }
+        (short_number(input)) span.visually-hidden { " in, " } span.arrow aria-hidden="true" { " → " } (short_number(output)) span.visually-hidden { " out" }
     } }
 }
 

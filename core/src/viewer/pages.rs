@@ -50,6 +50,8 @@ pub(super) struct Page<'a> {
     pub(super) filter: Filter,
     /// What is not in the index of words yet.
     pub(super) note: Option<String>,
+    /// When the range begins that the page shows, in place of the one that was asked for, as long as the rest is read.
+    pub(super) only_since: Option<i64>,
 }
 
 impl<'a> Page<'a> {
@@ -65,10 +67,14 @@ impl<'a> Page<'a> {
         };
         let found = self.filter.terms.iter().map(find).collect();
         self.note = notes.pop();
-        let data = self.store.since(self.context.since());
-        let ready = Ready::new(&data, &self.filter, self.context.since(), found);
+        let asked = self.context.since();
+        let data = self.store.since(asked);
+        // Of the time before there may be a part, whose sums would be neither those of all nor of anything else.
+        self.only_since = (data.is_long() && data.since > asked).then_some(data.since);
+        let ready = Ready::new(&data, &self.filter, self.only_since.unwrap_or(asked), found);
         (data, ready)
     }
+
     /// What the file says about a condition.
     fn find(&self, test: &Test, notes: &mut Vec<String>) -> Result<Found> {
         let mut found = Found::default();
@@ -130,6 +136,9 @@ impl<'a> Page<'a> {
     pub(super) fn notes(&self) -> Markup {
         html! {
             @if let Some(trouble) = self.store.trouble() { p.wrong role="alert" { (trouble) } }
+            @if let Some(since) = self.only_since { p.note role="status" data-busy {
+                "Still reading the store: by now this shows what began since " (self.context.time(since)) ". The rest follows by itself."
+            } }
             @if let Some(note) = &self.note { p.note role="status" data-busy { (note) } }
         }
     }
@@ -160,7 +169,7 @@ pub(super) fn answer(store: &Arc<Store>, path: &str, address: Address, part: Opt
     };
     let range = range(store, &address, now);
     let context = Context { address, range, now, zone: TimeZone::system(), wrong };
-    let mut page = Page { context, store, filter, note: None };
+    let mut page = Page { context, store, filter, note: None, only_since: None };
     let segments: Vec<String> = path
         .trim_matches('/')
         .split('/')

@@ -388,62 +388,96 @@ impl Reader {
 
     /// Looks up an id of a trace, span, call or event: whole, or its beginning or end if that is unique.
     pub fn find(&self, id: &str) -> Result<Found> {
-        const SOME: usize = 6;
         if id.is_empty() {
             return Ok(Found::Nothing);
         }
-        let pattern: String = id.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        for (column, is) in [
-            ("trace_id", None),
-            ("uuid", None),
-            ("span_id", None),
-            ("", Some(format!("{pattern}%"))),
-            ("", Some(format!("%{pattern}"))),
-        ] {
-            let columns = if is.is_none() { &[column][..] } else { &["trace_id", "span_id", "uuid"] };
-            let (mut traces, mut events, mut names) = (Vec::new(), Vec::new(), Vec::new());
-            for column in columns {
-                let test = match (*column, is.is_some()) {
-                    (column, true) => format!("{column} LIKE ?1 ESCAPE '\\'"),
-                    ("trace_id", false) => format!("id IN (SELECT id FROM event_rows WHERE {IN_TRACE})"),
-                    ("uuid", false) => format!("id IN (SELECT id FROM event_rows WHERE {BY_UUID})"),
-                    // The id of a trace among those of spans is found as the trace.
-                    (column, false) => format!("id IN (SELECT id FROM event_rows WHERE {column} = ?1)"),
-                };
-                let sql = format!("SELECT DISTINCT {column}, uuid FROM events WHERE {test} LIMIT 1000");
-                let given = is.as_ref().map_or_else(|| names::key(id), |pattern| pattern.clone().into());
-                let hits: Vec<(String, String)> = self.asked(|db| {
-                    let mut find = db.prepare_cached(&sql)?;
-                    let hits = find.query_map([&given], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                    hits.collect()
-                })?;
-                for (name, uuid) in hits {
-                    let known = if *column == "trace_id" { &mut traces } else { &mut events };
-                    let what = if *column == "trace_id" { &name } else { &uuid };
-                    if !known.contains(what) {
-                        known.push(what.clone());
-                        names.push(name);
+        let is_trace = format!("SELECT 1 FROM event_rows WHERE {IN_TRACE}");
+        // That a span or event has the id of a trace is no doubt.
+        if self.asked(|db| db.prepare_cached(&is_trace)?.exists([names::key(id)]))? {
+            return Ok(Found::Trace(id.to_owned()));
+        }
+        if let Some(row) = self.event(id)? {
+            return Ok(Found::Event(Box::new(row)));
+        }
+        let spans = self.spans(id)?;
+        if !spans.is_empty() {
+            let names = spans.clone();
+            return self.found(Hits { traces: Vec::new(), events: spans, names });
+        }
+        let (beginning, ending) = self.parts(id)?;
+        self.found(if beginning.names.is_empty() { ending } else { beginning })
+    }
+
+    fn found(&self, mut hits: Hits) -> Result<Found> {
+        Ok(match (&hits.traces[..], &hits.events[..]) {
+            ([], []) => Found::Nothing,
+            ([trace], []) => Found::Trace(trace.clone()),
+            ([], [uuid]) => self.event(uuid)?.map_or(Found::Nothing, |row| Found::Event(Box::new(row))),
+            _ => {
+                hits.names.truncate(SOME);
+                Found::Several(hits.names)
+            }
+        })
+    }
+
+    /// The events with a span's id, by uuid. There is no index of these: it would be a tenth of the file. But a uuid of
+    /// version 7 has the time in it at which the span began, and times have one.
+    fn spans(&self, id: &str) -> Result<Vec<String>> {
+        /// Milliseconds that clocks may have been set by in the meantime.
+        const AWAY: i64 = 60_000;
+        let uuids = |condition: &str, given: &[Value]| {
+            let sql = format!("SELECT uuid FROM event_rows WHERE {condition} LIMIT {}", SOME + 1);
+            self.asked(|db| {
+                let mut find = db.prepare_cached(&sql)?;
+                let uuids = find.query_map(rusqlite::params_from_iter(given), |row| row.get::<_, [u8; 16]>(0))?;
+                uuids.map(|uuid| Ok(uuid::Uuid::from_bytes(uuid?).to_string())).collect::<rusqlite::Result<Vec<_>>>()
+            })
+        };
+        let key = names::key(id);
+        if let Some(begin) = made_ms(id) {
+            let given = [key.clone(), begin.saturating_sub(AWAY).into(), begin.saturating_add(AWAY).into()];
+            let near = uuids(NEAR, &given)?;
+            if !near.is_empty() {
+                return Ok(near);
+            }
+        }
+        // Of another program's, or of an event with a time that was given to it.
+        uuids("span_id = ?1", &[key])
+    }
+
+    /// What has an id that begins like this, and what has one that ends so; of many a few. Every id is looked at once.
+    fn parts(&self, part: &str) -> Result<(Hits, Hits)> {
+        self.asked(|db| {
+            let mut hits = (Hits::default(), Hits::default());
+            let mut has = db.prepare_cached("SELECT 1 FROM event_rows WHERE trace_id = ?1")?;
+            let mut find = db.prepare_cached("SELECT id, key FROM ids")?;
+            let mut rows = find.query([])?;
+            while let Some(row) = rows.next()? {
+                let (begins, ends) = fits(row.get_ref(1)?, part);
+                // It may be that of a session or a person.
+                if (begins || ends) && has.exists([row.get::<_, i64>(0)?])? {
+                    let id = id_text(row.get_ref(1)?);
+                    for hits in [begins.then_some(&mut hits.0), ends.then_some(&mut hits.1)].into_iter().flatten() {
+                        hits.add(&id, |hits| &mut hits.traces, &id);
                     }
                 }
             }
-            match (&traces[..], &events[..]) {
-                ([], []) => {}
-                ([trace], []) => return Ok(Found::Trace(trace.clone())),
-                ([], [uuid]) => {
-                    return Ok(match self.rows(BY_UUID, uuid)?.pop() {
-                        Some(row) => Found::Event(Box::new(row)),
-                        None => Found::Nothing,
-                    });
-                }
-                // A trace id is unique among traces; that a span or event has the same one is no doubt.
-                ([trace], _) if is.is_none() => return Ok(Found::Trace(trace.clone())),
-                _ => {
-                    names.truncate(SOME);
-                    return Ok(Found::Several(names));
+            let mut find = db.prepare_cached("SELECT uuid, span_id FROM event_rows")?;
+            let mut rows = find.query([])?;
+            while let Some(row) = rows.next()? {
+                let (uuid, span) = (row.get_ref(0)?, row.get_ref(1)?);
+                let (of_uuid, of_span) = (fits(uuid, part), fits(span, part));
+                for (by_span, by_uuid, hits) in
+                    [(of_span.0, of_uuid.0, &mut hits.0), (of_span.1, of_uuid.1, &mut hits.1)]
+                {
+                    if by_span || by_uuid {
+                        let name = id_text(if by_span { span } else { uuid });
+                        hits.add(&name, |hits| &mut hits.events, &id_text(uuid));
+                    }
                 }
             }
-        }
-        Ok(Found::Nothing)
+            Ok(hits)
+        })
     }
 
     /// The JSON of an event, to the byte as it was captured; `None` when there is no such event.
@@ -672,6 +706,62 @@ impl Reader {
 
     pub(super) fn asked<T>(&self, question: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         patiently(|| question(&self.db)).map_err(|error| trouble(&self.path, "cannot be read", error))
+    }
+}
+
+/// So many are named where an id fits more than one thing.
+const SOME: usize = 6;
+
+/// What ids that begin or end alike stand for; no more of it than tells that there are several.
+#[derive(Default)]
+struct Hits {
+    traces: Vec<String>,
+    /// By uuid.
+    events: Vec<String>,
+    /// The ids that fit, of both.
+    names: Vec<String>,
+}
+
+impl Hits {
+    fn add(&mut self, name: &str, to: impl Fn(&mut Self) -> &mut Vec<String>, what: &str) {
+        if self.names.len() < SOME {
+            to(self).push(what.to_owned());
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
+/// In `event_rows`, those with a span's id that began at about a time: by the index of times.
+pub(super) const NEAR: &str = "span_id = ?1 AND timestamp_ms BETWEEN ?2 AND ?3";
+
+/// Milliseconds since 1970 in an id that is a uuid of version 7.
+fn made_ms(id: &str) -> Option<i64> {
+    let uuid = uuid::Uuid::try_parse(id).ok().filter(|uuid| uuid.get_version_num() == 7)?;
+    i64::try_from(uuid.as_u128() >> 80).ok()
+}
+
+/// Whether an id, as the file keeps it, begins and whether it ends with a text, in any case of letters. A number stands
+/// for the id of a trace, which is found as that.
+fn fits(kept: ValueRef<'_>, part: &str) -> (bool, bool) {
+    let mut room = uuid::Uuid::encode_buffer();
+    let text = match kept {
+        ValueRef::Text(text) => text,
+        ValueRef::Blob(bytes) => match uuid::Uuid::from_slice(bytes) {
+            Ok(uuid) => uuid.as_hyphenated().encode_lower(&mut room).as_bytes(),
+            Err(_) => return (false, false),
+        },
+        _ => return (false, false),
+    };
+    let part = part.as_bytes();
+    let Some(rest) = text.len().checked_sub(part.len()) else { return (false, false) };
+    (text[..part.len()].eq_ignore_ascii_case(part), text[rest..].eq_ignore_ascii_case(part))
+}
+
+/// An id, as the file keeps it, as people write it.
+fn id_text(kept: ValueRef<'_>) -> String {
+    match kept {
+        ValueRef::Blob(bytes) => uuid::Uuid::from_slice(bytes).map_or_else(|_| String::new(), |uuid| uuid.to_string()),
+        other => other.as_str().unwrap_or_default().to_owned(),
     }
 }
 

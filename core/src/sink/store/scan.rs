@@ -151,6 +151,25 @@ impl Reader {
         })
     }
 
+    /// The events without a trace: their ids in the file, and their uuids.
+    pub(crate) fn lone(&self, mut each: impl FnMut(i64, &str)) -> Result<()> {
+        self.asked_once(|db| {
+            let mut find = db.prepare_cached("SELECT id, uuid FROM event_rows WHERE trace_id IS NULL")?;
+            let mut rows = find.query([])?;
+            let mut room = uuid::Uuid::encode_buffer();
+            while let Some(row) = rows.next()? {
+                let uuid = uuid::Uuid::from_bytes(row.get(1)?);
+                each(row.get(0)?, uuid.as_hyphenated().encode_lower(&mut room));
+            }
+            Ok(())
+        })
+    }
+
+    /// The id of the event that is the first in the file.
+    pub(crate) fn first_id(&self) -> Result<Option<i64>> {
+        self.asked(|db| db.query_row("SELECT min(id) FROM event_rows", [], |row| row.get(0)))
+    }
+
     /// The uuid of an event by its id in the file.
     pub(crate) fn uuid(&self, id: i64) -> Result<Option<String>> {
         self.asked(|db| uuid_of(db, id))

@@ -400,6 +400,52 @@ fn a_store_of_version_2_is_read_to_the_byte_and_written() {
     assert_eq!(all(&folder.0).len(), 37);
 }
 
+#[test]
+fn an_id_is_found_whole_or_by_its_beginning_or_end() {
+    let folder = Folder::new();
+    // Of 2026-07-04T12:00:00.200Z, when its event began or nearly; and of a day in 2023, as in events from elsewhere.
+    let (span, moved) = ("019f2cff-f6c8-7000-8000-00000000000a", "018c0000-0000-7000-8000-0000000000bb");
+    let twice = "019f2cff-f6c8-7000-8000-00000000002c";
+    let of = |span: &str, trace: &str| {
+        event(&json!({"$ai_span_id": span, "$ai_trace_id": trace, "$ai_session_id": "chat-x"}))
+    };
+    let mut events = vec![of(span, "trace-1"), of(moved, "trace-1"), of("own-span", "trace-2")];
+    events.extend([of(twice, "trace-2"), of(twice, "trace-2"), of("chat-of", "trace-3")]);
+    Store::open(&folder.0).unwrap().write(&events).unwrap();
+    let reader = read::Reader::open(&folder.0).unwrap().unwrap();
+    let found = |id: &str| match reader.find(id).unwrap() {
+        read::Found::Trace(id) => format!("trace {id}"),
+        read::Found::Event(row) => format!("span {}", row.node_id()),
+        read::Found::Several(ids) => format!("several {}", ids.join(" ")),
+        read::Found::Nothing => "nothing".to_owned(),
+    };
+    assert_eq!(found(span), format!("span {span}"));
+    assert_eq!(found(moved), format!("span {moved}"));
+    assert_eq!(found("own-span"), "span own-span");
+    assert_eq!(found(&events[2].uuid.to_string()), "span own-span");
+    assert_eq!(found(twice), format!("several {} {}", events[3].uuid, events[4].uuid));
+    assert_eq!(found("trace-2"), "trace trace-2");
+    // The beginning goes before the end, in any case of letters; a session is not looked for.
+    for (part, is) in [
+        ("018C0000-", format!("span {moved}")),
+        ("00BB", format!("span {moved}")),
+        ("OWN", "span own-span".to_owned()),
+        ("e-3", "trace trace-3".to_owned()),
+        ("chat-", "span chat-of".to_owned()),
+        ("trace-", "several trace-1 trace-2 trace-3".to_owned()),
+        ("019f2cff-f6c8", format!("several {span} {twice} {twice}")),
+        ("chat-x", "nothing".to_owned()),
+        ("race", "nothing".to_owned()),
+        ("", "nothing".to_owned()),
+    ] {
+        assert_eq!(found(part), is, "{part}");
+    }
+    let plan = format!("EXPLAIN QUERY PLAN SELECT uuid FROM event_rows WHERE {}", read::NEAR);
+    let db = Connection::open(folder.0.join(FILE)).unwrap();
+    let plan: String = db.query_row(&plan, (span, 0, 1), |row| row.get(3)).unwrap();
+    assert!(plan.contains("rows_by_time"), "{plan}");
+}
+
 /// Runs one of the tests below this in a process of its own.
 fn spawn(test: &str, dir: &Path) -> std::process::Child {
     std::process::Command::new(std::env::current_exe().unwrap())

@@ -150,19 +150,28 @@ document.addEventListener('DOMContentLoaded', () => {
     if (!answer?.ok) return
     const known = new Set(rows().map((row) => row.dataset.key))
     const chosen = here()?.dataset.key
-    const focused = document.activeElement?.closest('#rows > *')?.dataset.key
     const main = $('#main')
+    const focus = main.contains(document.activeElement) ? document.activeElement : null
+    const focused = focus?.closest('#rows > *')?.dataset.key
+    const wasBusy = $('[data-busy]') !== null
     main.innerHTML = await answer.text()
     let fresh = 0
     for (const row of rows()) {
-      if (known.size && !known.has(row.dataset.key)) {
+      // What was in the file before and is read only now is nothing new.
+      if (known.size && !wasBusy && !known.has(row.dataset.key)) {
         row.classList.add('fresh')
         fresh += 1
       }
       if (row.dataset.key === chosen) row.classList.add('here')
-      if (row.dataset.key === focused) $('a.open', row)?.focus({ preventScroll: true })
     }
-    if (fresh) say(`${fresh} new`)
+    if (focus) {
+      // Who walks through the page by the keyboard stays where they were.
+      const row = rows().find((row) => row.dataset.key === focused)
+      const links = $$('a[href]', row ?? main)
+      const same = links.find((link) => link.getAttribute('href') === focus.getAttribute('href'))
+      ;(same ?? (row ? $('a.open', row) : null) ?? main).focus({ preventScroll: true })
+    }
+    if (fresh) say(`New ${$('h1').firstChild.textContent.trim().toLowerCase()}: ${fresh}`)
   }
   const look = async () => {
     if (document.hidden) return
@@ -175,7 +184,8 @@ document.addEventListener('DOMContentLoaded', () => {
   }
   const watch = async () => {
     await look()
-    setTimeout(watch, 1000)
+    // The rest of a store that is still read is there soon.
+    setTimeout(watch, $('[data-busy]') ? 300 : 1000)
   }
   watch()
 

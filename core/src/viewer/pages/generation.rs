@@ -70,7 +70,7 @@ pub(super) fn detail(page: &Page<'_>, row: &Row, in_trace: bool) -> Result<Marku
     };
     Ok(html! {
         header.about {
-            h2 { span class=(format!("kind {}", trace::kind(row))) {} (trace::label(row)) " " (status_of(row)) }
+            h2 { span class=(format!("kind {}", trace::kind(row))) role="img" aria-label=(trace::kind(row)) {} " " (trace::label(row)) " " (status_of(row)) }
             (facts(context, row, &p))
         }
         @if has_content {

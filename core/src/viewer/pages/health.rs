@@ -45,17 +45,17 @@ pub(super) fn page(page: &mut Page<'_>) -> Made {
         h1 { "Health " small { (context.range.name) } }
         (page.notes())
         div.tops {
-            section.top { h2 { "Observed" } (list(&kinds)) }
-            section.top { h2 { "Providers" } (list(&providers)) }
-            section.top { h2 { "Recorded from" } (list(&languages)) }
-            section.top { h2 { "Prices from" } (list(&sources)) }
+            section.top { h2 { "Observed" } (list("Observed", "Events", &kinds)) }
+            section.top { h2 { "Providers" } (list("Providers", "Calls", &providers)) }
+            section.top { h2 { "Recorded from" } (list("Recorded from", "Events", &languages)) }
+            section.top { h2 { "Prices from" } (list("Prices from", "Calls", &sources)) }
             section.top {
                 h2 { "Missing" }
                 dl.facts {
                     dt { "No known price" } dd { (number(unpriced.values().sum())) " of " (number(calls)) " calls, " (share(unpriced.values().sum(), calls)) }
                     dt { "No usage" } dd { (number(without)) " calls" }
                 }
-                @if !unpriced.is_empty() { (list(&unpriced)) }
+                @if !unpriced.is_empty() { (list("No known price", "Calls", &unpriced)) }
             }
             section.top {
                 h2 { "The store" }
@@ -96,11 +96,16 @@ fn spool(page: &Page<'_>) -> Option<(u64, u64)> {
     (sums.0 > 0).then_some(sums)
 }
 
-fn list(counts: &BTreeMap<String, u64>) -> Markup {
+fn list(title: &str, what: &str, counts: &BTreeMap<String, u64>) -> Markup {
     let mut rows: Vec<(&String, &u64)> = counts.iter().collect();
     rows.sort_by(|a, b| b.1.cmp(a.1));
     html! {
         @if rows.is_empty() { p.note { "none" } }
-        table { tbody { @for (name, count) in rows.into_iter().take(12) { tr { td.name { (name) } td.number { (number(*count)) } } } } }
+        @else {
+            table aria-label=(title) {
+                thead.visually-hidden { tr { th scope="col" { "Name" } th scope="col" { (what) } } }
+                tbody { @for (name, count) in rows.into_iter().take(12) { tr { th.name scope="row" { (name) } td.number { (number(*count)) } } } }
+            }
+        }
     }
 }

@@ -274,10 +274,10 @@ fn top<'a>(
     html! {
         section.top {
             h2 { a href=(context.address.go(all)) { (title) } }
-            table { thead.visually-hidden { tr { th { (key) } th { "calls" } th { "cost" } } }
+            table aria-label=(title) { thead.visually-hidden { tr { th scope="col" { (key) } th scope="col" { "calls" } th scope="col" { "cost" } } }
                 tbody { @for (name, sums) in rows {
                     tr {
-                        td.name { (context.lead(path, key, name)) }
+                        th.name scope="row" { (context.lead(path, key, name)) }
                         td.number { (calls(sums.calls)) }
                         td.number { (cost(&sums)) }
                     }
@@ -297,11 +297,11 @@ fn top_traces(
     html! {
         section.top {
             h2 { a href=(context.address.to("/traces", &[("sort", "cost")])) { "Most expensive traces" } }
-            table { thead.visually-hidden { tr { th { "trace" } th { "took" } th { "cost" } } }
+            table aria-label="Most expensive traces" { thead.visually-hidden { tr { th scope="col" { "trace" } th scope="col" { "took" } th scope="col" { "cost" } } }
                 tbody { @for ((trace, spent), name) in traces.iter().zip(spent).zip(names) {
                     @let id = texts.get(&trace.number).map_or("", String::as_str);
                     tr {
-                        td.name { a href=(format!("/trace/{}", encode(id))) { (name) } " " (context.time(trace.start)) }
+                        th.name scope="row" { a href=(format!("/trace/{}", encode(id))) { (name) } " " (context.time(trace.start)) }
                         td.number { (seconds(trace.seconds())) }
                         td.number { (dollars(spent.sums.cost)) }
                     }

@@ -137,17 +137,17 @@ fn line(row: &Row, depth: usize, sums: &Sums, axis: f64, begin: i64, chosen: Opt
     let px = |number: f64| format!("{:.1}", number.clamp(0.0, 1000.0));
     let hidden = sums.errors.saturating_sub(u64::from(row.is_error));
     html! {
-        li class=(format!("d{}{}", depth.min(DEEP), if row.is_error { " failed" } else { "" })) data-key=(row.uuid) {
+        li class=(format!("d{}{}", depth.min(DEEP), if row.is_error { " failed" } else { "" })) data-key=(row.uuid) aria-level=(depth + 1) {
             a.open href=(link) aria-current=[here.then_some("true")] {
                 span.label {
-                    span class=(format!("kind {kind}")) title=(kind) {}
-                    span.name { (label(row)) }
+                    span class=(format!("kind {kind}")) role="img" aria-label=(kind) title=(kind) {} " "
+                    span.name { (label(row)) } " "
                     @if row.is_error { span.badge.bad { (row.error_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("failed")) } }
                     @else if hidden > 0 { span.badge.bad.soft title="failed inside" { (hidden) " failed" } }
                 }
                 span.sums {
-                    @if row.latency.is_some() { span { (took(row.latency)) } }
-                    @if sums.input + sums.output > 0 { (tokens(sums.input, sums.output)) }
+                    @if row.latency.is_some() { span { (took(row.latency)) } " " }
+                    @if sums.input + sums.output > 0 { (tokens(sums.input, sums.output)) " " }
                     @if sums.calls > 0 { (cost(sums)) }
                 }
                 svg.fall viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" {
