@@ -262,6 +262,16 @@ bench-stages: ## nanoseconds and allocations of each stage of the flow over the 
 	cargo bench -q --locked -p llmtrail --features stages --bench stages
 .PHONY: bench-stages
 
+# Optimised as the release is, but with names and frame pointers, so it is built apart.
+INFERNO := .work/inferno/bin
+flame: $(STAMPS)/bench ## where the worker's time goes, as a picture: docs/img/flame.svg
+	command -v perf > /dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends linux-perf > /dev/null)
+	test -x $(INFERNO)/inferno-flamegraph || cargo install -q --locked --root .work/inferno inferno
+	RUSTFLAGS='-C force-frame-pointers=yes' CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+	  cargo build -q --release --locked --target-dir target/flame -p llmtrail-tests --bin throughput --bin sink
+	.work/venv-bench/bin/python tests/bench/flame.py target/flame/release $(INFERNO) docs/img/flame.svg
+.PHONY: flame
+
 # Counts of instructions are the same on a busy machine and on a quiet one.
 $(STAMPS)/valgrind:
 	@mkdir -p $(STAMPS)
