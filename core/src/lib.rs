@@ -30,6 +30,7 @@ mod open;
 mod patient;
 mod pipeline;
 pub mod price;
+mod process;
 pub mod propagate;
 pub mod record;
 mod sample;
