@@ -44,6 +44,7 @@ pub mod stream_usage;
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod testing;
 mod tools;
+mod written;
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -70,6 +71,7 @@ pub use scoped::{Guard, carry};
 #[cfg(feature = "store")]
 pub use sink::store::read as store;
 pub use sink::{MadeSink, Outcome, Sink};
+pub use written::{WrittenCall, quote};
 
 /// The README's Rust example is compiled.
 #[cfg(all(doctest, feature = "middleware"))]
