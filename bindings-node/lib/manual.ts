@@ -1,6 +1,6 @@
 import type { Client } from './client.js'
 import { coded, isError } from './errors.js'
-import { toJson } from './json.js'
+import { toText } from './json.js'
 import type { NativeScope, NativeTimer } from './native.js'
 import { currentScope, described, Scope } from './scope.js'
 
@@ -126,7 +126,7 @@ export type TraceRef = Scope | string | undefined
 export function capture(client: Client, event: string, options: CaptureOptions): string {
   const { uuid, timestamp, ...others } = options
   const id = uuid === undefined || uuid === null ? undefined : String(uuid)
-  const json = toJson({ ...others, uuid: id, timestamp: time(timestamp) })
+  const json = toText({ ...others, uuid: id, timestamp: time(timestamp) })
   return coded(() => client.native.capture(here(), String(event), json))
 }
 
@@ -143,13 +143,13 @@ export function captureStep(client: Client, kind: 'span' | 'trace', name: string
 /** @internal */
 export function feedback(client: Client, trace: TraceRef, said: Feedback): void {
   const [scope, id] = which(trace)
-  coded(() => client.native.feedback(here(), scope, id, toJson(said)))
+  coded(() => client.native.feedback(here(), scope, id, toText(said)))
 }
 
 /** @internal */
 export function metric(client: Client, trace: TraceRef, name: string, value: unknown, options: object): void {
   const [scope, id] = which(trace)
-  coded(() => client.native.metric(here(), scope, id, String(name), toJson({ ...options, value })))
+  coded(() => client.native.metric(here(), scope, id, String(name), toText({ ...options, value })))
 }
 
 /** A call of your own while it lasts. Set what is known of it as members. Nothing here throws. */
@@ -237,7 +237,7 @@ function which(trace: TraceRef): [NativeScope | undefined, string | undefined] {
   return [undefined, trace === undefined || trace === null ? undefined : String(trace)]
 }
 
-/** What was told as JSON, with times as numbers and errors as what they say. */
+/** What was told as a text, with times as numbers and errors as what they say. */
 function told(record: object): string {
   const members: { timestamp?: unknown; error?: unknown; errorType?: unknown } = { ...record }
   members.timestamp = time(members.timestamp)
@@ -246,7 +246,7 @@ function told(record: object): string {
     members.error = message
     members.errorType ??= type
   }
-  return toJson(members)
+  return toText(members)
 }
 
 const time = (given: unknown): unknown => (given instanceof Date ? given.getTime() : given)

@@ -1,11 +1,11 @@
 //! Capture by hand, as JavaScript calls it. Everything that is told of an event arrives as one JSON object.
 
 use llmtrail::manual::{CaptureOptions, TraceRef};
-use llmtrail::{CallRecord, StepRecord};
+use llmtrail::{CallRecord, Language, StepRecord, WrittenCall};
 use napi_derive::napi;
 
 use crate::client::NativeClient;
-use crate::convert::{Result, coded, usage};
+use crate::convert::{Result, coded, unmarked, usage};
 use crate::scope::{self, Scope, fields};
 
 /// A call that the application makes by itself, while it lasts.
@@ -46,8 +46,8 @@ impl NativeClient {
     /// Records a generation or an embedding; returns its span id.
     #[napi]
     pub fn capture_call(&self, scope: Option<&Scope>, embedding: bool, record: String) -> Result<String> {
-        let record = CallRecord::read(fields(&record)?).map_err(|error| coded(&error))?;
-        Ok(self.0.capture_call_in(core(scope), embedding, record))
+        let call = WrittenCall::new(Language::Node, unmarked(&record)).map_err(|error| coded(&error))?;
+        Ok(self.0.capture_written_in(core(scope), embedding, call))
     }
 
     /// Records a span or a trace; returns its id.

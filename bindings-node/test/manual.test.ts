@@ -216,6 +216,36 @@ describe('capture by hand', () => {
     expect(metrics[1]?.properties).toMatchObject({ $ai_trace_id: 'elsewhere', $ai_metric_value: 0.9 })
   })
 
+  it('hands over values as they are, those that are not plain too', async () => {
+    const long = 'x'.repeat(40)
+    const plain = {
+      texts: [
+        '',
+        'quote " \\ \n\t\0\u001f\u007f',
+        'ü',
+        `${'日本😀'.repeat(50)}"${long}`,
+        `${long}"${long}\n`,
+      ],
+      'ü"\0': { '': [1, -0.5, 1e21, true, null, undefined, [], {}] },
+      none: undefined,
+    }
+    const arrived = { texts: plain.texts, 'ü"\0': { '': [1, -0.5, 1e21, true, null, null, [], {}] } }
+    const odd = {
+      own: { toJSON: () => 'mine' },
+      list: Object.assign([1], { toJSON: () => 'never asked' }),
+      number: Number.NaN,
+      made: Object.create({ inherited: 1 }, { own: { value: 2, enumerable: true } }),
+    }
+    client.captureGeneration({ properties: { plain } })
+    client.captureGeneration({ properties: { plain, odd } })
+    client.captureGeneration({ properties: { halves: ['a\ud800b', '\udc00', { 'name\udc00': '\ud83d' }] } })
+    const [first, second, third] = (await sent('$ai_generation')).map((event) => event.properties)
+    expect(first?.plain).toEqual(arrived)
+    expect(second?.plain).toEqual(arrived)
+    expect(second?.odd).toEqual({ own: 'mine', list: [1], number: 'NaN', made: { own: 2 } })
+    expect(third?.halves).toEqual(['a\ufffdb', '\ufffd', { 'name\ufffd': '\ufffd' }])
+  })
+
   it('says what is wrong', () => {
     // @ts-expect-error: no such member
     expect(() => client.captureGeneration({ modle: 'x' })).toThrow(/modle is no name that is known here/)

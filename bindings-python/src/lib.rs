@@ -12,6 +12,7 @@ mod cost;
 mod delivery;
 mod error;
 mod hooks;
+mod json;
 mod manual;
 mod observation;
 mod reading;

@@ -1,13 +1,14 @@
 //! Capture by hand, as Python calls it. Everything that is told of an event arrives as one JSON object.
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 use llmtrail::manual::{CaptureOptions, TraceRef};
-use llmtrail::{CallRecord, StepRecord};
+use llmtrail::{CallRecord, Language, StepRecord, WrittenCall};
 
 use crate::client::Client;
 use crate::error::{raise, usage};
+use crate::json;
 use crate::scope::{self, Scope, fields};
 
 /// A call that the application makes by itself, while it lasts.
@@ -53,6 +54,19 @@ impl Client {
     ) -> PyResult<String> {
         let record = CallRecord::read(fields(record)?).map_err(|error| raise(py, &error))?;
         Ok(self.0.capture_call_in(core(scope), embedding, record))
+    }
+
+    /// The same of members as they are; `None` when there is a value that Python's encoder has to make JSON of.
+    fn capture_plain_call(
+        &self,
+        py: Python<'_>,
+        scope: Option<&Bound<'_, Scope>>,
+        embedding: bool,
+        members: &Bound<'_, PyDict>,
+    ) -> PyResult<Option<String>> {
+        let Some(json) = json::of_members(members) else { return Ok(None) };
+        let call = WrittenCall::new(Language::Python, json).map_err(|error| raise(py, &error))?;
+        Ok(Some(self.0.capture_written_in(core(scope), embedding, call)))
     }
 
     fn capture_step(

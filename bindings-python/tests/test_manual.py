@@ -1,6 +1,8 @@
 """Capture by hand: priced, redacted and placed like an observed call."""
 
 import datetime
+import json
+import sys
 from typing import Any
 
 import pytest
@@ -286,3 +288,65 @@ def test_values_of_any_kind(trail: llmtrail.Client, loopback: Loopback) -> None:
     (event,) = sent(trail, loopback, "$ai_generation")
     assert event["properties"]["$ai_output_choices"] == [{"role": "assistant", "content": "NaN"}]
     assert "$ai_latency" not in event["properties"]
+
+
+class Own(dict[str, Any]):
+    """No dictionary to the core, but one to Python's encoder."""
+
+
+PLAIN: dict[str, Any] = {
+    "texts": [
+        "",
+        'quote " \\ \n\t\r\0\x1f\x7f',
+        "ü",
+        "日本" * 100,
+        "long" * 100 + "\n" + "e" * 31 + '"' + "e" * 32,
+    ],
+    "numbers": [0, -1, 2**63 - 1, -(2**63), 2**64 - 1, 5.0, -0.0, 1e-7, 1.5e300, 0.1],
+    "others": [True, False, None, [], {}, [[[]]], {'ü"': {"": 1}}],
+}
+
+
+@pytest.mark.parametrize("members", [PLAIN, Own(PLAIN)], ids=["by the core", "by Python"])
+def test_values_arrive_as_they_are(members: Any, trail: llmtrail.Client, loopback: Loopback) -> None:
+    trail.capture_generation(properties={"given": members, "pair": (1, "two")})
+    (event,) = sent(trail, loopback, "$ai_generation")
+    # As texts, in which 5 is not 5.0.
+    assert json.dumps(event["properties"]["given"]) == json.dumps(PLAIN, sort_keys=True)
+    assert event["properties"]["pair"] == [1, "two"]
+
+
+def test_only_plain_values_are_written_by_the_core(trail: llmtrail.Client) -> None:
+    cycle: list[Any] = []
+    cycle.append([cycle])
+    deep: Any = 0
+    for _ in range(100):
+        deep = [deep]
+
+    class Text(str): ...
+
+    odd = [
+        Own(),
+        Text("x"),
+        {1: 2},
+        b"x",
+        {1},
+        float("inf"),
+        2**64,
+        -(2**63) - 1,
+        "\ud800",
+        cycle,
+        deep,
+        object(),
+    ]
+    for value in odd:
+        assert trail._core.capture_plain_call(None, False, {"input": ["before", value]}) is None, repr(value)
+    assert trail._core.capture_plain_call(None, False, {"input": ["before"], "span_id": "mine"}) == "mine"
+    assert trail.flush(10).captured == 1
+
+
+def test_a_text_does_not_grow_by_being_recorded(trail: llmtrail.Client) -> None:
+    text = "".join(["ü" * 1000, "!"])
+    before = sys.getsizeof(text)
+    trail.capture_generation(input=text)
+    assert sys.getsizeof(text) == before

@@ -20,6 +20,7 @@ use crate::notes::Notes;
 use crate::open::OpenScopes;
 use crate::pipeline::{Input, Pipeline};
 use crate::price::{Cost, CustomPrice, PriceBook, Question};
+use crate::process;
 
 /// Captures calls and delivers their events. Cheap to clone; clones share one queue and one worker.
 ///
@@ -295,13 +296,13 @@ impl Client {
     }
 
     fn core_if_started(&self) -> Option<Arc<Core>> {
-        self.0.core.load_full().filter(|core| core.pid == std::process::id())
+        self.0.core.load_full().filter(|core| core.pid == process::number())
     }
 
     /// This process's core. In a forked child the parent's is forgotten: its thread does not exist here, and its locks
     /// may be held by threads that do not either, so it is neither joined nor dropped.
     fn core(&self) -> Arc<Core> {
-        let pid = std::process::id();
+        let pid = process::number();
         loop {
             let current = self.0.core.load_full();
             if let Some(core) = &current

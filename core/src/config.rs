@@ -1,5 +1,6 @@
 //! Every option, its default, its environment variable and what it may be, in one table.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,9 +47,14 @@ impl Language {
 
     /// A name of ours in the language's own spelling.
     pub(crate) fn name_of(self, option: &str) -> String {
+        self.spelled(option).into_owned()
+    }
+
+    /// The same, without a copy where it is ours.
+    pub(crate) fn spelled(self, option: &str) -> Cow<'_, str> {
         match self {
-            Self::Rust | Self::Python => option.to_owned(),
-            Self::Node => camel(option),
+            Self::Rust | Self::Python => option.into(),
+            Self::Node => camel(option).into(),
         }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use crate::config::Language;
 use crate::event::usage::Usage;
 use crate::fields::Fields;
 use crate::patient;
 use crate::price::Amount;
+use crate::process;
 use crate::propagate;
 
 tokio::task_local! {
@@ -200,6 +200,9 @@ impl ScopeOptions {
 
     /// Properties with PostHog's names for what has an option here are taken for that option.
     fn lift_properties(&mut self) {
+        if self.properties.is_empty() {
+            return;
+        }
         let mut fields = Fields::new(Language::Rust, std::mem::take(&mut self.properties));
         for (property, option) in [
             ("$ai_trace_id", &mut self.trace_id),
@@ -496,7 +499,7 @@ impl Totals {
 
 /// A fresh id: a UUID v7, so that ids sort by time.
 pub(crate) fn new_id() -> String {
-    Uuid::now_v7().to_string()
+    process::fresh_id(SystemTime::now()).to_string()
 }
 
 /// An id with only the characters that PostHog takes in a trace id.

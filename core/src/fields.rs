@@ -39,15 +39,13 @@ impl Fields {
     pub fn finish(&self, what: &str) -> Result<()> {
         match self.members.iter().find(|(_, value)| !value.is_null()) {
             None => Ok(()),
-            Some((name, _)) => {
-                Err(Error::new(ErrorKind::Usage, format!("{what}: {name} is no name that is known here")))
-            }
+            Some((name, _)) => Err(Error::new(ErrorKind::Usage, unknown_name(what, name))),
         }
     }
 
     /// Any value but null.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.members.remove(&self.language.name_of(name)).filter(|value| !value.is_null())
+        self.members.remove(&*self.language.spelled(name)).filter(|value| !value.is_null())
     }
 
     /// A text; a number is one all the same.
@@ -89,6 +87,11 @@ impl Fields {
         let since = self.duration(name)?.as_nanos().saturating_add(500) / 1000;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(u64::try_from(since).ok()?))
     }
+}
+
+/// What is said of a name that is none.
+pub(crate) fn unknown_name(what: &str, name: &str) -> String {
+    format!("{what}: {name} is no name that is known here")
 }
 
 #[cfg(test)]

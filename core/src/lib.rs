@@ -30,6 +30,7 @@ mod open;
 mod patient;
 mod pipeline;
 pub mod price;
+mod process;
 pub mod propagate;
 pub mod record;
 mod sample;
@@ -43,6 +44,7 @@ pub mod stream_usage;
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod testing;
 mod tools;
+mod written;
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -69,6 +71,7 @@ pub use scoped::{Guard, carry};
 #[cfg(feature = "store")]
 pub use sink::store::read as store;
 pub use sink::{MadeSink, Outcome, Sink};
+pub use written::{WrittenCall, quote};
 
 /// The README's Rust example is compiled.
 #[cfg(all(doctest, feature = "middleware"))]

@@ -15,7 +15,9 @@ use crate::context::{self, Scope, ScopeKind, ScopeOptions, new_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
 use crate::pipeline::{Captured, Input, Recorded};
+use crate::process::fresh_id;
 use crate::record::{CallRecord, StepRecord};
+use crate::written::{WrittenCall, WrittenInput};
 
 /// The name of the metric that a feedback's score becomes.
 pub const SCORE: &str = "score";
@@ -103,9 +105,10 @@ impl Client {
         if event.trim().is_empty() {
             return Err(Error::new(ErrorKind::Usage, "capture: the event needs a name"));
         }
-        let uuid = options.uuid.unwrap_or_else(Uuid::now_v7);
+        let now = SystemTime::now();
+        let uuid = options.uuid.unwrap_or_else(|| fresh_id(now));
         let size = size_of_members(&options.properties) + 256;
-        let at = options.timestamp.unwrap_or_else(SystemTime::now);
+        let at = options.timestamp.unwrap_or(now);
         self.offer(
             Input::Event(Box::new(Captured { event: event.to_owned(), uuid, at, options, scope: scope.cloned() })),
             size,
@@ -126,16 +129,26 @@ impl Client {
 
     /// As [`capture_generation`](Self::capture_generation) or [`capture_embedding`](Self::capture_embedding), in a scope.
     pub fn capture_call_in(&self, scope: Option<&Scope>, embedding: bool, mut record: CallRecord) -> String {
-        record.fill_start();
-        let id = record.id.take().unwrap_or_else(new_id);
+        let at = SystemTime::now();
+        record.fill_start(at);
+        let id = record.id.take().unwrap_or_else(|| fresh_id(at).to_string());
         let content = [&record.input, &record.output, &record.tools, &record.usage];
         let size = content.into_iter().flatten().map(value_size).sum::<usize>()
             + size_of_members(&record.parameters)
             + size_of_members(&record.scope.properties)
             + 512;
-        let scope = self.open(ScopeKind::Options, scope, record.scope.clone());
-        let recorded = Recorded { record, embedding, scope, id: id.clone() };
+        let recorded = Recorded { record, embedding, scope: scope.cloned(), id: id.clone() };
         self.offer(Input::Recorded(Box::new(recorded)), size);
+        id
+    }
+
+    /// As [`capture_call_in`](Self::capture_call_in), of what a language wrote: for bindings. The worker reads it.
+    pub fn capture_written_in(&self, scope: Option<&Scope>, embedding: bool, mut call: WrittenCall) -> String {
+        let at = SystemTime::now();
+        let size = call.size() + size_of::<WrittenInput>();
+        let id = call.take_id().unwrap_or_else(|| fresh_id(at).to_string());
+        let input = WrittenInput { call, embedding, scope: scope.cloned(), at, id: id.clone() };
+        self.offer(Input::Written(Box::new(input)), size);
         id
     }
 

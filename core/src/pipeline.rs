@@ -30,6 +30,7 @@ use crate::price::{Amount, Overrides, PriceBook, Query, price, region_of};
 use crate::record::CallRecord;
 use crate::sample::Sampler;
 use crate::tools::Tools;
+use crate::written::WrittenInput;
 
 /// What callers hand over.
 pub(crate) enum Input {
@@ -39,15 +40,17 @@ pub(crate) enum Input {
     Ended(Scope, Option<Duration>),
     /// A call that the application told of.
     Recorded(Box<Recorded>),
+    /// The same, as the application's language wrote it.
+    Written(Box<WrittenInput>),
     /// An event that the application made.
     Event(Box<Captured>),
 }
 
-/// A call that the application told of, and where it belongs.
+/// A call that the application told of, and the scope that it was told in.
 pub(crate) struct Recorded {
     pub(crate) record: CallRecord,
     pub(crate) embedding: bool,
-    pub(crate) scope: Scope,
+    pub(crate) scope: Option<Scope>,
     pub(crate) id: String,
 }
 
@@ -147,6 +150,11 @@ impl Pipeline {
         self.charged(attempt.exchange.scope.as_ref(), charged, out);
     }
 
+    fn recorded(&mut self, recorded: Recorded, out: &mut Vec<WireEvent>) {
+        let (scope, charged) = recorded_event(&self.config, &self.prices.load(), recorded);
+        self.charged(Some(&scope), charged, out);
+    }
+
     /// What there is to do with the event of a call: it is counted, looked through for tools, redacted and sent.
     fn charged(&mut self, scope: Option<&Scope>, mut charged: Charged, out: &mut Vec<WireEvent>) {
         self.count(scope, &charged);
@@ -225,9 +233,12 @@ impl Stage for Pipeline {
                 let mut event = build::scope_event(&self.config, &scope, took);
                 self.send(&mut event, scope.privacy(), out);
             }
-            Input::Recorded(recorded) => {
-                let (scope, charged) = recorded_event(&self.config, &self.prices.load(), *recorded);
-                self.charged(Some(&scope), charged, out);
+            Input::Recorded(recorded) => self.recorded(*recorded, out),
+            Input::Written(written) => {
+                let WrittenInput { call, embedding, scope, at, id } = *written;
+                let Some(record) = call.read(at) else { return self.notes.add("unreadable_record") };
+                drop(call);
+                self.recorded(Recorded { record, embedding, scope, id }, out);
             }
             Input::Event(captured) => {
                 let scope = captured.scope.clone();
@@ -324,13 +335,14 @@ fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call
 
 /// The event of a call that the application told of.
 fn recorded_event(config: &Config, book: &PriceBook, recorded: Recorded) -> (Scope, Charged) {
-    let Recorded { record, embedding, scope, id } = recorded;
+    let Recorded { mut record, embedding, scope: around, id } = recorded;
     let model = record.model.clone();
     let took = record.latency.unwrap_or_default();
     let started = record.scope.started_at.unwrap_or_else(SystemTime::now);
+    let scope = Scope::open(ScopeKind::Options, around.as_ref(), std::mem::take(&mut record.scope));
     // Neither counts nor a cost: there is nothing to price, and no reason to explain it.
     let nothing_used = record.usage.is_none() && record.cost_usd.is_none();
-    let (mut event, usage, reported) = recorded::event(config, record, embedding, &scope, id);
+    let (mut event, usage, reported) = recorded::event(config, record, embedding, &scope, id, started);
     let amount =
         if nothing_used { None } else { charge(&mut event, book, false, &usage, reported.as_deref(), started) };
     (scope, Charged { event, model, usage, amount, started, took })

@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::context::ScopeOptions;
 use crate::error::Result;
-use crate::fields::Fields;
+use crate::fields::{Fields, unknown_name};
+
+/// What a call is called in errors.
+const CALL: &str = "a call";
 
 /// A generation or an embedding in the application's own words. Everything is optional; what is absent stays absent.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +78,12 @@ impl CallRecord {
     ///
     /// # Errors
     /// A usage error for a name that is none of its members'. A value of the wrong type counts as not given.
-    pub fn read(mut fields: Fields) -> Result<Self> {
+    pub fn read(fields: Fields) -> Result<Self> {
+        Self::read_at(fields, SystemTime::now())
+    }
+
+    /// As [`read`](Self::read), of what was told at that time.
+    pub(crate) fn read_at(mut fields: Fields, at: SystemTime) -> Result<Self> {
         let input = fields.take("input");
         let error = RecordedError::read(&mut fields);
         let mut record = Self {
@@ -97,13 +105,18 @@ impl CallRecord {
             error,
             scope: ScopeOptions::read(&mut fields),
         };
-        record.fill_start();
-        fields.finish("a call").map(|()| record)
+        record.fill_start(at);
+        fields.finish(CALL).map(|()| record)
     }
 
-    /// The start of a call of which only its length is known: it has just ended.
-    pub(crate) fn fill_start(&mut self) {
-        start(&mut self.scope, self.latency);
+    /// What is said of a name that is none of a call's.
+    pub(crate) fn unknown_name(name: &str) -> String {
+        unknown_name(CALL, name)
+    }
+
+    /// The start of a call of which only its length is known: it ended at that time.
+    pub(crate) fn fill_start(&mut self, at: SystemTime) {
+        start(&mut self.scope, self.latency, at);
     }
 }
 
@@ -124,13 +137,13 @@ impl StepRecord {
     }
 
     pub(crate) fn fill_start(&mut self) {
-        start(&mut self.scope, self.latency);
+        start(&mut self.scope, self.latency, SystemTime::now());
     }
 }
 
-fn start(scope: &mut ScopeOptions, latency: Option<Duration>) {
+fn start(scope: &mut ScopeOptions, latency: Option<Duration>, at: SystemTime) {
     if scope.started_at.is_none() {
-        scope.started_at = SystemTime::now().checked_sub(latency.unwrap_or_default());
+        scope.started_at = at.checked_sub(latency.unwrap_or_default());
     }
 }
 

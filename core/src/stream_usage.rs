@@ -289,13 +289,13 @@ fn without_usage(event: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 /// The members of the outermost object of a JSON text, found without parsing what is inside of them.
-struct Members<'a> {
+pub(crate) struct Members<'a> {
     text: &'a [u8],
     at: usize,
     over: bool,
 }
 
-enum Member<'a> {
+pub(crate) enum Member<'a> {
     /// A key without its quotes, the raw value, and where the member begins and ends.
     Of { key: &'a [u8], value: &'a [u8], from: usize, to: usize },
     /// Where the object's closing brace is.
@@ -303,7 +303,7 @@ enum Member<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn of(text: &'a [u8]) -> Self {
+    pub(crate) fn of(text: &'a [u8]) -> Self {
         let at = text.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(text.len());
         Self { text, at: at + 1, over: text.get(at) != Some(&b'{') }
     }

@@ -112,13 +112,11 @@ class Manual:
         Raises:
             LlmtrailError: a name that is none of these.
         """
-        core, members = self._resolve(), _plain(call)
-        return hand_over(lambda json: core.capture_call(current.get(), False, json), members)
+        return _capture(self._resolve(), False, call)
 
     def capture_embedding(self, **call: Unpack[Call]) -> str:
         """Records an embedding that no transport saw; see `capture_generation`. Vectors are not recorded."""
-        core, members = self._resolve(), _plain(call)
-        return hand_over(lambda json: core.capture_call(current.get(), True, json), members)
+        return _capture(self._resolve(), True, call)
 
     def capture_span(
         self,
@@ -287,6 +285,14 @@ class Generation:
     def _trouble(self) -> None:
         if self._trail is not None:
             self._trail.note()
+
+
+def _capture(core: _core.Client, embedding: bool, call: Any) -> str:
+    scope = current.get()
+    span_id = core.capture_plain_call(scope, embedding, call)
+    if span_id is None:
+        return hand_over(lambda json: core.capture_call(scope, embedding, json), _plain(call))
+    return span_id
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::policy::Policy;
 use super::{Event, detect, media, secrets, timestamp};
@@ -13,6 +12,7 @@ use crate::context::{Scope, ScopeKind, new_id};
 use crate::decode::call::{Call, StreamStatus};
 use crate::decode::{Address, Recognised};
 use crate::pipeline::Captured;
+use crate::process::fresh_id;
 
 pub(crate) type Properties = Map<String, Value>;
 
@@ -275,7 +275,13 @@ pub(crate) fn finish(
         distinct_id.or_else(|| p.get("$ai_trace_id").and_then(Value::as_str).map(str::to_owned)).unwrap_or_else(new_id);
     p.entry("$geoip_disable").or_insert(Value::Bool(true));
     library(config, &mut p);
-    Event { event: name.to_owned(), uuid: Uuid::now_v7(), distinct_id, timestamp: timestamp(started), properties: p }
+    Event {
+        event: name.to_owned(),
+        uuid: fresh_id(SystemTime::now()),
+        distinct_id,
+        timestamp: timestamp(started),
+        properties: p,
+    }
 }
 
 /// Names the library.

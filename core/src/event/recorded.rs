@@ -45,6 +45,7 @@ pub(crate) fn event(
     embedding: bool,
     scope: &Scope,
     id: String,
+    started: SystemTime,
 ) -> (Event, Usage, Option<String>) {
     let mut p = Properties::new();
     build::ids(&mut p, Some(scope), Some(id));
@@ -56,7 +57,6 @@ pub(crate) fn event(
     }
     put(&mut p, "$ai_http_status", record.http_status);
     put(&mut p, "$ai_latency", record.latency.map(build::seconds));
-    let started = record.scope.started_at.unwrap_or_else(SystemTime::now);
     let convention =
         Convention::usual(provider.as_deref().unwrap_or_default(), record.model.as_deref().unwrap_or_default());
     let (call, requests) = call_of(record, embedding, convention.cache_outside);
