@@ -373,14 +373,18 @@ mod tests {
     fn a_page_says_what_it_shows_of_a_large_store_that_is_still_read() {
         let folder = Folder::new();
         let store = Arc::new(store(&folder, &[("an-old-one", 3), ("a-new-one", 0)]));
-        let page = |path: &str| pages::answer(&store, "/traces", Address::of(&path.parse().unwrap()), None).body;
+        let page = |address: &str| {
+            let uri: axum::http::Uri = address.parse().unwrap();
+            pages::answer(&store, uri.path(), Address::of(&uri), None).body
+        };
         let all = page("/traces?range=all");
         assert!(all.contains("an-old-one") && all.contains("a-new-one") && !all.contains("data-busy"), "{all}");
 
         // As it is when a part of what is older is there.
         let since = jiff::Timestamp::now().as_millisecond() - HOUR;
         store.write(|data| (data.since, data.unread) = (since, 1_000_000));
-        for path in ["/traces?range=all", "/traces?range=24h", "/traces?range=all&sort=cost"] {
+        for path in ["/traces?range=all", "/traces?range=24h", "/traces?range=all&sort=cost", "/", "/models?range=all"]
+        {
             let part = page(path);
             assert!(
                 part.contains("by now this shows what began since") && part.contains("data-busy"),
@@ -388,6 +392,7 @@ mod tests {
             );
             assert!(part.contains("a-new-one") && !part.contains("an-old-one"), "{path}: {part}");
         }
+        assert!(page("/health").contains("2 read by now"));
         // What the range asks for is there.
         store.write(|data| data.since = since - HOUR);
         let hour = page("/traces?range=1h");

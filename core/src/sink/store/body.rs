@@ -54,32 +54,28 @@ pub(super) fn split(text: &str) -> (Cow<'_, str>, Vec<Piece<'_>>) {
 }
 
 fn try_split(text: &str) -> Option<(Cow<'_, str>, Vec<Piece<'_>>)> {
-    let top = json::members(text)?;
-    let properties = only(&top, "properties")?;
-    let base = properties.start;
-    let members = json::members(&text[properties])?;
+    let members = json::properties(text, &BY_ITEM)?;
     let mut body = String::new();
     let mut pieces: Vec<Piece<'_>> = Vec::new();
     let mut done = 0;
-    for member in &members {
-        let place = base + member.value.start..base + member.value.end;
+    for (member, items) in &members {
+        let place = member.value.clone();
         let value = &text[place.clone()];
         let is_content = CONTENT.contains(&member.name);
-        let items = if BY_ITEM.contains(&member.name) { json::objects(value) } else { None };
         if items.is_none() && value.len() < if is_content { SHORT } else { LONG } {
             continue;
         }
-        if members.iter().filter(|other| other.name == member.name).count() > 1 {
+        if members.iter().filter(|(other, _)| other.name == member.name).count() > 1 {
             return None;
         }
         body.push_str(&text[done..place.start]);
         if let Some(items) = items {
             // The placeholder says how many there are, for those who read the body alone.
             let _ = write!(body, "{}", items.len());
-            pieces.extend(items.into_iter().zip(0..).map(|(item, position)| Piece {
+            pieces.extend(items.iter().zip(0..).map(|(item, position)| Piece {
                 property: member.name,
                 position,
-                json: &value[item],
+                json: &text[item.clone()],
             }));
         } else {
             body.push_str("true");

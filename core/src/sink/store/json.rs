@@ -8,50 +8,94 @@ pub(super) struct Member<'a> {
     pub value: Range<usize>,
 }
 
+/// A member, and where its items are if it is a list whose items are asked for.
+pub(super) type Listed<'a> = (Member<'a>, Option<Vec<Range<usize>>>);
+
 /// The members of the object that `text` is; positions count from the start of `text`. `None` when it is no object.
 pub(super) fn members(text: &str) -> Option<Vec<Member<'_>>> {
-    let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
-    let mut found = Vec::new();
-    scan.expect(b'{')?;
-    if scan.next_is(b'}') {
-        return scan.is_end().then_some(found);
-    }
-    loop {
-        let name = scan.value()?;
-        let name = text.get(name)?.strip_prefix('"')?.strip_suffix('"')?;
-        scan.expect(b':')?;
+    let mut scan = Scan::of(text);
+    let mut found = Vec::with_capacity(MANY);
+    scan.object(|scan, name| {
         found.push(Member { name, value: scan.value()? });
-        if !scan.next_is(b',') {
-            scan.expect(b'}')?;
-            return scan.is_end().then_some(found);
-        }
-    }
+        Some(())
+    })?;
+    scan.is_end().then_some(found)
 }
 
-/// Where the items of a list are, if `text` is a list of at least one object and nothing else, and has no blanks
-/// between its items: only then can it be put together again from them.
-pub(super) fn objects(text: &str) -> Option<Vec<Range<usize>>> {
-    let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
-    let mut found = Vec::new();
-    scan.byte(b'[')?;
-    loop {
-        if scan.peek()? != b'{' {
-            return None;
+/// The members of an event's one `properties`, and of those with these names where their items are, if they can be put
+/// together again from them. In one pass over a text most of which is messages.
+pub(super) fn properties<'a>(text: &'a str, lists: &[&str]) -> Option<Vec<Listed<'a>>> {
+    let mut scan = Scan::of(text);
+    let mut found = None;
+    scan.object(|scan, name| {
+        if name != "properties" {
+            return scan.value().map(|_| ());
         }
-        found.push(scan.value()?);
-        if scan.byte(b',').is_none() {
-            scan.byte(b']')?;
-            return (scan.at == text.len()).then_some(found);
-        }
-    }
+        let mut members = Vec::with_capacity(MANY);
+        scan.object(|scan, name| {
+            scan.blanks();
+            let start = scan.at;
+            let items = if lists.contains(&name) { scan.objects() } else { None };
+            if items.is_none() {
+                scan.at = start;
+                scan.value()?;
+            }
+            members.push((Member { name, value: start..scan.at }, items));
+            Some(())
+        })?;
+        // Of two nobody can say which it is.
+        found.replace(members).is_none().then_some(())
+    })?;
+    found.filter(|_| scan.is_end())
 }
+
+/// Room for the members of most events.
+const MANY: usize = 48;
 
 struct Scan<'a> {
+    text: &'a str,
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { text, bytes: text.as_bytes(), at: 0 }
+    }
+
+    /// Goes through the members of the object that begins here; `value` goes over the value of each.
+    fn object(&mut self, mut value: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
+        self.expect(b'{')?;
+        if self.next_is(b'}') {
+            return Some(());
+        }
+        loop {
+            let name = self.value()?;
+            let name = self.text.get(name)?.strip_prefix('"')?.strip_suffix('"')?;
+            self.expect(b':')?;
+            value(self, name)?;
+            if !self.next_is(b',') {
+                return self.expect(b'}');
+            }
+        }
+    }
+
+    /// Where the items of the list are that begins here, if it is one of at least one object and of nothing else, and has
+    /// no blanks between its items: only then can it be put together again from them.
+    fn objects(&mut self) -> Option<Vec<Range<usize>>> {
+        let mut found = Vec::new();
+        self.byte(b'[')?;
+        loop {
+            if self.peek()? != b'{' {
+                return None;
+            }
+            found.push(self.value()?);
+            if self.byte(b',').is_none() {
+                return self.byte(b']').map(|()| found);
+            }
+        }
+    }
+
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -145,9 +189,35 @@ mod tests {
     #[test]
     fn only_a_tight_list_of_objects_is_taken_apart() {
         let text = r#"[{"a":"},{"},{}]"#;
-        assert_eq!(objects(text).unwrap(), [1..12, 13..15]);
-        for text in ["[]", "[1]", "[{},1]", "[{}, {}]", "[ {}]", "{}", "[{}", "[{}]]"] {
-            assert!(objects(text).is_none(), "{text}");
+        assert_eq!(Scan::of(text).objects().unwrap(), [1..12, 13..15]);
+        for text in ["[]", "[1]", "[{},1]", "[{}, {}]", "[ {}]", "{}", "[{}"] {
+            assert!(Scan::of(text).objects().is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_members_of_properties_are_where_they_are_in_the_event() {
+        let text = r#"{"event":"e","properties":{"n":[{}], "a" : [{"x":1},{}],"b":[{}, {}]},"uuid":"{"}"#;
+        let found = properties(text, &["a", "b"]).unwrap();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|(member, items)| {
+                let items =
+                    items.as_ref().map(|items| items.iter().map(|item| &text[item.clone()]).collect::<Vec<_>>());
+                (member.name, &text[member.value.clone()], items)
+            })
+            .collect();
+        let a = Some(vec![r#"{"x":1}"#, "{}"]);
+        assert_eq!(shown, [("n", "[{}]", None), ("a", r#"[{"x":1},{}]"#, a), ("b", "[{}, {}]", None)]);
+        for text in [
+            "{}",
+            r#"{"event":{"properties":{}}}"#,
+            r#"{"properties":[]}"#,
+            r#"{"properties":{},"properties":{}}"#,
+            r#"{"properties":{"a":[{}]]}"#,
+            r#"{"properties":{}}x"#,
+        ] {
+            assert!(properties(text, &["a"]).is_none(), "{text}");
         }
     }
 }

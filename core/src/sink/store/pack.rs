@@ -25,9 +25,13 @@ pub(super) const DICTIONARIES: [(u8, &[u8]); 2] =
 /// More than this no value unpacks to: a damaged file must not take all memory.
 const MOST: usize = 1 << 30;
 
+/// In texts up to this many bytes the compressor does not look for long: more would be found in longer ones alone.
+const SHORT: usize = 2048;
+
 thread_local! {
     /// A compressor's tables are large; they are made once.
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(5), false));
+    static COMPRESS_SHORT: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(2), false));
 }
 
 /// A text as the store keeps it.
@@ -82,7 +86,8 @@ fn dictionary(how: u8) -> Option<&'static [u8]> {
 }
 
 fn deflate(bytes: &[u8], how: u8) -> Option<Vec<u8>> {
-    COMPRESS.with_borrow_mut(|compress| {
+    let compressor = if bytes.len() > SHORT { &COMPRESS } else { &COMPRESS_SHORT };
+    compressor.with_borrow_mut(|compress| {
         compress.reset();
         if let Some(dictionary) = dictionary(how) {
             compress.set_dictionary(dictionary).ok()?;

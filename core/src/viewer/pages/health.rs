@@ -63,7 +63,7 @@ pub(super) fn page(page: &mut Page<'_>) -> Made {
                     dt { "File" } dd { code { (page.store.path().display()) } }
                     @if let Some(facts) = &facts {
                         dt { "Size" } dd { (bytes(facts.bytes)) ", and " (bytes(facts.log_bytes)) " of log" }
-                        dt { "Events" } dd { (number(total)) }
+                        dt { "Events" } dd { (number(total)) @if page.only_since.is_some() { " read by now" } }
                         @if facts.content_bytes > 0 {
                             dt { "Messages" } dd { (number(facts.contents)) " kept once each, " (bytes(facts.content_bytes)) " packed into " (bytes(facts.packed_bytes)) }
                         }
