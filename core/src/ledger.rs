@@ -223,15 +223,16 @@ impl Books {
     }
 
     fn add(&mut self, key: &Key, usage: &Usage, cost: Option<Amount>) {
-        if !self.totals.contains_key(key) {
-            let order = self.order.entry(key.0).or_default();
-            if order.len() >= REMEMBERED
-                && let Some(oldest) = order.pop_front()
-            {
-                self.totals.remove(&oldest);
-            }
-            order.push_back(key.clone());
+        if let Some(totals) = self.totals.get_mut(key) {
+            return totals.add(usage, cost);
         }
+        let order = self.order.entry(key.0).or_default();
+        if order.len() >= REMEMBERED
+            && let Some(oldest) = order.pop_front()
+        {
+            self.totals.remove(&oldest);
+        }
+        order.push_back(key.clone());
         self.totals.entry(key.clone()).or_default().add(usage, cost);
     }
 

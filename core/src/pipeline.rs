@@ -372,12 +372,11 @@ pub(crate) fn charge(
         ..Query::new(text("$ai_provider"), text("$ai_model"), usage, unix_ms(started))
     };
     let cost = price(book, &query);
-    let mut properties = serde_json::Map::new();
-    cost.properties(&mut properties);
-    for (name, value) in properties {
+    let total = cost.total();
+    cost.each_property(|name, value| {
         event.properties.entry(name).or_insert(value);
-    }
-    cost.total()
+    });
+    total
 }
 
 #[cfg(test)]

@@ -139,6 +139,8 @@ impl Overrides {
 
     /// The prices among an event's properties (numbers or decimal strings); anything else is no price.
     pub fn from_properties(properties: &serde_json::Map<String, serde_json::Value>) -> Option<Self> {
+        // Without it they do not count, and mostly there is none of them.
+        properties.get("$ai_input_token_price")?;
         let mut overrides = Self::default();
         for (property, rate) in Self::PROPERTIES {
             let price = match properties.get(property) {

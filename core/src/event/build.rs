@@ -309,8 +309,8 @@ pub(crate) fn redact(policy: &Policy, private: bool, p: &mut Properties) {
             p.get("$ai_model_parameters").and_then(|parameters| parameters.get("audio")?.get("format")?.as_str());
         let format = format.map(str::to_owned);
         // An error may quote what was sent, and a parameter may hold anything.
-        for name in CONTENT.into_iter().chain(["$ai_error", "$ai_model_parameters"]) {
-            if let Some(content) = p.get_mut(name) {
+        for (name, content) in p.iter_mut() {
+            if CONTENT.contains(&name.as_str()) || matches!(name.as_str(), "$ai_error" | "$ai_model_parameters") {
                 media::redact(content, format.as_deref());
             }
         }

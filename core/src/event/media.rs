@@ -1,9 +1,11 @@
 //! Media out, placeholders in: what was there, how big it was, and its hash.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -88,9 +90,9 @@ fn walk(value: &mut Value, in_list: bool, audio_format: Option<&str>) -> Option<
                 }
                 found = walk(member, false, audio_format).or(found);
             }
-            let is_part = object.get("type").is_some_and(Value::is_string);
             if in_list
-                && is_part
+                && found.is_some()
+                && object.get("type").is_some_and(Value::is_string)
                 && let Some(media) = found.take()
             {
                 object.insert("media".to_owned(), media.to_json());
@@ -101,8 +103,30 @@ fn walk(value: &mut Value, in_list: bool, audio_format: Option<&str>) -> Option<
     }
 }
 
+/// Members that [`redact_place`] looks at for a payload.
+fn is_place(name: &str) -> bool {
+    matches!(
+        name,
+        "images"
+            | "image"
+            | "document"
+            | "video"
+            | "audio"
+            | "data"
+            | "file_data"
+            | "result"
+            | "b64_json"
+            | "blob"
+            | "bytesBase64Encoded"
+    )
+}
+
 /// The places for base64 that the wire formats have.
 fn redact_place(object: &mut Map<String, Value>, audio_format: Option<&str>) -> Option<Media> {
+    // Hardly any object has one, and to look for each of them by its name takes longer than all else that is done here.
+    if !object.keys().any(|name| is_place(name)) {
+        return None;
+    }
     // Ollama's images lie in the message beside its content, and nobody says their type.
     if object.contains_key("role")
         && let Some(Value::Array(images)) = object.get_mut("images")
@@ -208,7 +232,16 @@ fn is_base64(text: &str) -> bool {
 /// was.
 fn redact_text(text: &mut String) -> Option<Media> {
     const MARK: &[u8] = b"base64,";
+    /// `data:;base64,`
+    const SHORTEST: usize = 13;
+    /// A payload in JSON inside a text is at least so long.
+    const PAYLOAD: usize = 64;
+    /// Names of members that hold one, before a quote with or without a backslash.
+    static KEYS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["b64_json", "\"blob"].map(Finder::new));
     let bytes = text.as_bytes();
+    if bytes.len() < SHORTEST {
+        return None;
+    }
     let mut cuts: Vec<(usize, usize, Media)> = Vec::new();
     // `base64,` in any case is rare in prose, so it is what is searched for; the `data:` before it decides.
     let mut from = 0;
@@ -219,11 +252,11 @@ fn redact_text(text: &mut String) -> Option<Media> {
         cuts.push((start, end, Media::of(mime, &text[from..end])));
         from = end;
     }
-    for key in [&b"b64_json"[..], b"\"blob", b"\\\"blob"] {
-        for at in memmem::find_iter(bytes, key) {
-            if let Some((start, end)) = quoted_payload(bytes, at + key.len()) {
+    for key in KEYS.iter().filter(|_| bytes.len() > PAYLOAD) {
+        for at in key.find_iter(bytes) {
+            if let Some((start, end)) = quoted_payload(bytes, at + key.needle().len()) {
                 let free = cuts.iter().all(|(from, to, _)| end <= *from || start >= *to);
-                if free && end - start >= 64 {
+                if free && end - start >= PAYLOAD {
                     cuts.push((start, end, Media::of("", &text[start..end])));
                 }
             }

@@ -413,7 +413,13 @@ impl Cost {
     /// PostHog estimates anew when a cost it is sent is zero; so a call that is free also carries zero prices, which
     /// it takes for custom ones.
     pub fn properties(&self, into: &mut Map<String, Value>) {
-        let mut put = |key: &str, value: Value| into.insert(key.to_owned(), value);
+        self.each_property(|key, value| {
+            into.insert(key.to_owned(), value);
+        });
+    }
+
+    /// Gives each of the properties that [`properties`](Self::properties) writes.
+    pub(crate) fn each_property(&self, mut put: impl FnMut(&'static str, Value)) {
         for (key, amount) in [
             ("$ai_input_cost_usd", self.input()),
             ("$ai_output_cost_usd", self.output()),

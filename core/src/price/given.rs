@@ -18,18 +18,24 @@ pub(crate) struct Given {
 impl Given {
     /// Those among an event's properties: `$ai_input_cost_usd` and its companions.
     pub(crate) fn of(properties: &Map<String, Value>) -> Self {
-        let amount = |name: &str| properties.get(name).and_then(decimal);
-        Self {
-            input: amount("$ai_input_cost_usd"),
-            output: amount("$ai_output_cost_usd"),
-            request: amount("$ai_request_cost_usd"),
-            web_search: amount("$ai_web_search_cost_usd"),
-            total: amount("$ai_total_cost_usd"),
-            nothing_else: match properties.get("$ai_cost_passthrough") {
-                Some(Value::String(text)) => text == "true",
-                value => value == Some(&Value::Bool(true)),
-            },
+        let mut given = Self::default();
+        // One pass, for mostly there is none of them.
+        for (name, value) in properties {
+            let place = match name.as_str() {
+                "$ai_input_cost_usd" => &mut given.input,
+                "$ai_output_cost_usd" => &mut given.output,
+                "$ai_request_cost_usd" => &mut given.request,
+                "$ai_web_search_cost_usd" => &mut given.web_search,
+                "$ai_total_cost_usd" => &mut given.total,
+                "$ai_cost_passthrough" => {
+                    given.nothing_else = *value == Value::Bool(true) || value.as_str() == Some("true");
+                    continue;
+                }
+                _ => continue,
+            };
+            *place = decimal(value);
         }
+        given
     }
 
     /// Those that an earlier answer of ours kept, in `$ai_cost_details`.
