@@ -185,7 +185,8 @@ describe('scopes', () => {
       ].map((pair) => pair.map(named))
       for (const [around, inside] of pairs) {
         expect(begin(inside)).toBeGreaterThanOrEqual(begin(around))
-        expect(end(inside)).toBeLessThanOrEqual(end(around) + 2)
+        // A scope begins by two clocks that are read one after the other, and a thread may stand still between.
+        expect(end(inside)).toBeLessThanOrEqual(end(around) + 30)
       }
     }
   }, 60_000)

@@ -76,8 +76,8 @@ describe('beforeSend', () => {
     const client = server.client({ beforeSend: () => new Promise(() => {}) })
     client.capture('ordered')
     const begun = performance.now()
-    expect(await client.shutdown(300)).toMatchObject({ pending: 0, dropped: { shutdown: 1 } })
-    expect(performance.now() - begun).toBeLessThan(3000)
+    expect(await client.shutdown(1000)).toMatchObject({ pending: 0, dropped: { shutdown: 1 } })
+    expect(performance.now() - begun).toBeLessThan(10_000)
   })
 
   it('that is no function is an error at the door', () => {

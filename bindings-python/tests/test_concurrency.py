@@ -70,9 +70,9 @@ def check(events: list[dict[str, Any]]) -> None:
         for around, inside in ((f"request {n}", f"outer {n}"), (f"outer {n}", f"inner {n}")):
             begin, end = span(names[around])
             inner_begin, inner_end = span(names[inside])
-            # Timestamps have milliseconds.
             assert begin <= inner_begin
-            assert inner_end <= end + 0.002
+            # A scope begins by two clocks that are read one after the other, and a thread may stand still between.
+            assert inner_end <= end + 0.03
 
 
 def span(event: dict[str, Any]) -> tuple[float, float]:

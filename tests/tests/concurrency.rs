@@ -60,6 +60,9 @@ fn end(event: &Value) -> f64 {
     begin(event) + p["$ai_latency"].as_f64().or(p["$ai_trace_latency"].as_f64()).unwrap()
 }
 
+/// In seconds.
+const STILL: f64 = 0.03;
+
 #[test]
 fn every_event_is_in_its_own_trace_and_the_traces_are_trees() {
     let (report, server) = with_server(TIMEOUT, async |server, trail, http| {
@@ -99,8 +102,8 @@ fn every_event_is_in_its_own_trace_and_the_traces_are_trees() {
         assert_eq!(parent("plain"), span(inner));
         assert_eq!(named("stream")["properties"]["$ai_stream_status"], "complete");
         for (around, inside) in [(request, outer), (outer, inner)] {
-            // Timestamps have milliseconds.
-            assert!(begin(around) <= begin(inside) && end(inside) <= end(around) + 0.002, "{around} {inside}");
+            // A scope begins by two clocks that are read one after the other, and a thread may stand still between them.
+            assert!(begin(around) <= begin(inside) && end(inside) <= end(around) + STILL, "{around} {inside}");
         }
     }
 }

@@ -186,7 +186,7 @@ fn a_damaged_segment_gives_what_came_before_the_damage_and_is_put_aside() {
         let folder = Folder::new();
         let (first, _) = start(folder.config(SpoolMode::Overflow), vec![Some(later()); 9]);
         first.offer(emit(20), 100);
-        first.shutdown(Duration::from_millis(100));
+        first.shutdown(Duration::from_millis(500));
         let file = folder.files().remove(0);
         let mut bytes = std::fs::read(&file).unwrap();
         let at = at.min(bytes.len() - 1);
