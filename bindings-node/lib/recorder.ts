@@ -222,7 +222,6 @@ export class Recorder {
       const memory = this.bytes
       const bytes = memory?.subarray(0, this.length)
       const marks = bytes && handed(this.marks)
-      this.bytes = undefined
       const at = end === 'abandoned' ? this.lastAt : this.waited
       const { method, url, provider, scope, headers } = this.sent
       const [text, body] = crossing(this.sent.text, this.sent.bytes)
