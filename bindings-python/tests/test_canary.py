@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,9 @@ def test_personal_data_of_each_kind_is_found(loopback: Loopback, tmp_path: Path)
     trail = llmtrail.Client(api_key="phc_test", host=loopback.url, dir=tmp_path, local=True, detectors=True)
     trail.capture_generation(model="m", input=found, output=found, error=ValueError(found))
     trail.shutdown(20)
-    everywhere = json.dumps([loopback.events(), stored(tmp_path)])
+    # Ids are random, and by chance one has the digits of a card in it.
+    ids = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    everywhere = re.sub(ids, "id", json.dumps([loopback.events(), stored(tmp_path)]))
     for value in ("anna@", "901820", "4111", "DE89", "203.0.113.7"):
         assert value not in everywhere
     for kind in ("email", "phone", "card", "iban", "ip"):

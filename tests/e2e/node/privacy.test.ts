@@ -76,9 +76,13 @@ function stored(dir: string): Any[] {
     .map((line) => JSON.parse(line))
 }
 
+const ID = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g
+
 /** The values without the names of members and of models, which are no content. */
 function texts(value: Any): Any {
   if (Array.isArray(value)) return value.map(texts)
+  // Ids are random, and by chance one has the digits of a card in it.
+  if (typeof value === 'string') return value.replace(ID, 'id')
   if (value === null || typeof value !== 'object') return value
   const members = Object.entries(value).filter(([name]) => !['$ai_model', 'model_requested'].includes(name))
   return members.map(([, member]) => texts(member))
