@@ -44,11 +44,12 @@ def main() -> None:
                 ]
                 return statistics.median(float(run.stdout) for run in runs)
 
-            bare = megabytes("bare", "idle", host, "0")
+            bare, bare_own = (megabytes("bare", state, host, "0") for state in ("idle", "own"))
             for observer in observers:
                 idle = megabytes(observer, "idle", host, "0")
                 result = {
                     "idle": idle - bare,
+                    "own": megabytes(observer, "own", host, "0") - bare_own,
                     "queued": megabytes(observer, "queued", dead_host(), QUEUED) - idle,
                 }
                 if observer == "llmtrail":

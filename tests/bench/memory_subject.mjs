@@ -1,4 +1,4 @@
-// The memory of one process in one state, in MB: `memory_subject.mjs llmtrail idle|queued|dead HOST COUNT`. As in Python.
+// The memory of one process in one state, in MB: `memory_subject.mjs llmtrail idle|own|queued|dead HOST COUNT`. As in Python.
 
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -29,7 +29,7 @@ async function posthog() {
 
 if (asked !== 'bare') {
   const [capture, flush] = await (asked === 'posthog-node' ? posthog : llmtrail)()
-  if (state === 'idle') {
+  if (state === 'idle' || state === 'own') {
     capture()
     await flush()
   }
@@ -40,6 +40,6 @@ if (asked !== 'bare') {
 }
 await new Promise((resolve) => setTimeout(resolve, 1000))
 globalThis.gc()
-console.log(memory(state === 'dead' ? 'VmHWM' : 'VmRSS'))
+console.log(memory({ dead: 'VmHWM', own: 'RssAnon' }[state] ?? 'VmRSS'))
 // Nothing of it is to be sent now.
 process.reallyExit(0)

@@ -1,6 +1,7 @@
-"""The memory of one process in one state, in MB: `memory_subject.py llmtrail idle|queued|dead HOST COUNT`.
+"""The memory of one process in one state, in MB: `memory_subject.py llmtrail idle|own|queued|dead HOST COUNT`.
 
-Idle is after the first event was delivered. In line are events of 2 KB that nobody sends yet. With a dead server it is
+Idle is after the first event was delivered; own is what of that is no page of a file, which the system shares and takes
+back. In line are events of 2 KB that nobody sends yet. With a dead server it is
 the most that there was at once.
 """
 
@@ -44,14 +45,14 @@ def main() -> None:
         observer = "llmtrail"
     if observer != "bare":
         capture, flush = {"llmtrail": llmtrail, "posthog": posthog}[observer](host, state == "queued")
-        if state == "idle":
+        if state in ("idle", "own"):
             capture()
             flush()
         for _ in range(count):
             capture()
     time.sleep(1)
     gc.collect()
-    print(memory("VmHWM" if state == "dead" else "VmRSS"), flush=True)
+    print(memory({"dead": "VmHWM", "own": "RssAnon"}.get(state, "VmRSS")), flush=True)
     # Nothing of it is to be sent now.
     os._exit(0)
 

@@ -1,17 +1,17 @@
-//! The memory of one process in one state, in MB: `memory llmtrail idle|queued|dead HOST COUNT`. As in Python.
+//! The memory of one process in one state, in MB: `memory llmtrail idle|own|queued|dead HOST COUNT`. As in Python.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use llmtrail::manual::CaptureOptions;
 use llmtrail::{Client, Language, Options};
-use llmtrail_tests::usage::{peak, resident};
+use llmtrail_tests::usage::{own, peak, resident};
 use serde_json::{Map, Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, observer, state, host, count] = arguments.as_slice() else {
-        return Err("memory bare|disabled|llmtrail idle|queued|dead HOST COUNT".into());
+        return Err("memory bare|disabled|llmtrail idle|own|queued|dead HOST COUNT".into());
     };
     let count: usize = count.parse()?;
     let dir = std::env::temp_dir().join(format!("llmtrail-bench-{}", std::process::id()));
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let enabled = observer != "disabled";
         let options = json!({"api_key": "phc_bench", "host": host, "dir": dir, "spool": spool, "enabled": enabled});
         let client = Client::new(Options::from_json(Language::Rust, &options.to_string())?)?;
-        if state == "idle" {
+        if state == "idle" || state == "own" {
             capture(&client)?;
             client.flush(Duration::from_secs(10));
         }
@@ -32,7 +32,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         kept = Some(client);
     }
     std::thread::sleep(Duration::from_secs(1));
-    writeln!(std::io::stdout(), "{}", if state == "dead" { peak() } else { resident() })?;
+    let megabytes = match state.as_str() {
+        "dead" => peak(),
+        "own" => own(),
+        _ => resident(),
+    };
+    writeln!(std::io::stdout(), "{megabytes}")?;
     // Nothing of it is to be sent now.
     std::mem::forget(kept);
     std::fs::remove_dir_all(dir).or(Ok(()))

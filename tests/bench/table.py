@@ -174,24 +174,27 @@ def loop_table(loops: list[dict]) -> str:
 
 def gil_table(rows: list[dict]) -> str:
     out = [
-        "| python, another thread's progress beside ten 10 MB responses a second, of alone | bare client | llmtrail |",
-        "|---|---|---|",
+        "| python, another thread's progress beside ten 10 MB responses a second, of alone | bare client "
+        "| bare client, and the worker's time in another process | llmtrail |",
+        "|---|---|---|---|",
     ]
     for row in rows:
         of = "free-threaded" if row["free_threaded"] else "with the GIL"
-        out.append(f"| {of} | {row['gil']['bare']:.1%} | {row['gil']['llmtrail']:.1%} |")
+        shares = " | ".join(f"{row['gil'][name]:.1%}" for name in ("bare", "elsewhere", "llmtrail"))
+        out.append(f"| {of} | {shares} |")
     return "\n".join(out)
 
 
 def memory_table(rows: list[dict]) -> str:
     out = [
-        f"| memory, MB | idle, over bare | 10,000 queued, over idle | dead server, {rows[0]['dead']:,} captures |",
-        "|---|---|---|---|",
+        "| memory, MB | idle, over bare | of it not of files | 10,000 queued, over idle "
+        f"| dead server, {rows[0]['dead']:,} captures |",
+        "|---|---|---|---|---|",
     ]
     for row in rows:
         cells = (
             f"{row['memory_mb'][name]:.1f}" if name in row["memory_mb"] else ""
-            for name in ("idle", "queued", "dead")
+            for name in ("idle", "own", "queued", "dead")
         )
         out.append(f"| {row['language']}, {row['observer']} | {' | '.join(cells)} |")
     return "\n".join(out)

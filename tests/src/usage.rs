@@ -18,6 +18,11 @@ pub fn resident() -> f64 {
     memory("VmRSS:")
 }
 
+/// What of that is no page of a file, in MB.
+pub fn own() -> f64 {
+    memory("RssAnon:")
+}
+
 fn memory(of: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(of));
