@@ -25,6 +25,7 @@ mod schema;
 mod search;
 mod shape;
 pub(crate) mod spent;
+mod statements;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
@@ -33,10 +34,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use connections::Slot;
 use fields::Fields;
+use statements::Statements;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::WireEvent;
@@ -95,10 +97,12 @@ impl Store {
                 || prepare(path),
                 |db| {
                     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                    known.refresh(&tx)?;
+                    let mut statements = Statements::of(&tx);
+                    known.refresh(&mut statements)?;
                     for event in events {
-                        insert(&tx, event, None, known)?;
+                        insert(&mut statements, event, None, known)?;
                     }
+                    drop(statements);
                     tx.commit()
                 },
             );
@@ -270,9 +274,13 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Writes an event, with an id of its own if it is to have one.
-fn insert(tx: &Transaction<'_>, event: &WireEvent, id: Option<i64>, known: &mut lists::Known) -> rusqlite::Result<()> {
-    let is_there = format!("SELECT 1 FROM event_rows WHERE {}", read::BY_UUID);
-    if tx.prepare_cached(&is_there)?.exists([&event.uuid.as_bytes()[..]])? {
+fn insert(
+    tx: &mut Statements<'_>,
+    event: &WireEvent,
+    id: Option<i64>,
+    known: &mut lists::Known,
+) -> rusqlite::Result<()> {
+    if tx.get(&IS_THERE)?.exists([&event.uuid.as_bytes()[..]])? {
         return Ok(());
     }
     // What is as it should be is looked at faster this way.
@@ -284,7 +292,7 @@ fn insert(tx: &Transaction<'_>, event: &WireEvent, id: Option<i64>, known: &mut 
 
     let mut contents = Vec::new();
     for piece in pieces.iter().filter(|piece| !piece.is_item()) {
-        let content = known.content(tx, piece.json, body::hash(piece.json), false)?;
+        let (content, _) = known.content(tx, piece.json, body::hash(piece.json), false)?;
         contents.push((name_id(tx, piece.property)?, piece.json, content));
     }
     let mut chain = |property: &str, from: preview::From<'_>| {
@@ -303,17 +311,24 @@ fn insert(tx: &Transaction<'_>, event: &WireEvent, id: Option<i64>, known: &mut 
     let shown = row::Shown { input, output, tools_called: preview::tools_called(&pieces) };
 
     let cells = row::cells(tx, &mut known.names, (id, event), &fields, &ids, shown)?;
-    tx.prepare_cached(&INSERT_EVENT)?.execute(rusqlite::params_from_iter(cells))?;
-    let id = tx.last_insert_rowid();
+    tx.get(&INSERT_EVENT)?.execute(rusqlite::params_from_iter(cells))?;
+    let id = tx.last_id();
     let packed = body::pack(tx, &mut known.names, &body, &fields, &ids.said(fields.own.as_deref()))?;
-    tx.prepare_cached("INSERT INTO event_bodies (event_id, body, input_list, output_list) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((id, packed, input_list, output_list))?;
+    tx.get("INSERT INTO event_bodies (event_id, body, input_list, output_list) VALUES (?1, ?2, ?3, ?4)")?.execute((
+        id,
+        packed,
+        input_list,
+        output_list,
+    ))?;
     for (name, _, content) in contents {
-        tx.prepare_cached("INSERT INTO event_contents (event_id, name_id, content_id) VALUES (?1, ?2, ?3)")?
+        tx.get("INSERT INTO event_contents (event_id, name_id, content_id) VALUES (?1, ?2, ?3)")?
             .execute((id, name, content))?;
     }
     Ok(())
 }
+
+static IS_THERE: std::sync::LazyLock<String> =
+    std::sync::LazyLock::new(|| format!("SELECT 1 FROM event_rows WHERE {}", read::BY_UUID));
 
 static INSERT_EVENT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
     let places = vec!["?"; row::COLUMNS.len()].join(", ");
@@ -321,13 +336,13 @@ static INSERT_EVENT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
     format!("INSERT INTO event_rows ({columns}) VALUES ({places})")
 });
 
-fn name_id(tx: &Transaction<'_>, property: &str) -> rusqlite::Result<i64> {
-    let mut find = tx.prepare_cached("SELECT id FROM content_names WHERE property = ?1")?;
+fn name_id(tx: &mut Statements<'_>, property: &str) -> rusqlite::Result<i64> {
+    let find = tx.get("SELECT id FROM content_names WHERE property = ?1")?;
     if let Some(id) = find.query_row([property], |row| row.get(0)).optional()? {
         return Ok(id);
     }
-    tx.prepare_cached("INSERT INTO content_names (property) VALUES (?1)")?.execute([property])?;
-    Ok(tx.last_insert_rowid())
+    tx.get("INSERT INTO content_names (property) VALUES (?1)")?.execute([property])?;
+    Ok(tx.last_id())
 }
 
 /// The JSON of an event as it was written; `None` when there is no such event.

@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
 use super::fields::Fields;
 use super::names::{self, Names};
 use super::shape::Said;
+use super::statements::Statements;
 use super::{damaged, json, pack, row, shape};
 
 /// Properties that hold content.
@@ -122,7 +123,7 @@ const VALUES: u8 = 4;
 
 /// A body as the file keeps it.
 pub(super) fn pack(
-    tx: &Transaction<'_>,
+    tx: &mut Statements<'_>,
     names: &mut Names,
     body: &str,
     fields: &Fields<'_>,

@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::names::Names;
+use super::statements::Statements;
 use super::{body, damaged, pack, preview};
 
 /// The end of a chain, where it begins.
@@ -44,8 +45,8 @@ impl Known {
     const MOST: usize = 40_000;
 
     /// Begins a transaction.
-    pub(super) fn refresh(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        let removals = removals(tx)?;
+    pub(super) fn refresh(&mut self, tx: &mut Statements<'_>) -> rusqlite::Result<()> {
+        let removals = tx.get(REMOVALS)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0);
         if removals != self.removals {
             self.clear();
             self.removals = removals;
@@ -53,8 +54,8 @@ impl Known {
         if self.links.len() > Self::MOST {
             self.links.clear();
         }
-        let mut last = tx.prepare_cached("SELECT coalesce(max(id), 0) FROM contents")?;
-        self.last_content = last.query_row([], |row| row.get(0))?;
+        let last = "SELECT coalesce(max(id), 0) FROM contents";
+        self.last_content = tx.get(last)?.query_row([], |row| row.get(0))?;
         self.names.refresh(tx)
     }
 
@@ -66,7 +67,7 @@ impl Known {
     /// The chain of these items, which is made as far as it is not there.
     pub(super) fn chain<'a>(
         &mut self,
-        tx: &Transaction<'_>,
+        tx: &mut Statements<'_>,
         items: impl Iterator<Item = &'a str>,
         shown: Option<usize>,
     ) -> rusqlite::Result<Chain> {
@@ -77,8 +78,8 @@ impl Known {
             let (link, content) = if let Some(known) = self.links.get(&(before, hash)) {
                 *known
             } else {
-                let content = self.content(tx, item, hash, true)?;
-                let found = next(tx, before, content)?;
+                let (content, is_new) = self.content(tx, item, hash, true)?;
+                let found = next(tx, before, content, is_new)?;
                 self.links.insert((before, hash), (found, content));
                 (found, content)
             };
@@ -90,35 +91,33 @@ impl Known {
         Ok(chain)
     }
 
-    /// The number of a content, which is put in if it is not there.
+    /// The number of a content, which is put in if it is not there, and whether it was.
     pub(super) fn content(
         &mut self,
-        tx: &Transaction<'_>,
+        tx: &mut Statements<'_>,
         json: &str,
         hash: [u8; 16],
         is_message: bool,
-    ) -> rusqlite::Result<i64> {
+    ) -> rusqlite::Result<(i64, bool)> {
         let span = (self.last_content + 1) >> SPAN;
         for span in [span, span - 1].into_iter().filter(|span| *span >= 0) {
-            let mut find = tx.prepare_cached(
-                "SELECT content_id, json FROM content_keys JOIN contents ON id = content_id WHERE key = ?1",
-            )?;
+            let find =
+                tx.get("SELECT content_id, json FROM content_keys JOIN contents ON id = content_id WHERE key = ?1")?;
             let mut rows = find.query([key(span, hash)])?;
             while let Some(row) = rows.next()? {
                 if pack::is(row.get_ref(1)?, json) {
-                    return row.get(0);
+                    return Ok((row.get(0)?, false));
                 }
             }
         }
         let size = i64::try_from(json.len()).unwrap_or(i64::MAX);
         let packed = pack::content(json);
         let preview = if is_message && packed.is_packed() { preview::of(json) } else { None };
-        tx.prepare_cached("INSERT INTO contents (size, json, preview) VALUES (?1, ?2, ?3)")?
-            .execute((size, packed, preview))?;
-        self.last_content = tx.last_insert_rowid();
-        tx.prepare_cached("INSERT INTO content_keys (key, content_id) VALUES (?1, ?2)")?
+        tx.get("INSERT INTO contents (size, json, preview) VALUES (?1, ?2, ?3)")?.execute((size, packed, preview))?;
+        self.last_content = tx.last_id();
+        tx.get("INSERT INTO content_keys (key, content_id) VALUES (?1, ?2)")?
             .execute((key(self.last_content >> SPAN, hash), self.last_content))?;
-        Ok(self.last_content)
+        Ok((self.last_content, true))
     }
 }
 
@@ -142,9 +141,11 @@ pub(super) fn remove_unused(tx: &Transaction<'_>, content: i64) -> rusqlite::Res
     Ok(())
 }
 
+const REMOVALS: &str = "SELECT value FROM meta WHERE key = 'removals'";
+
 /// How often events were removed from the file.
 pub(super) fn removals(db: &Connection) -> rusqlite::Result<i64> {
-    let mut find = db.prepare_cached("SELECT value FROM meta WHERE key = 'removals'")?;
+    let mut find = db.prepare_cached(REMOVALS)?;
     Ok(find.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
@@ -173,13 +174,16 @@ pub(super) fn changes(db: &Connection) -> rusqlite::Result<i64> {
     find.query_row([], |row| row.get(0))
 }
 
-fn next(tx: &Transaction<'_>, parent: i64, content: i64) -> rusqlite::Result<i64> {
-    let mut find = tx.prepare_cached("SELECT id FROM lists WHERE parent_id = ?1 AND content_id = ?2")?;
-    if let Some(id) = find.query_row((parent, content), |row| row.get(0)).optional()? {
-        return Ok(id);
+fn next(tx: &mut Statements<'_>, parent: i64, content: i64, is_new: bool) -> rusqlite::Result<i64> {
+    // What is new is in no list yet.
+    if !is_new {
+        let find = tx.get("SELECT id FROM lists WHERE parent_id = ?1 AND content_id = ?2")?;
+        if let Some(id) = find.query_row((parent, content), |row| row.get(0)).optional()? {
+            return Ok(id);
+        }
     }
-    tx.prepare_cached("INSERT INTO lists (parent_id, content_id) VALUES (?1, ?2)")?.execute((parent, content))?;
-    Ok(tx.last_insert_rowid())
+    tx.get("INSERT INTO lists (parent_id, content_id) VALUES (?1, ?2)")?.execute((parent, content))?;
+    Ok(tx.last_id())
 }
 
 /// The items of a chain, with the link of each.

@@ -3,6 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::statements::Statements;
 use super::{body, damaged, insert, lists, pack, schema};
 use crate::event::{Lane, WireEvent};
 
@@ -22,7 +23,8 @@ pub(super) fn to_version_3(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     )?;
     schema::make_version_3(tx)?;
     let mut known = lists::Known::default();
-    known.refresh(tx)?;
+    let mut statements = Statements::of(tx);
+    known.refresh(&mut statements)?;
     let mut last = 0;
     loop {
         let mut find = tx.prepare_cached("SELECT id, uuid FROM old_events WHERE id > ?1 ORDER BY id LIMIT ?2")?;
@@ -33,9 +35,11 @@ pub(super) fn to_version_3(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         for (id, uuid) in &some {
             let json = read_old(tx, *id)?;
             let uuid = uuid.parse().map_err(|_| damaged())?;
-            insert(tx, &WireEvent { uuid, lane: Lane::Ai, json: json.into(), stored: None }, Some(*id), &mut known)?;
+            let event = WireEvent { uuid, lane: Lane::Ai, json: json.into(), stored: None };
+            insert(&mut statements, &event, Some(*id), &mut known)?;
         }
     }
+    drop(statements);
     tx.execute_batch(
         "DROP TABLE old_event_contents; DROP TABLE old_lists; DROP TABLE old_contents; DROP TABLE old_bodies;
          DROP TABLE old_events;",

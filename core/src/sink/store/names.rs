@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
 use super::shape;
+use super::statements::Statements;
 use rusqlite::types::Value;
 
 /// What is remembered at most of each kind.
@@ -38,7 +39,7 @@ impl Names {
     }
 
     /// Begins a transaction.
-    pub(super) fn refresh(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    pub(super) fn refresh(&mut self, tx: &mut Statements<'_>) -> rusqlite::Result<()> {
         for map in [&mut self.texts, &mut self.ids] {
             if map.len() > MOST {
                 map.clear();
@@ -52,7 +53,7 @@ impl Names {
         }
         if self.texts.is_empty() {
             // What others found to come often.
-            let mut all = tx.prepare_cached("SELECT id, text FROM texts ORDER BY id LIMIT 1000")?;
+            let all = tx.get("SELECT id, text FROM texts ORDER BY id LIMIT 1000")?;
             let mut rows = all.query([])?;
             while let Some(row) = rows.next()? {
                 self.texts.insert(row.get::<_, String>(1)?.into(), row.get(0)?);
@@ -62,23 +63,23 @@ impl Names {
     }
 
     /// The number of a text, which is put in if it is not there.
-    pub(super) fn text(&mut self, tx: &Transaction<'_>, text: &str) -> rusqlite::Result<i64> {
+    pub(super) fn text(&mut self, tx: &mut Statements<'_>, text: &str) -> rusqlite::Result<i64> {
         if let Some(id) = self.texts.get(text) {
             return Ok(*id);
         }
-        let found = tx.prepare_cached("SELECT id FROM texts WHERE text = ?1")?.query_row([text], |row| row.get(0));
+        let found = tx.get("SELECT id FROM texts WHERE text = ?1")?.query_row([text], |row| row.get(0));
         let id = if let Some(id) = found.optional()? {
             id
         } else {
-            tx.prepare_cached("INSERT INTO texts (text) VALUES (?1)")?.execute([text])?;
-            tx.last_insert_rowid()
+            tx.get("INSERT INTO texts (text) VALUES (?1)")?.execute([text])?;
+            tx.last_id()
         };
         self.texts.insert(text.into(), id);
         Ok(id)
     }
 
     /// The same for a text that has one, or comes often enough to get one.
-    pub(super) fn common(&mut self, tx: &Transaction<'_>, text: &str) -> rusqlite::Result<Option<i64>> {
+    pub(super) fn common(&mut self, tx: &mut Statements<'_>, text: &str) -> rusqlite::Result<Option<i64>> {
         if let Some(id) = self.texts.get(text) {
             return Ok(Some(*id));
         }
@@ -95,24 +96,24 @@ impl Names {
     }
 
     /// The number of an id, which is put in if it is not there.
-    pub(super) fn id(&mut self, tx: &Transaction<'_>, id: &str) -> rusqlite::Result<i64> {
+    pub(super) fn id(&mut self, tx: &mut Statements<'_>, id: &str) -> rusqlite::Result<i64> {
         if let Some(known) = self.ids.get(id) {
             return Ok(*known);
         }
         let key = key(id);
-        let found = tx.prepare_cached("SELECT id FROM ids WHERE key = ?1")?.query_row([&key], |row| row.get(0));
+        let found = tx.get("SELECT id FROM ids WHERE key = ?1")?.query_row([&key], |row| row.get(0));
         let number = if let Some(found) = found.optional()? {
             found
         } else {
-            tx.prepare_cached("INSERT INTO ids (key) VALUES (?1)")?.execute([&key])?;
-            tx.last_insert_rowid()
+            tx.get("INSERT INTO ids (key) VALUES (?1)")?.execute([&key])?;
+            tx.last_id()
         };
         self.ids.insert(id.into(), number);
         Ok(number)
     }
 
     /// The number of a form; `None` when it has none and does not get one yet.
-    pub(super) fn form(&mut self, tx: &Transaction<'_>, form: &str) -> rusqlite::Result<Option<i64>> {
+    pub(super) fn form(&mut self, tx: &mut Statements<'_>, form: &str) -> rusqlite::Result<Option<i64>> {
         let hash = hash(form);
         if let Some(known) = self.forms.get(&hash)
             && (known.is_some() || !self.is_often(hash, 2))
@@ -120,20 +121,19 @@ impl Names {
             return Ok(self.forms[&hash]);
         }
         let found = tx
-            .prepare_cached("SELECT id, template FROM shapes WHERE hash = ?1")?
+            .get("SELECT id, template FROM shapes WHERE hash = ?1")?
             .query_row([short(&hash)], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
             .optional()?;
         let id = if let Some((id, template)) = found {
             (template == form).then_some(id)
         } else {
             let last = "SELECT coalesce(max(id), 0) FROM shapes";
-            let last: i64 = tx.prepare_cached(last)?.query_row([], |row| row.get(0))?;
+            let last: i64 = tx.get(last)?.query_row([], |row| row.get(0))?;
             let is_kept = last < FORMS || (last < 16 * FORMS && self.forms.contains_key(&hash));
             if is_kept {
-                tx.prepare_cached("INSERT INTO shapes (hash, template) VALUES (?1, ?2)")?
-                    .execute((short(&hash), form))?;
+                tx.get("INSERT INTO shapes (hash, template) VALUES (?1, ?2)")?.execute((short(&hash), form))?;
             }
-            is_kept.then(|| tx.last_insert_rowid())
+            is_kept.then(|| tx.last_id())
         };
         self.forms.insert(hash, id);
         Ok(id)

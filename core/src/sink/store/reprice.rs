@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{Fields, text as text_of};
 use super::read::Reader;
+use super::statements::Statements;
 use super::{Store, body, json, lists, pack, patiently, prepare, row, trouble};
 use crate::error::Result;
 
@@ -68,10 +69,12 @@ impl Store {
                 || prepare(path),
                 |db| {
                     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                    known.refresh(&tx)?;
+                    let mut statements = Statements::of(&tx);
+                    known.refresh(&mut statements)?;
                     for change in changed {
-                        write(&tx, known, change)?;
+                        write(&tx, &mut statements, known, change)?;
                     }
+                    drop(statements);
                     // Whoever has numbers of these events in memory has to read them again.
                     lists::count_rewrite(&tx)?;
                     tx.commit()
@@ -83,12 +86,17 @@ impl Store {
     }
 }
 
-fn write(tx: &Transaction<'_>, known: &mut lists::Known, change: &Rewrite) -> rusqlite::Result<()> {
+fn write(
+    tx: &Transaction<'_>,
+    statements: &mut Statements<'_>,
+    known: &mut lists::Known,
+    change: &Rewrite,
+) -> rusqlite::Result<()> {
     // Another process may have removed it meanwhile.
     let Some(old) = body::read(tx, change.id)? else { return Ok(()) };
     let Some(text) = rewritten(&old, change) else { return Ok(()) };
     let fields = Fields::of(&text, &[]);
-    let packed = body::pack(tx, &mut known.names, &text, &fields, &body::said(tx, change.id)?.as_str())?;
+    let packed = body::pack(statements, &mut known.names, &text, &fields, &body::said(tx, change.id)?.as_str())?;
     tx.prepare_cached("UPDATE event_bodies SET body = ?1 WHERE event_id = ?2")?.execute((packed, change.id))?;
     tx.prepare_cached(
         "DELETE FROM event_contents WHERE event_id = ?1
@@ -96,7 +104,7 @@ fn write(tx: &Transaction<'_>, known: &mut lists::Known, change: &Rewrite) -> ru
     )?
     .execute([change.id])?;
     let costs = row::Costs::of(&fields);
-    let source = text_of(fields.cost_source).map(|text| known.names.text(tx, &text)).transpose()?;
+    let source = text_of(fields.cost_source).map(|text| known.names.text(statements, &text)).transpose()?;
     tx.prepare_cached(
         "UPDATE event_rows SET input_cost = ?1, output_cost = ?2, cost_nano = ?3, cost_atto = ?4, cost_source = ?5,
          cache_saved = ?6 WHERE id = ?7",

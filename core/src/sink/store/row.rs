@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use rusqlite::Transaction;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -10,6 +9,7 @@ use uuid::Uuid;
 use super::fields::{Fields, count, cut, real, scaled, string, switch, text};
 use super::names::Names;
 use super::shape::{self, Said};
+use super::statements::Statements;
 use crate::event::WireEvent;
 use crate::price::Amount;
 
@@ -175,7 +175,7 @@ pub(super) fn written(timestamp_ms: i64) -> String {
 /// The row of an event. What the body does not say, or says in a way that is not understood, is NULL: a row is never
 /// refused.
 pub(super) fn cells<'a>(
-    tx: &Transaction<'_>,
+    tx: &mut Statements<'_>,
     names: &mut Names,
     (id, event): (Option<i64>, &WireEvent),
     f: &'a Fields<'_>,
