@@ -86,7 +86,18 @@ impl Amount {
 
     /// The nearest double, as `$ai_*_cost_usd` properties carry it.
     pub fn to_f64(self) -> f64 {
-        // Through the decimal form: dividing two rounded doubles would be off by an ulp now and then.
+        /// Whole numbers up to this are doubles.
+        const EXACT: u64 = 1 << 53;
+        const MILLION: u64 = 1_000_000;
+        // The quotient of two doubles is the nearest to that of what they stand for; both have to be what is meant.
+        if let Ok(atto) = u64::try_from(self.0) {
+            if atto < EXACT {
+                return atto as f64 / 1e18;
+            }
+            if atto % MILLION == 0 && atto / MILLION < EXACT {
+                return (atto / MILLION) as f64 / 1e12;
+            }
+        }
         Decimal::of(self.0).as_str().parse().unwrap_or(f64::NAN)
     }
 
@@ -161,11 +172,17 @@ struct Decimal {
 
 impl Decimal {
     fn of(atto: i128) -> Self {
+        const WHOLE: u64 = 10_u64.pow(SCALE);
         let mut bytes = [0; 48];
         let mut at = bytes.len();
-        let whole = atto.unsigned_abs() / ONE.unsigned_abs();
-        // Of 18 digits, so it fits; dividing 128 bits is many times slower.
-        let fraction = u64::try_from(atto.unsigned_abs() % ONE.unsigned_abs()).unwrap_or_default();
+        // Dividing 128 bits is many times slower, and what calls cost has fewer.
+        let (whole, fraction) = if let Ok(small) = u64::try_from(atto.unsigned_abs()) {
+            (u128::from(small / WHOLE), small % WHOLE)
+        } else {
+            let rest = atto.unsigned_abs() % ONE.unsigned_abs();
+            // Of 18 digits, so it fits.
+            (atto.unsigned_abs() / ONE.unsigned_abs(), u64::try_from(rest).unwrap_or_default())
+        };
         let mut put = |byte: u8| {
             at -= 1;
             bytes[at] = byte;
@@ -244,6 +261,21 @@ mod tests {
     fn the_double_is_the_nearest_one() {
         assert!((Amount::parse("0.1").expect("a number").to_f64() - 0.1).abs() < f64::EPSILON / 4.0);
         assert!((Amount::parse("0.33457875").expect("a number").to_f64() - 0.334_578_75).abs() < 1e-17);
+    }
+
+    #[test]
+    fn every_way_to_a_double_is_that_of_the_decimal_form() {
+        let mut atto = 1_i128;
+        while atto < 1 << 70 {
+            for near in [-1, 0, 1, 123_456_789, 1_000_000, 7_000_000_000] {
+                for amount in [atto + near, (atto + near) * 1_000_000, -atto] {
+                    let amount = Amount::from_atto(amount);
+                    let read: f64 = amount.to_string().parse().expect("a number");
+                    assert_eq!(amount.to_f64().to_bits(), read.to_bits(), "{amount}");
+                }
+            }
+            atto = atto * 7 / 5 + 1;
+        }
     }
 
     #[test]
