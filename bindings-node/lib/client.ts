@@ -160,6 +160,8 @@ const MOST_ADDRESSES = 512
 export class Client {
   /** @internal */
   readonly native: NativeClient
+  /** By what the core knows it. @internal */
+  readonly number: number
   /** Counts what was handed over, so that the end of the process knows whether anything came since. @internal */
   captures = 0
   /** @internal */
@@ -178,6 +180,7 @@ export class Client {
     if (some) this.hooks = new Hooks(functions)
     const { hooks } = this
     this.native = coded(() => new (native().NativeClient)(json, hooks?.names ?? [], hooks?.ring))
+    this.number = this.native.number
     this.hooks?.serve(this.native)
     deliverAtExit(this)
   }
@@ -351,7 +354,7 @@ export class Client {
    * stream that is not read to its end, is recorded as it is.
    */
   async shutdown(timeoutMs = 10_000): Promise<Report> {
-    endCalls(this.native)
+    endCalls(this)
     const report = await this.native.shutdown(timeoutMs)
     forget(this)
     return report

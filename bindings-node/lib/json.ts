@@ -5,72 +5,20 @@
 
 import { isError } from './errors.js'
 
-/** Deeper than this nobody reads, and the core's parser has an end too. */
-const DEEPEST = 64
-/** So that a stray database handle does not become a megabyte. */
-const MOST_VALUES = 50_000
+/** Deeper than this nobody reads, and the core's parser has an end too. @internal */
+export const DEEPEST = 64
+/** So that a stray database handle does not become a megabyte. @internal */
+export const MOST_VALUES = 50_000
 
 /** A value as JSON text. @internal */
 export function toJson(value: unknown): string {
+  return JSON.stringify(toPlain(value))
+}
+
+/** A value in terms of JSON: nothing in it has to be changed for that. @internal */
+export function toPlain(value: unknown): unknown {
   const plain = new Plain().of(value, 0)
-  return JSON.stringify(plain === undefined ? null : plain) ?? 'null'
-}
-
-/**
- * A value as a text for the core, which is JSON but for its strings where nothing in it has to be changed for JSON. Those
- * are as they are, each behind a NUL, its length and a colon: `JSON.stringify` looks at every character, and takes most
- * of a capture by hand. @internal
- */
-export function toText(value: unknown): string {
-  try {
-    const text = marked(value, { left: MOST_VALUES }, 0)
-    if (text !== undefined) return text
-  } catch {
-    // A member that cannot be read.
-  }
-  return toJson(value)
-}
-
-/** The text of a value that is of JSON's own types; undefined for anything else, and for what is too large or deep. */
-function marked(value: unknown, room: { left: number }, depth: number): string | undefined {
-  switch (typeof value) {
-    case 'string':
-      return `\0${value.length}:${value}`
-    case 'number':
-      return Number.isFinite(value) ? String(value) : undefined
-    case 'boolean':
-      return value ? 'true' : 'false'
-    case 'object':
-      break
-    default:
-      return undefined
-  }
-  if (value === null) return 'null'
-  // What is inside of itself is too deep.
-  if (depth >= DEEPEST || --room.left < 0 || (value as { toJSON?: unknown }).toJSON !== undefined)
-    return undefined
-  if (Array.isArray(value)) return markedList(value, room, depth + 1)
-  const kind = Object.getPrototypeOf(value)
-  if (kind !== Object.prototype && kind !== null) return undefined
-  let out = '{'
-  for (const name of Object.keys(value)) {
-    const member = (value as Record<string, unknown>)[name]
-    if (member === undefined) continue
-    const text = --room.left < 0 ? undefined : marked(member, room, depth + 1)
-    if (text === undefined) return undefined
-    out += `${out.length > 1 ? ',' : ''}\0${name.length}:${name}:${text}`
-  }
-  return `${out}}`
-}
-
-function markedList(items: unknown[], room: { left: number }, depth: number): string | undefined {
-  let out = '['
-  for (let at = 0; at < items.length; at++) {
-    const text = --room.left < 0 ? undefined : marked(items[at] ?? null, room, depth)
-    if (text === undefined) return undefined
-    out += at === 0 ? text : `,${text}`
-  }
-  return `${out}]`
+  return plain === undefined ? null : plain
 }
 
 class Plain {

@@ -1,7 +1,7 @@
 import type { Client } from './client.js'
 import { coded, isError } from './errors.js'
-import { toText } from './json.js'
-import type { NativeScope, NativeTimer } from './native.js'
+import { type NativeScope, type NativeTimer, native } from './native.js'
+import { type Packed, pack } from './pack.js'
 import { currentScope, described, Scope } from './scope.js'
 
 /** What can be given to `capture`. What is absent is that of the surrounding scope, else of the client. */
@@ -126,30 +126,36 @@ export type TraceRef = Scope | string | undefined
 export function capture(client: Client, event: string, options: CaptureOptions): string {
   const { uuid, timestamp, ...others } = options
   const id = uuid === undefined || uuid === null ? undefined : String(uuid)
-  const json = toText({ ...others, uuid: id, timestamp: time(timestamp) })
-  return coded(() => client.native.capture(here(), String(event), json))
+  const name = String(event)
+  const { memory, length } = pack({ ...others, uuid: id, timestamp: time(timestamp) })
+  return coded(() => client.native.capture(here(), name, memory, length))
 }
 
 /** @internal */
 export function captureCall(client: Client, embedding: boolean, record: CallRecord): string {
-  return coded(() => client.native.captureCall(here(), embedding, told(record)))
+  const { memory, length } = told(record)
+  return coded(() => native().captureCall(client.number, here(), embedding, memory, length))
 }
 
 /** @internal */
 export function captureStep(client: Client, kind: 'span' | 'trace', name: string, record: object): string {
-  return coded(() => client.native.captureStep(here(), kind, told({ ...record, name })))
+  const { memory, length } = told({ ...record, name })
+  return coded(() => client.native.captureStep(here(), kind, memory, length))
 }
 
 /** @internal */
 export function feedback(client: Client, trace: TraceRef, said: Feedback): void {
   const [scope, id] = which(trace)
-  coded(() => client.native.feedback(here(), scope, id, toText(said)))
+  const { memory, length } = pack(said)
+  coded(() => client.native.feedback(here(), scope, id, memory, length))
 }
 
 /** @internal */
 export function metric(client: Client, trace: TraceRef, name: string, value: unknown, options: object): void {
   const [scope, id] = which(trace)
-  coded(() => client.native.metric(here(), scope, id, String(name), toText({ ...options, value })))
+  const named = String(name)
+  const { memory, length } = pack({ ...options, value })
+  coded(() => client.native.metric(here(), scope, id, named, memory, length))
 }
 
 /** A call of your own while it lasts. Set what is known of it as members. Nothing here throws. */
@@ -218,7 +224,9 @@ export class Generation {
     const record = { ...this.#others, model, provider, input, output, usage, costUsd, stopReason, httpStatus }
     try {
       this.#client.captures++
-      this.#timer?.end(told({ ...record, properties: this.#properties, error: error ?? this.#others.error }))
+      const ended = { ...record, properties: this.#properties, error: error ?? this.#others.error }
+      const { memory, length } = told(ended)
+      this.#timer?.end(memory, length)
     } catch {
       this.#client.note()
     }
@@ -237,8 +245,9 @@ function which(trace: TraceRef): [NativeScope | undefined, string | undefined] {
   return [undefined, trace === undefined || trace === null ? undefined : String(trace)]
 }
 
-/** What was told as a text, with times as numbers and errors as what they say. */
-function told(record: object): string {
+/** What was told, packed, with times as numbers and errors as what they say. */
+function told(record: object): Packed {
+  if (asItIs(record)) return pack(record)
   const members: { timestamp?: unknown; error?: unknown; errorType?: unknown } = { ...record }
   members.timestamp = time(members.timestamp)
   if (isError(members.error)) {
@@ -246,7 +255,13 @@ function told(record: object): string {
     members.error = message
     members.errorType ??= type
   }
-  return toText(members)
+  return pack(members)
+}
+
+function asItIs(record: object & { timestamp?: unknown; error?: unknown }): boolean {
+  if (typeof record !== 'object' || record === null) return false
+  if (Object.getPrototypeOf(record) !== Object.prototype) return false
+  return typeof record.timestamp !== 'object' && typeof record.error !== 'object'
 }
 
 const time = (given: unknown): unknown => (given instanceof Date ? given.getTime() : given)

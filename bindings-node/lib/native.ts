@@ -89,7 +89,7 @@ export interface NativeScope {
 export interface NativeTimer {
   readonly id: string
   firstToken(): void
-  end(record: string): void
+  end(record: Uint8Array, length: number): void
 }
 
 /** Pieces that were handed over before the end of their call. @internal */
@@ -111,38 +111,10 @@ export interface NativeFilter {
 
 /** @internal */
 export interface NativeClient {
+  /** By what the functions that take no client know it. */
+  readonly number: number
   /** 0: not observed; 1: observed; 2: and usage may have to be asked for in its streams. */
   recognises(method: string, url: string, provider: string | undefined, certain: boolean): number
-  insertion(
-    method: string,
-    url: string,
-    provider: string | undefined,
-    text: string | undefined,
-    bytes: Uint8Array | undefined,
-  ): { text: string; beforeLast: number } | null
-  observe(
-    method: string,
-    url: string,
-    provider: string | undefined,
-    scope: NativeScope | undefined,
-    startedAt: number,
-    requestHeaders: string,
-    text: string | undefined,
-    bytes: Uint8Array | undefined,
-    askedUsage: boolean,
-    end: EndOfCall,
-    error: string | undefined,
-    at: number,
-    paused: number,
-    status: number,
-    headers: string,
-    headersAt: number,
-    earlier: NativePieces | undefined,
-    pieces: Uint8Array | undefined,
-    marks: Float64Array | undefined,
-    decoded: boolean,
-    reservation: NativeReservation | undefined,
-  ): void
   budget(options: string): number
   removeBudget(number: number): void
   hasBudgets(): boolean
@@ -156,21 +128,22 @@ export interface NativeClient {
   totalsOf(per: string, id: string, timeout: number): Promise<Totals>
   open(kind: string, parent: NativeScope | undefined, options: string): NativeScope
   close(scope: NativeScope): void
-  capture(scope: NativeScope | undefined, event: string, options: string): string
-  captureCall(scope: NativeScope | undefined, embedding: boolean, record: string): string
-  captureStep(scope: NativeScope | undefined, kind: string, record: string): string
+  capture(scope: NativeScope | undefined, event: string, options: Uint8Array, length: number): string
+  captureStep(scope: NativeScope | undefined, kind: string, record: Uint8Array, length: number): string
   feedback(
     scope: NativeScope | undefined,
     trace: NativeScope | undefined,
     id: string | undefined,
-    options: string,
+    options: Uint8Array,
+    length: number,
   ): void
   metric(
     scope: NativeScope | undefined,
     trace: NativeScope | undefined,
     id: string | undefined,
     name: string,
-    options: string,
+    options: Uint8Array,
+    length: number,
   ): void
   headers(scope: NativeScope | undefined): string
   timer(scope: NativeScope | undefined, embedding: boolean): NativeTimer
@@ -196,6 +169,45 @@ export interface Native {
   NativeFilter: new (status: number, headers: string) => NativeFilter
   filters(status: number, headers: string): boolean
   headerNames(): { request: string[]; response: string[] }
+  insertion(
+    client: number,
+    method: string,
+    url: string,
+    provider: string | undefined,
+    text: string | undefined,
+    bytes: Uint8Array | undefined,
+  ): { text: string; beforeLast: number } | null
+  observe(
+    client: number,
+    method: string,
+    url: string,
+    provider: string | undefined,
+    scope: NativeScope | undefined,
+    startedAt: number,
+    requestHeaders: string,
+    text: string | undefined,
+    bytes: Uint8Array | undefined,
+    askedUsage: boolean,
+    end: EndOfCall,
+    error: string | undefined,
+    at: number,
+    paused: number,
+    status: number,
+    headers: string,
+    headersAt: number,
+    earlier: NativePieces | undefined,
+    pieces: Uint8Array | undefined,
+    marks: Float64Array | undefined,
+    decoded: boolean,
+    reservation: NativeReservation | undefined,
+  ): void
+  captureCall(
+    client: number,
+    scope: NativeScope | undefined,
+    embedding: boolean,
+    record: Uint8Array,
+    length: number,
+  ): string
   runCli(args: string[], host: string | undefined): number
   knownSdks(): string[]
   cost(client: NativeClient, question: string): string

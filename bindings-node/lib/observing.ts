@@ -69,7 +69,7 @@ export function begin(how: Observing, sending: Sending): Recorder | undefined {
     // It is read at the end of the call, when the caller may have other uses for its memory.
     bytes: bytes && Uint8Array.prototype.slice.call(bytes),
   }
-  const recorder = new Recorder(client.native, sent, client.note)
+  const recorder = new Recorder(client, sent, client.note)
   if (known === USAGE && mayStream(text, bytes)) recorder.mayAsk = true
   return recorder
 }

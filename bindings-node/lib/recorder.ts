@@ -1,7 +1,7 @@
+import type { Client } from './client.js'
 import { isError } from './errors.js'
 import {
   type EndOfCall,
-  type NativeClient,
   type NativeFilter,
   type NativePieces,
   type NativeReservation,
@@ -63,7 +63,7 @@ export interface Sent {
 const underWay = new Set<Recorder>()
 
 /** Ends the calls that are under way, of a client or all: nobody will read on. @internal */
-export function endCalls(client?: NativeClient): void {
+export function endCalls(client?: Client): void {
   for (const recorder of underWay) if (!client || recorder.client === client) recorder.end('abandoned')
 }
 
@@ -105,7 +105,7 @@ export class Recorder {
   private marks: number[] = []
 
   constructor(
-    readonly client: NativeClient,
+    readonly client: Client,
     private readonly sent: Sent,
     /** Counts a step that failed. */
     readonly trouble: () => void,
@@ -134,7 +134,7 @@ export class Recorder {
   /** What to send instead of the body, so that the stream reports its usage. */
   outgoing(): string | Uint8Array | undefined {
     const { method, url, provider, text, bytes } = this.sent
-    const insertion = this.client.insertion(method, url, provider, ...crossing(text, bytes))
+    const insertion = native().insertion(this.client.number, method, url, provider, ...crossing(text, bytes))
     if (!insertion) return undefined
     this.asked = true
     const body = text ?? bytes ?? ''
@@ -225,7 +225,8 @@ export class Recorder {
       const at = end === 'abandoned' ? this.lastAt : this.waited
       const { method, url, provider, scope, headers } = this.sent
       const [text, body] = crossing(this.sent.text, this.sent.bytes)
-      this.client.observe(
+      native().observe(
+        this.client.number,
         method,
         url,
         provider,

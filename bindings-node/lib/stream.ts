@@ -36,6 +36,7 @@ export function observeStream(
   signal: AbortSignal | null | undefined,
   owned: boolean,
 ): void {
+  becomeReaders()
   const listening: Listening = { recorder, signal, owned, native: Object.getPrototypeOf(stream) }
   Object.defineProperty(stream, LISTENING, { value: listening })
   // Its methods come from a class between: to define each on the stream takes far longer.
@@ -227,14 +228,25 @@ class Facade<R extends DefaultReader<Uint8Array> | ByobReader> {
 
 class Reader extends Facade<DefaultReader<Uint8Array>> {}
 class OwnBufferReader extends Facade<ByobReader> {}
-// They are instances of what they stand for, so the methods move to where those of that class come after them.
-for (const [kind, like] of [
-  [Reader, ReadableStreamDefaultReader],
-  [OwnBufferReader, ReadableStreamBYOBReader],
-] as const) {
-  Object.defineProperties(kind.prototype, Object.getOwnPropertyDescriptors(Facade.prototype))
-  Object.defineProperty(kind.prototype, 'constructor', { value: like })
-  Object.setPrototypeOf(kind.prototype, like.prototype)
+
+let areReaders = false
+
+/**
+ * They are instances of what they stand for, so the methods move to where those of that class come after them. Not before
+ * the first stream, for Node loads those classes when they are first named, and that takes as long as the rest of the
+ * package.
+ */
+function becomeReaders(): void {
+  if (areReaders) return
+  areReaders = true
+  for (const [kind, like] of [
+    [Reader, ReadableStreamDefaultReader],
+    [OwnBufferReader, ReadableStreamBYOBReader],
+  ] as const) {
+    Object.defineProperties(kind.prototype, Object.getOwnPropertyDescriptors(Facade.prototype))
+    Object.defineProperty(kind.prototype, 'constructor', { value: like })
+    Object.setPrototypeOf(kind.prototype, like.prototype)
+  }
 }
 
 /**

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { build } from 'rolldown'
 
 const here = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { platform, arch } = process
@@ -34,8 +35,31 @@ if (!options.includes('--js')) {
 }
 
 rmSync(join(here, 'dist'), { recursive: true, force: true })
-execFileSync(process.execPath, [join(here, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', here], {
-  stdio: 'inherit',
-})
+execFileSync(
+  process.execPath,
+  [join(here, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', here, '--emitDeclarationOnly'],
+  { stdio: 'inherit' },
+)
 for (const file of ['index.mjs', 'index.d.mts', 'auto.mjs', 'auto.d.mts'])
   copyFileSync(join(here, 'lib', file), join(here, 'dist', file))
+
+// One file for everything that is loaded at once: to find and open thirty of them took most of the time of `require`. What
+// is loaded when it is asked for has a file of its own.
+const LATER = ['instrument/http', 'instrument/http2', 'instrument/undici']
+const entries = ['index', 'auto', 'doctor', 'native', ...LATER]
+await build({
+  cwd: here,
+  input: Object.fromEntries(entries.map((name) => [name, `lib/${name}.ts`])),
+  platform: 'node',
+  transform: { target: 'node20' },
+  external: [/^node:/, new RegExp(`^\\./(${LATER.join('|')})\\.js$`)],
+  output: {
+    dir: 'dist',
+    format: 'cjs',
+    chunkFileNames: '[name].js',
+    comments: false,
+    esModule: true,
+    generatedCode: { symbols: false },
+    codeSplitting: { groups: [{ name: 'llmtrail', test: /\/lib\/(?!auto|instrument\/)/ }] },
+  },
+})

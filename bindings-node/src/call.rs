@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 use llmtrail::stream_usage::{self, Filter};
-use llmtrail::{Chunk, End, Exchange};
+use llmtrail::{Chunk, Client, End, Exchange};
 use napi::bindgen_prelude::{Buffer, BufferSlice};
 use napi_derive::napi;
 
 use crate::budget::Reservation;
-use crate::client::NativeClient;
+use crate::client::numbered;
 use crate::convert::{Result, millis, pairs, time, usage};
 use crate::scope::Scope;
 
@@ -21,94 +21,92 @@ pub struct Insertion {
     pub before_last: u32,
 }
 
+/// What to put into the body that goes out so that the stream reports usage, if anything.
 #[napi]
-impl NativeClient {
-    /// What to put into the body that goes out so that the stream reports usage, if anything.
-    #[napi]
-    pub fn insertion(
-        &self,
-        method: String,
-        url: String,
-        provider: Option<String>,
-        text: Option<String>,
-        bytes: Option<&[u8]>,
-    ) -> Option<Insertion> {
-        if !self.0.config().stream_usage {
-            return None;
-        }
-        let body = text.as_deref().map(str::as_bytes).or(bytes)?;
-        let outgoing = stream_usage::ask(|| self.0.recognise(&method, &url, provider.as_deref()), body)?;
-        // It goes in before the brace that closes the body; the text is cut out again for a JavaScript string can be
-        // spliced, but not be made of bytes, for next to nothing.
-        let brace = outgoing.iter().rposition(|byte| *byte == b'}')?;
-        let added = outgoing.len().checked_sub(body.len())?;
-        let text = String::from_utf8(outgoing.get(brace.checked_sub(added)?..brace)?.to_vec()).ok()?;
-        Some(Insertion { text, before_last: u32::try_from(outgoing.len() - brace).ok()? })
-    }
+pub fn insertion(
+    client: u32,
+    method: String,
+    url: String,
+    provider: Option<String>,
+    text: Option<String>,
+    bytes: Option<&[u8]>,
+) -> Option<Insertion> {
+    let body = text.as_deref().map(str::as_bytes).or(bytes)?;
+    let asking = |client: &Client| {
+        let asks = client.config().stream_usage;
+        asks.then(|| stream_usage::ask(|| client.recognise(&method, &url, provider.as_deref()), body))?
+    };
+    let outgoing = numbered(client, asking).ok()??;
+    // It goes in before the brace that closes the body; the text is cut out again for a JavaScript string can be
+    // spliced, but not be made of bytes, for next to nothing.
+    let brace = outgoing.iter().rposition(|byte| *byte == b'}')?;
+    let added = outgoing.len().checked_sub(body.len())?;
+    let text = String::from_utf8(outgoing.get(brace.checked_sub(added)?..brace)?.to_vec()).ok()?;
+    Some(Insertion { text, before_last: u32::try_from(outgoing.len() - brace).ok()? })
+}
 
-    /// Takes a call that ended: `complete`, `abandoned`, `error` or `timeout`. Headers are lines: a name, its value. The
-    /// request's body is text or bytes, or absent when it was not in memory. A status of 0: no response came. The pieces
-    /// of the answer are those of `earlier`, then `pieces` and `marks` as in `Pieces::add`; `decoded`: their content
-    /// encoding was undone already.
-    #[napi]
-    pub fn observe(
-        &self,
-        method: String,
-        url: String,
-        provider: Option<String>,
-        scope: Option<&Scope>,
-        started_at: f64,
-        request_headers: String,
-        text: Option<String>,
-        bytes: Option<&[u8]>,
-        asked_usage: bool,
-        end: String,
-        error: Option<String>,
-        at: f64,
-        paused: f64,
-        status: u32,
-        headers: String,
-        headers_at: f64,
-        earlier: Option<&mut Pieces>,
-        pieces: Option<&[u8]>,
-        marks: Option<&[f64]>,
-        decoded: bool,
-        reservation: Option<&Reservation>,
-    ) -> Result<()> {
-        let error = error.unwrap_or_default();
-        let end = match end.as_str() {
-            "complete" => End::Complete,
-            "abandoned" => End::Abandoned,
-            "error" => End::Failed(error),
-            "timeout" => End::TimedOut(error),
-            other => return Err(usage(format!("end: {other:?} is not complete, abandoned, error or timeout"))),
-        };
-        let mut all = earlier.map(std::mem::take).unwrap_or_default();
-        if let (Some(pieces), Some(marks)) = (pieces, marks) {
-            all.add(pieces, marks);
-        }
-        let body = text.map(String::into_bytes).or_else(|| bytes.map(<[u8]>::to_vec)).unwrap_or_default();
-        self.0.observe(Exchange {
-            method,
-            url,
-            request_headers: pairs(&request_headers),
-            request_body: Bytes::from(body),
-            status: u16::try_from(status).ok().filter(|status| *status > 0),
-            response_headers: pairs(&headers),
-            chunks: all.0,
-            decoded,
-            started_at: time(started_at),
-            headers_at: millis(headers_at),
-            ended_at: millis(at),
-            paused: millis(paused),
-            end,
-            provider,
-            scope: scope.map(|scope| scope.0.clone()),
-            asked_usage,
-            reservation: reservation.and_then(Reservation::take),
-        });
-        Ok(())
+/// Takes a call that ended: `complete`, `abandoned`, `error` or `timeout`. Headers are lines: a name, its value. The
+/// request's body is text or bytes, or absent when it was not in memory. A status of 0: no response came. The pieces
+/// of the answer are those of `earlier`, then `pieces` and `marks` as in `Pieces::add`; `decoded`: their content
+/// encoding was undone already.
+#[napi]
+pub fn observe(
+    client: u32,
+    method: String,
+    url: String,
+    provider: Option<String>,
+    scope: Option<&Scope>,
+    started_at: f64,
+    request_headers: String,
+    text: Option<String>,
+    bytes: Option<&[u8]>,
+    asked_usage: bool,
+    end: String,
+    error: Option<String>,
+    at: f64,
+    paused: f64,
+    status: u32,
+    headers: String,
+    headers_at: f64,
+    earlier: Option<&mut Pieces>,
+    pieces: Option<&[u8]>,
+    marks: Option<&[f64]>,
+    decoded: bool,
+    reservation: Option<&Reservation>,
+) -> Result<()> {
+    let error = error.unwrap_or_default();
+    let end = match end.as_str() {
+        "complete" => End::Complete,
+        "abandoned" => End::Abandoned,
+        "error" => End::Failed(error),
+        "timeout" => End::TimedOut(error),
+        other => return Err(usage(format!("end: {other:?} is not complete, abandoned, error or timeout"))),
+    };
+    let mut all = earlier.map(std::mem::take).unwrap_or_default();
+    if let (Some(pieces), Some(marks)) = (pieces, marks) {
+        all.add(pieces, marks);
     }
+    let body = text.map(String::into_bytes).or_else(|| bytes.map(<[u8]>::to_vec)).unwrap_or_default();
+    let exchange = Exchange {
+        method,
+        url,
+        request_headers: pairs(&request_headers),
+        request_body: Bytes::from(body),
+        status: u16::try_from(status).ok().filter(|status| *status > 0),
+        response_headers: pairs(&headers),
+        chunks: all.0,
+        decoded,
+        started_at: time(started_at),
+        headers_at: millis(headers_at),
+        ended_at: millis(at),
+        paused: millis(paused),
+        end,
+        provider,
+        scope: scope.map(|scope| scope.0.clone()),
+        asked_usage,
+        reservation: reservation.and_then(Reservation::take),
+    };
+    numbered(client, |client| client.observe(exchange))
 }
 
 /// Pieces of an answer that were handed over before its end, for it is long.

@@ -1,5 +1,7 @@
 //! The client, as JavaScript sees it.
 
+use std::cell::RefCell;
+
 use llmtrail::{Language, Options, ScopeOptions, stream_usage};
 use napi::bindgen_prelude::{AsyncTask, Function};
 use napi_derive::napi;
@@ -9,10 +11,43 @@ use crate::delivery::{Doctor, Flush, Report, Settle, Stats, Whose};
 use crate::hooks::{bell, which};
 use crate::scope::{self, Scope};
 
+thread_local! {
+    /// The clients of this thread's JavaScript, by their numbers.
+    static NUMBERED: RefCell<Vec<Option<llmtrail::Client>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Captures calls and delivers their events. Its name here is that in JavaScript: an `impl` in another file is known to
 /// belong to it by nothing else.
 #[napi]
-pub struct NativeClient(pub(crate) llmtrail::Client);
+pub struct NativeClient(pub(crate) llmtrail::Client, u32);
+
+impl NativeClient {
+    fn of(client: llmtrail::Client) -> Self {
+        let number = NUMBERED.with_borrow_mut(|all| {
+            let at = all.iter().position(Option::is_none).unwrap_or(all.len());
+            all.resize_with(all.len().max(at + 1), || None);
+            all[at] = Some(client.clone());
+            at
+        });
+        Self(client, u32::try_from(number).unwrap_or(u32::MAX))
+    }
+}
+
+impl Drop for NativeClient {
+    fn drop(&mut self) {
+        let last = NUMBERED.try_with(|all| all.try_borrow_mut().ok()?.get_mut(self.1 as usize)?.take());
+        drop(last);
+    }
+}
+
+/// Has a client do something, by its number: for what is done at every call. A method of an object is made sure of, and
+/// its object held, in ways that take longer than what it does.
+pub(crate) fn numbered<T>(number: u32, step: impl FnOnce(&llmtrail::Client) -> T) -> Result<T> {
+    NUMBERED.with_borrow(|all| {
+        let client = all.get(number as usize).and_then(Option::as_ref);
+        client.map(step).ok_or_else(|| usage(format!("there is no client {number}")))
+    })
+}
 
 #[napi]
 impl NativeClient {
@@ -24,7 +59,13 @@ impl NativeClient {
         if let Some(ring) = ring {
             options = options.hooks_elsewhere(which(&hooks), bell(&ring)?);
         }
-        llmtrail::Client::new(options).map(Self).map_err(|error| coded(&error))
+        llmtrail::Client::new(options).map(Self::of).map_err(|error| coded(&error))
+    }
+
+    /// By what functions that take no object know it.
+    #[napi(getter)]
+    pub fn number(&self) -> u32 {
+        self.1
     }
 
     /// Whether a request to this address is observed: 0 no, 1 yes, 2 yes, and usage may have to be asked for in its

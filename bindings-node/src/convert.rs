@@ -1,6 +1,5 @@
 //! Values between the two worlds.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use napi::Error;
@@ -43,43 +42,9 @@ pub(crate) fn pairs(lines: &str) -> Vec<(String, String)> {
     std::iter::from_fn(|| Some((lines.next()?, lines.next()?))).collect()
 }
 
-/// The JSON of a text from TypeScript, where strings may be as they are: each behind a NUL, which JSON has none of, its length
-/// in UTF-16 units and a colon.
-pub(crate) fn unmarked(text: &str) -> Cow<'_, str> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, marked)) = rest.split_once('\0') {
-        out.reserve(rest.len());
-        out.push_str(before);
-        let (units, string) = marked.split_once(':').unwrap_or(("", marked));
-        let (string, then) = string.split_at(bytes_of(string, units.parse().unwrap_or_default()));
-        llmtrail::quote(string, &mut out);
-        rest = then;
-    }
-    if out.is_empty() {
-        return text.into();
-    }
-    out.push_str(rest);
-    out.into()
-}
-
-/// How many bytes so many UTF-16 units at the beginning are.
-fn bytes_of(text: &str, units: usize) -> usize {
-    if text.as_bytes().get(..units).is_some_and(<[u8]>::is_ascii) {
-        return units;
-    }
-    let mut left = units;
-    let over = text.char_indices().find(|(_, c)| {
-        let over = left == 0;
-        left = left.saturating_sub(c.len_utf16());
-        over
-    });
-    over.map_or(text.len(), |(at, _)| at)
-}
-
 /// JSON from TypeScript's encoder, which only makes valid texts.
 pub(crate) fn json(text: &str) -> Result<Value> {
-    serde_json::from_str(&unmarked(text)).map_err(|error| usage(format!("not valid JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| usage(format!("not valid JSON: {error}")))
 }
 
 /// The same, for an object; anything else counts as an empty one.

@@ -7,13 +7,13 @@
 )]
 
 mod budget;
-mod call;
+pub mod call;
 mod client;
 mod convert;
 pub mod cost;
 mod delivery;
 mod hooks;
-mod manual;
+pub mod manual;
 mod scope;
 
 use std::ffi::OsString;

@@ -1,12 +1,13 @@
-//! Capture by hand, as JavaScript calls it. Everything that is told of an event arrives as one JSON object.
+//! Capture by hand, as JavaScript calls it. Everything that is told of an event is packed as one object into
+//! the beginning of some memory, of which the core keeps nothing.
 
 use llmtrail::manual::{CaptureOptions, TraceRef};
 use llmtrail::{CallRecord, Language, StepRecord, WrittenCall};
 use napi_derive::napi;
 
-use crate::client::NativeClient;
-use crate::convert::{Result, coded, unmarked, usage};
-use crate::scope::{self, Scope, fields};
+use crate::client::{NativeClient, numbered};
+use crate::convert::{Result, coded, usage};
+use crate::scope::{self, Scope, packed, told};
 
 /// A call that the application makes by itself, while it lasts.
 #[napi(js_name = "NativeTimer")]
@@ -28,8 +29,8 @@ impl Timer {
 
     /// The call is over.
     #[napi]
-    pub fn end(&self, record: String) -> Result<()> {
-        self.0.end(CallRecord::read(fields(&record)?).map_err(|error| coded(&error))?);
+    pub fn end(&self, record: &[u8], length: u32) -> Result<()> {
+        self.0.end(CallRecord::read(told(record, length)?).map_err(|error| coded(&error))?);
         Ok(())
     }
 }
@@ -38,23 +39,16 @@ impl Timer {
 impl NativeClient {
     /// Sends any event as it is; returns its id.
     #[napi]
-    pub fn capture(&self, scope: Option<&Scope>, event: String, options: String) -> Result<String> {
-        let options = CaptureOptions::read(fields(&options)?).map_err(|error| coded(&error))?;
+    pub fn capture(&self, scope: Option<&Scope>, event: String, options: &[u8], length: u32) -> Result<String> {
+        let options = CaptureOptions::read(told(options, length)?).map_err(|error| coded(&error))?;
         self.0.capture_in(core(scope), &event, options).map(|uuid| uuid.to_string()).map_err(|error| coded(&error))
-    }
-
-    /// Records a generation or an embedding; returns its span id.
-    #[napi]
-    pub fn capture_call(&self, scope: Option<&Scope>, embedding: bool, record: String) -> Result<String> {
-        let call = WrittenCall::new(Language::Node, unmarked(&record)).map_err(|error| coded(&error))?;
-        Ok(self.0.capture_written_in(core(scope), embedding, call))
     }
 
     /// Records a span or a trace; returns its id.
     #[napi]
-    pub fn capture_step(&self, scope: Option<&Scope>, kind: String, record: String) -> Result<String> {
+    pub fn capture_step(&self, scope: Option<&Scope>, kind: String, record: &[u8], length: u32) -> Result<String> {
         let kind = scope::kind(&kind).ok_or_else(|| usage(format!("{kind}: unknown kind of scope")))?;
-        let record = StepRecord::read(fields(&record)?).map_err(|error| coded(&error))?;
+        let record = StepRecord::read(told(record, length)?).map_err(|error| coded(&error))?;
         Ok(self.0.capture_step_in(core(scope), kind, record))
     }
 
@@ -65,9 +59,10 @@ impl NativeClient {
         scope: Option<&Scope>,
         trace: Option<&Scope>,
         id: Option<String>,
-        options: String,
+        options: &[u8],
+        length: u32,
     ) -> Result<()> {
-        let mut given = fields(&options)?;
+        let mut given = told(options, length)?;
         let (score, comment) = (given.take("score"), given.text("comment"));
         let options = CaptureOptions::read(given).map_err(|error| coded(&error))?;
         self.0
@@ -83,9 +78,10 @@ impl NativeClient {
         trace: Option<&Scope>,
         id: Option<String>,
         name: String,
-        options: String,
+        options: &[u8],
+        length: u32,
     ) -> Result<()> {
-        let mut given = fields(&options)?;
+        let mut given = told(options, length)?;
         let value = given.take("value").unwrap_or_default();
         let options = CaptureOptions::read(given).map_err(|error| coded(&error))?;
         self.0
@@ -108,6 +104,13 @@ impl NativeClient {
     pub fn timer(&self, scope: Option<&Scope>, embedding: bool) -> Timer {
         Timer(self.0.timer_in(core(scope).cloned(), embedding))
     }
+}
+
+/// Records a generation or an embedding; returns its span id.
+#[napi]
+pub fn capture_call(client: u32, scope: Option<&Scope>, embedding: bool, record: &[u8], length: u32) -> Result<String> {
+    let call = WrittenCall::packed(Language::Node, packed(record, length)).map_err(|error| coded(&error))?;
+    numbered(client, |client| client.capture_written_in(core(scope), embedding, call))
 }
 
 fn trace_of<'a>(trace: Option<&'a Scope>, id: Option<&'a str>) -> Option<TraceRef<'a>> {

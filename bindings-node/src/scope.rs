@@ -3,7 +3,7 @@
 use llmtrail::{Fields, Language, ScopeKind};
 use napi_derive::napi;
 
-use crate::convert::{self, Result};
+use crate::convert::{self, Result, usage};
 
 /// A session, trace, span or set of options that calls are made in.
 #[napi(js_name = "NativeScope")]
@@ -95,4 +95,14 @@ pub(crate) fn kind(name: &str) -> Option<ScopeKind> {
 /// The members of a JSON object with the names that they have in JavaScript.
 pub(crate) fn fields(json: &str) -> Result<Fields> {
     Ok(Fields::new(Language::Node, convert::object(json)?))
+}
+
+/// The same, of an object that was packed into the beginning of some memory.
+pub(crate) fn told(memory: &[u8], length: u32) -> Result<Fields> {
+    Fields::packed(Language::Node, packed(memory, length)).ok_or_else(|| usage("what was told is not packed"))
+}
+
+/// What was packed into the beginning of some memory.
+pub(crate) fn packed(memory: &[u8], length: u32) -> &[u8] {
+    memory.get(..length as usize).unwrap_or_default()
 }

@@ -1,9 +1,10 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { NativeClient } from '../lib/native.ts'
+import { native } from '../lib/native.ts'
 import { type Ingestion, ingestion } from './servers.ts'
 
+const core = native()
 const CORPUS = join(import.meta.dirname, '../../tests/corpus')
 const rules = JSON.parse(readFileSync(join(CORPUS, 'normalise.json'), 'utf8'))
 const cost = new RegExp(rules.cost)
@@ -33,20 +34,20 @@ describe('the corpus', () => {
     const file = readdirSync(folder).find((file) => file.startsWith('response.'))
     const request = existsSync(join(folder, 'request.body')) ? 'request.body' : 'request.json'
     const client = server.client()
-    // @ts-expect-error The raw hand-over is not part of what the package declares.
-    const raw: NativeClient = client.native
+    // @ts-expect-error Not part of what the package declares.
+    const number: number = client.number
     const method = about.method ?? 'POST'
     const sent = readFileSync(join(folder, request))
     const asked = about.asked_usage === true
-    const insertion = raw.insertion(method, about.url, about.provider, undefined, sent)
+    const insertion = core.insertion(number, method, about.url, about.provider, undefined, sent)
     if (asked) expect(insertion?.text).toContain('include_usage')
     const body = file === undefined ? Buffer.alloc(0) : readFileSync(join(folder, file))
     const marks = new Float64Array([body.length, 10])
     const { provider, status = 0, end = 'complete', error } = about
     const [there, back] = [lines(about.request_headers), lines(about.response_headers)]
     // biome-ignore format: one call
-    raw.observe(
-      method, about.url, provider, undefined, Date.now(), there, undefined, sent, asked,
+    core.observe(
+      number, method, about.url, provider, undefined, Date.now(), there, undefined, sent, asked,
       end, error, 10, 0, status, back, 5, undefined, body, marks, true, undefined,
     )
     // A flush would leave what goes on in the background.

@@ -1,16 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { Native, NativeFilter } from '../lib/native.ts'
-import type { Recorder as Recording } from '../lib/recorder.ts'
-import type { Cutter as Cutting } from '../lib/usage.ts'
-
-// Not part of what the package declares.
-const require = createRequire(import.meta.url)
-const { native } = require('../dist/native.js') as { native: () => Native }
-const { Recorder } = require('../dist/recorder.js') as { Recorder: typeof Recording }
-const { Cutter } = require('../dist/usage.js') as { Cutter: new () => Cutting }
+import { type NativeFilter, native } from '../lib/native.ts'
+import { Recorder } from '../lib/recorder.ts'
+import { Cutter } from '../lib/usage.ts'
 
 const HEAD = 'content-type\ntext/event-stream'
 const CORPUS = join(import.meta.dirname, '../../tests/corpus')
@@ -142,9 +135,11 @@ describe('the cut of usage', () => {
   })
 
   it('goes on well after pieces that the core had', () => {
+    const client = new (native().NativeClient)('{}', [])
+    const url = 'https://api.openai.com/v1/chat/completions'
+    const text = '{"model":"m","messages":[],"stream":true}'
+    const sent = { method: 'POST', url, provider: undefined, scope: undefined, headers: '', text }
     const call = () => {
-      const client = { insertion: () => ({ text: 'x', beforeLast: 1 }), observe: () => {} }
-      const sent = { method: 'POST', url: '', provider: undefined, scope: undefined, headers: '', text: '{}' }
       const recorder = new Recorder(client as never, { ...sent, bytes: undefined }, () => {})
       recorder.outgoing()
       recorder.response(200, HEAD)
@@ -153,9 +148,9 @@ describe('the cut of usage', () => {
     }
     const usual = event(',"usage":null,"obfuscation":"x"')
     const end = 'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\ndata: [DONE]\n\n'
-    const text = `: hello\n\n${usual}${usual.replace('\n\n', '\r\n\r\n')}${usual}\n\n${usual}${end}${usual.slice(0, -30)}`
-    const pieces = (size: number) => text.match(new RegExp(`[^]{1,${size}}`, 'g')) ?? []
-    for (let size = 1; size <= text.length; size++) {
+    const stream = `: hello\n\n${usual}${usual.replace('\n\n', '\r\n\r\n')}${usual}\n\n${usual}${end}${usual.slice(0, -30)}`
+    const pieces = (size: number) => stream.match(new RegExp(`[^]{1,${size}}`, 'g')) ?? []
+    for (let size = 1; size <= stream.length; size++) {
       const [recorder, core] = [call(), filter()]
       for (const piece of [...pieces(size), '']) {
         const seen = recorder.pass(new Uint8Array(Buffer.from(piece)), false)

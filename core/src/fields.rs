@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::config::Language;
 use crate::decode::json::count;
 use crate::error::{Error, ErrorKind, Result};
+use crate::packed;
 
 /// Options on their way to a struct. What is of another type than it should be counts as not given: what a program
 /// says of its calls must not make them fail.
@@ -20,6 +21,11 @@ impl Fields {
     /// The members of an object in a language.
     pub fn new(language: Language, members: Map<String, Value>) -> Self {
         Self { language, members }
+    }
+
+    /// Those of an object that a binding packed; see `packed.rs` for how. `None`: it is not packed so.
+    pub fn packed(language: Language, object: &[u8]) -> Option<Self> {
+        packed::object(object).map(|members| Self::new(language, members))
     }
 
     /// One member by its general name, in the same language.

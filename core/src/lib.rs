@@ -28,6 +28,7 @@ pub mod manual;
 mod notes;
 pub mod observation;
 mod open;
+mod packed;
 mod patient;
 mod pipeline;
 pub mod price;

@@ -1,15 +1,16 @@
-//! A record as its language wrote it: a JSON text, which the worker reads. The caller only has its names looked at.
+//! A record as its language wrote it: a JSON text or packed, which the worker reads. The caller only has its names looked at.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 use crate::config::Language;
 use crate::context::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::write::clean;
 use crate::fields::Fields;
+use crate::packed;
 use crate::record::CallRecord;
 use crate::stream_usage::{Member, Members};
 
@@ -18,8 +19,14 @@ use crate::stream_usage::{Member, Members};
 #[derive(Debug)]
 pub struct WrittenCall {
     language: Language,
-    json: Box<str>,
+    form: Form,
     id: Option<String>,
+}
+
+#[derive(Debug)]
+enum Form {
+    Json(Box<str>),
+    Packed(Box<[u8]>),
 }
 
 /// A call on its way to the worker.
@@ -48,17 +55,43 @@ impl WrittenCall {
                 _ if value == b"null" => {}
                 _ => {
                     let name = String::from_utf8_lossy(key);
-                    let name = serde_json::from_str(&format!("\"{name}\"")).unwrap_or(name.into_owned());
-                    return Err(Error::new(ErrorKind::Usage, CallRecord::unknown_name(&name)));
+                    return Err(unknown(&serde_json::from_str(&format!("\"{name}\"")).unwrap_or(name.into_owned())));
                 }
             }
         }
-        Ok(Self { language, json, id })
+        Ok(Self { language, form: Form::Json(json), id })
+    }
+
+    /// Takes an object that is packed as [`crate::packed`] says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn packed(language: Language, record: &[u8]) -> Result<Self> {
+        let mut id = None;
+        for (key, value) in packed::members(record) {
+            match name_in(language, key, &mut [0; 32]) {
+                Some(b"span_id") => {
+                    id = match packed::value(value) {
+                        Some(Value::String(text)) => Some(text),
+                        Some(Value::Number(number)) => Some(number.to_string()),
+                        _ => None,
+                    };
+                }
+                Some(name) if is_of_a_call(name) => {}
+                _ if value == b"n" => {}
+                _ => return Err(unknown(&String::from_utf8_lossy(key))),
+            }
+        }
+        Ok(Self { language, form: Form::Packed(record.into()), id })
     }
 
     /// The memory that it takes.
     pub(crate) fn size(&self) -> usize {
-        self.json.len() + self.id.as_ref().map_or(0, String::len)
+        let told = match &self.form {
+            Form::Json(json) => json.len(),
+            Form::Packed(packed) => packed.len(),
+        };
+        told + self.id.as_ref().map_or(0, String::len)
     }
 
     /// Its own id, where it has one.
@@ -66,11 +99,18 @@ impl WrittenCall {
         self.id.take()
     }
 
-    /// What it tells; `None` when it is no JSON.
+    /// What it tells; `None` when it is no JSON, or not packed as it should be.
     pub(crate) fn read(&self, at: SystemTime) -> Option<CallRecord> {
-        let members = serde_json::from_str(&self.json).ok()?;
+        let members = match &self.form {
+            Form::Json(json) => serde_json::from_str(json).ok()?,
+            Form::Packed(packed) => packed::object(packed)?,
+        };
         CallRecord::read_at(Fields::new(self.language, members), at).ok()
     }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(ErrorKind::Usage, CallRecord::unknown_name(name))
 }
 
 /// Writes a text as JSON writes it, for bindings: many bytes are looked at in one step.
@@ -168,10 +208,21 @@ fn text(value: &[u8]) -> Option<String> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use serde_json::{Map, Value, json};
+    use serde_json::{Map, json};
 
     fn new(language: Language, value: &Value) -> Result<WrittenCall> {
-        WrittenCall::new(language, value.to_string())
+        let mut bytes = Vec::new();
+        packed::tests::pack(value, &mut bytes);
+        let packed = WrittenCall::packed(language, &bytes);
+        let written = WrittenCall::new(language, value.to_string());
+        // However it is handed over, it is the same.
+        let at = SystemTime::UNIX_EPOCH;
+        let told = |call: &Result<WrittenCall>| match call {
+            Ok(call) => format!("{:?} {:?}", call.id, call.read(at)),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told(&packed), told(&written));
+        written
     }
 
     /// Whether the parsed record takes the name.
