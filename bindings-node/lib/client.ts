@@ -212,7 +212,10 @@ export class Client {
     return this.#fetch
   }
 
-  /** Runs a function as a trace: everything done for one request. Errors are recorded and go on unchanged. */
+  /**
+   * Runs a function as a trace: everything done for one request. Errors are recorded and go on unchanged. What it promises
+   * comes by a promise of its own: what an SDK's has beside `then`, such as `withResponse`, is for inside of the function.
+   */
   trace<T>(name: string, fn: (trace: Scope) => T): T
   trace<T>(name: string, options: TraceOptions, fn: (trace: Scope) => T): T
   trace<T>(name: string, ...rest: [Body<T>] | [TraceOptions, Body<T>]): T {
