@@ -5,6 +5,7 @@
 
 mod body;
 mod connections;
+mod deflate;
 #[cfg(feature = "cli")]
 mod dump;
 mod fields;
