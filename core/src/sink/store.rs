@@ -5,6 +5,7 @@
 
 mod body;
 mod connections;
+mod deflate;
 #[cfg(feature = "cli")]
 mod dump;
 mod fields;
@@ -36,8 +37,8 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
+use body::Parts;
 use connections::Slot;
-use fields::Fields;
 use statements::Statements;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -286,8 +287,7 @@ fn insert(
     // What is as it should be is looked at faster this way.
     let text = std::str::from_utf8(&event.json)
         .map_or_else(|_| String::from_utf8_lossy(&event.json), std::borrow::Cow::Borrowed);
-    let (body, pieces) = body::split(&text);
-    let fields = Fields::of(&body, &pieces);
+    let Parts { body, pieces, fields } = body::split(&text);
     let ids = row::Ids::of(event, &fields);
 
     let mut contents = Vec::new();

@@ -49,17 +49,29 @@ impl Piece<'_> {
     }
 }
 
-/// Takes an event apart. What is not the JSON of an event is its own body.
-pub(super) fn split(text: &str) -> (Cow<'_, str>, Vec<Piece<'_>>) {
-    try_split(text).unwrap_or((Cow::Borrowed(text), Vec::new()))
+/// An event that was taken apart.
+pub(super) struct Parts<'a> {
+    pub body: Cow<'a, str>,
+    pub pieces: Vec<Piece<'a>>,
+    /// Its own properties' place is that in the body.
+    pub fields: Fields<'a>,
 }
 
-fn try_split(text: &str) -> Option<(Cow<'_, str>, Vec<Piece<'_>>)> {
-    let members = json::properties(text, &BY_ITEM)?;
+/// Takes an event apart. What is not the JSON of an event is its own body.
+pub(super) fn split(text: &str) -> Parts<'_> {
+    let whole = || Parts { body: Cow::Borrowed(text), pieces: Vec::new(), fields: Fields::of(text) };
+    try_split(text).unwrap_or_else(whole)
+}
+
+fn try_split(text: &str) -> Option<Parts<'_>> {
+    let event = json::event(text, &BY_ITEM)?;
+    let members = &event.properties;
     let mut body = String::new();
     let mut pieces: Vec<Piece<'_>> = Vec::new();
     let mut done = 0;
-    for (member, items) in &members {
+    // Ends of values that were taken out, and of what is in their places.
+    let mut ends = Vec::new();
+    for (member, items) in members {
         let place = member.value.clone();
         let value = &text[place.clone()];
         let is_content = CONTENT.contains(&member.name);
@@ -83,12 +95,19 @@ fn try_split(text: &str) -> Option<(Cow<'_, str>, Vec<Piece<'_>>)> {
             pieces.push(Piece { property: member.name, position: WHOLE, json: value });
         }
         done = place.end;
+        ends.push((place.end, body.len()));
     }
+    let mut fields = Fields::of_event(text, &event, |name| pieces.iter().all(|piece| piece.property != name));
     if pieces.is_empty() {
-        return None;
+        return Some(Parts { body: Cow::Borrowed(text), pieces, fields });
     }
     body.push_str(&text[done..]);
-    Some((Cow::Owned(body), pieces))
+    fields.own_place = fields.own_place.map(|place| {
+        let (end, now) = ends.iter().rfind(|(end, _)| *end <= place.start).copied().unwrap_or_default();
+        let start = place.start - end + now;
+        start..start + place.len()
+    });
+    Some(Parts { body: Cow::Owned(body), pieces, fields })
 }
 
 /// Puts an event together. `pieces` are in the order of their positions.

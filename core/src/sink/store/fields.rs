@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::body::Piece;
-use super::json;
+use super::json::{self, Member};
 use crate::price::Amount;
 
 macro_rules! fields {
@@ -18,7 +17,7 @@ macro_rules! fields {
             pub timestamp: Option<&'a str>,
             /// The application's own properties, and its groups, as an object.
             pub own: Option<String>,
-            /// Where those are in the body, when they are together and all of them are in `own`.
+            /// Where those are, when they are together and all of them are in `own`.
             pub own_place: Option<Range<usize>>,
         }
 
@@ -76,39 +75,59 @@ fields! {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a body, and the values that were taken out of it.
-    pub(super) fn of(body: &'a str, pieces: &[Piece<'a>]) -> Self {
+    /// Reads an event as it stands; what is none has no fields.
+    pub(super) fn of(text: &'a str) -> Self {
         let mut fields = Self::default();
-        for member in json::members(body).unwrap_or_default() {
-            let value = &body[member.value.clone()];
-            match member.name {
-                "event" => fields.event = Some(value),
-                "distinct_id" => fields.distinct_id = Some(value),
-                "timestamp" => fields.timestamp = Some(value),
-                "properties" => fields.read(body, member.value, pieces),
-                _ => {}
+        for member in json::members(text).unwrap_or_default() {
+            if member.name != "properties" {
+                fields.put_member(text, &member);
+                continue;
             }
-        }
-        for piece in pieces.iter().filter(|piece| !piece.is_item()) {
-            fields.put(piece.property, piece.json);
+            let start = member.value.start;
+            let inside = &text[member.value];
+            let Some(members) = json::members(inside) else { continue };
+            fields.read(inside, members.iter(), |_| true);
+            fields.own_place = fields.own_place.map(|place| start + place.start..start + place.end);
         }
         fields
     }
 
-    fn read(&mut self, body: &'a str, properties: Range<usize>, pieces: &[Piece<'a>]) {
-        let text = &body[properties.clone()];
-        let Some(members) = json::members(text) else { return };
+    /// The same of one whose members were found already. `stays` says whether a property is in the body.
+    pub(super) fn of_event(text: &'a str, event: &json::Event<'a>, stays: impl Fn(&str) -> bool) -> Self {
+        let mut fields = Self::default();
+        for member in &event.members {
+            fields.put_member(text, member);
+        }
+        fields.read(text, event.properties.iter().map(|(member, _)| member), stays);
+        fields
+    }
+
+    fn put_member(&mut self, text: &'a str, member: &Member<'_>) {
+        let value = Some(&text[member.value.clone()]);
+        match member.name {
+            "event" => self.event = value,
+            "distinct_id" => self.distinct_id = value,
+            "timestamp" => self.timestamp = value,
+            _ => {}
+        }
+    }
+
+    fn read<'m>(
+        &mut self,
+        text: &'a str,
+        properties: impl Iterator<Item = &'m Member<'m>>,
+        stays: impl Fn(&str) -> bool,
+    ) {
         let mut groups = None;
         let mut own = String::new();
         let mut place: Option<Range<usize>> = None;
         let mut runs = 0;
         let mut was_own = false;
-        for member in members {
+        for member in properties {
             let value = &text[member.value.clone()];
             self.put(member.name, value);
-            let is_here = pieces.iter().all(|piece| piece.property != member.name);
-            let is_own = !member.name.starts_with('$') && is_here;
-            if member.name == "$groups" && is_here {
+            let is_own = !member.name.starts_with('$') && stays(member.name);
+            if member.name == "$groups" && stays(member.name) {
                 groups = Some(value);
             }
             if is_own {
@@ -121,14 +140,14 @@ impl<'a> Fields<'a> {
                 own.push_str("\":");
                 own.push_str(value);
                 runs += usize::from(!was_own);
-                let end = properties.start + member.value.end;
+                let end = member.value.end;
                 let begin = end - (own.len() - start).min(end);
                 place = Some(place.map_or(begin, |place| place.start)..end);
             }
             was_own = is_own;
         }
         // Only if they stand there just like this.
-        self.own_place = place.filter(|place| runs == 1 && body.get(place.clone()) == Some(own.as_str()));
+        self.own_place = place.filter(|place| runs == 1 && text.get(place.clone()) == Some(own.as_str()));
         self.own = match groups {
             Some(groups) if own.is_empty() => Some(format!("{{\"$groups\":{groups}}}")),
             Some(groups) => Some(format!("{{\"$groups\":{groups},{own}}}")),

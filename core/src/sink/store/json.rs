@@ -22,14 +22,22 @@ pub(super) fn members(text: &str) -> Option<Vec<Member<'_>>> {
     scan.is_end().then_some(found)
 }
 
-/// The members of an event's one `properties`, and of those with these names where their items are, if they can be put
-/// together again from them. In one pass over a text most of which is messages.
-pub(super) fn properties<'a>(text: &'a str, lists: &[&str]) -> Option<Vec<Listed<'a>>> {
+/// An event: its members, but for its one `properties`, and the members of that.
+pub(super) struct Event<'a> {
+    pub members: Vec<Member<'a>>,
+    pub properties: Vec<Listed<'a>>,
+}
+
+/// The members of an event, and of those properties with these names where their items are, if they can be put together
+/// again from them. In one pass over a text most of which is messages.
+pub(super) fn event<'a>(text: &'a str, lists: &[&str]) -> Option<Event<'a>> {
     let mut scan = Scan::of(text);
+    let mut top = Vec::with_capacity(8);
     let mut found = None;
     scan.object(|scan, name| {
         if name != "properties" {
-            return scan.value().map(|_| ());
+            top.push(Member { name, value: scan.value()? });
+            return Some(());
         }
         let mut members = Vec::with_capacity(MANY);
         scan.object(|scan, name| {
@@ -46,7 +54,8 @@ pub(super) fn properties<'a>(text: &'a str, lists: &[&str]) -> Option<Vec<Listed
         // Of two nobody can say which it is.
         found.replace(members).is_none().then_some(())
     })?;
-    found.filter(|_| scan.is_end())
+    let properties = found.filter(|_| scan.is_end())?;
+    Some(Event { members: top, properties })
 }
 
 /// Room for the members of most events.
@@ -196,10 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn the_members_of_properties_are_where_they_are_in_the_event() {
+    fn the_members_of_an_event_and_of_its_properties_are_where_they_are() {
         let text = r#"{"event":"e","properties":{"n":[{}], "a" : [{"x":1},{}],"b":[{}, {}]},"uuid":"{"}"#;
-        let found = properties(text, &["a", "b"]).unwrap();
+        let found = event(text, &["a", "b"]).unwrap();
+        let top: Vec<_> = found.members.iter().map(|m| (m.name, &text[m.value.clone()])).collect();
+        assert_eq!(top, [("event", "\"e\""), ("uuid", "\"{\"")]);
         let shown: Vec<_> = found
+            .properties
             .iter()
             .map(|(member, items)| {
                 let items =
@@ -217,7 +229,7 @@ mod tests {
             r#"{"properties":{"a":[{}]]}"#,
             r#"{"properties":{}}x"#,
         ] {
-            assert!(properties(text, &["a"]).is_none(), "{text}");
+            assert!(event(text, &["a"]).is_none(), "{text}");
         }
     }
 }

@@ -18,6 +18,9 @@ const OFTEN: u8 = 4;
 /// A text in a body that is longer is not looked for.
 const LONGEST: usize = 120;
 
+/// So many forms are looked through one by one.
+const LAST: usize = 64;
+
 /// So many forms get into the file at once; others have to come again first.
 const FORMS: i64 = 256;
 
@@ -27,6 +30,8 @@ pub(super) struct Names {
     texts: HashMap<Box<str>, i64>,
     ids: HashMap<Box<str>, i64>,
     forms: HashMap<[u8; 16], Option<i64>>,
+    /// Those of the last bodies: they are long, and quicker compared than hashed.
+    last_forms: Vec<(Box<str>, i64)>,
     /// How often a text or form was met that has no number.
     met: HashMap<u64, u8>,
 }
@@ -36,6 +41,7 @@ impl Names {
         self.texts.clear();
         self.ids.clear();
         self.forms.clear();
+        self.last_forms.clear();
     }
 
     /// Begins a transaction.
@@ -114,11 +120,16 @@ impl Names {
 
     /// The number of a form; `None` when it has none and does not get one yet.
     pub(super) fn form(&mut self, tx: &mut Statements<'_>, form: &str) -> rusqlite::Result<Option<i64>> {
+        if let Some((_, id)) = self.last_forms.iter().find(|(last, _)| **last == *form) {
+            return Ok(Some(*id));
+        }
         let hash = hash(form);
         if let Some(known) = self.forms.get(&hash)
             && (known.is_some() || !self.is_often(hash, 2))
         {
-            return Ok(self.forms[&hash]);
+            let known = self.forms[&hash];
+            self.remember(form, known);
+            return Ok(known);
         }
         let found = tx
             .get("SELECT id, template FROM shapes WHERE hash = ?1")?
@@ -136,7 +147,15 @@ impl Names {
             is_kept.then(|| tx.last_id())
         };
         self.forms.insert(hash, id);
+        self.remember(form, id);
         Ok(id)
+    }
+
+    fn remember(&mut self, form: &str, id: Option<i64>) {
+        if self.last_forms.len() == LAST {
+            self.last_forms.clear();
+        }
+        self.last_forms.extend(id.map(|id| (form.into(), id)));
     }
 }
 

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_few_words_of_each() {
         let both = |text: &str| {
-            let fields = Fields::of(text, &[]);
+            let fields = Fields::of(text);
             (input(&fields, &[]), output(&fields, &[]))
         };
         let words = |text: &str| From::Words(text.to_owned());

@@ -95,7 +95,7 @@ fn write(
     // Another process may have removed it meanwhile.
     let Some(old) = body::read(tx, change.id)? else { return Ok(()) };
     let Some(text) = rewritten(&old, change) else { return Ok(()) };
-    let fields = Fields::of(&text, &[]);
+    let fields = Fields::of(&text);
     let packed = body::pack(statements, &mut known.names, &text, &fields, &body::said(tx, change.id)?.as_str())?;
     tx.prepare_cached("UPDATE event_bodies SET body = ?1 WHERE event_id = ?2")?.execute((packed, change.id))?;
     tx.prepare_cached(
