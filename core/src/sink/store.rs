@@ -5,7 +5,6 @@
 
 mod body;
 mod connections;
-mod deflate;
 #[cfg(feature = "cli")]
 mod dump;
 mod fields;

@@ -9,8 +9,6 @@ use std::cell::RefCell;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 
-use super::deflate::{self, Deflate};
-
 /// JSON up to this many bytes is kept as text: it would hardly get shorter, and other programs can read it.
 const PLAIN: usize = 256;
 
@@ -27,11 +25,13 @@ pub(super) const DICTIONARIES: [(u8, &[u8]); 2] =
 /// More than this no value unpacks to: a damaged file must not take all memory.
 const MOST: usize = 1 << 30;
 
+/// In texts up to this many bytes the compressor does not look for long: more would be found in longer ones alone.
+const SHORT: usize = 2048;
+
 thread_local! {
-    /// Their tables are large; they are made once.
+    /// A compressor's tables are large; they are made once.
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(5), false));
-    static SHORT: RefCell<Deflate> = RefCell::new(Deflate::new());
-    static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+    static COMPRESS_SHORT: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(2), false));
 }
 
 /// A text as the store keeps it.
@@ -86,19 +86,15 @@ fn dictionary(how: u8) -> Option<&'static [u8]> {
 }
 
 fn deflate(bytes: &[u8], how: u8) -> Option<Vec<u8>> {
-    // Longer than this it is of no use.
-    let mut out = Vec::with_capacity(bytes.len() + 64);
-    out.push(how);
-    let dictionary = dictionary(how);
-    if dictionary.is_none() && bytes.len() <= deflate::MOST {
-        SHORT.with_borrow_mut(|short| short.pack(bytes, &mut out));
-        return Some(out);
-    }
-    COMPRESS.with_borrow_mut(|compress| {
+    let compressor = if bytes.len() > SHORT { &COMPRESS } else { &COMPRESS_SHORT };
+    compressor.with_borrow_mut(|compress| {
         compress.reset();
-        if let Some(dictionary) = dictionary {
+        if let Some(dictionary) = dictionary(how) {
             compress.set_dictionary(dictionary).ok()?;
         }
+        // Longer than this it is of no use.
+        let mut out = Vec::with_capacity(bytes.len() + 64);
+        out.push(how);
         let status = compress.compress_vec(bytes, &mut out, FlushCompress::Finish).ok()?;
         (status == Status::StreamEnd).then_some(out)
     })
@@ -108,7 +104,7 @@ fn deflate(bytes: &[u8], how: u8) -> Option<Vec<u8>> {
 pub(super) fn is(value: ValueRef<'_>, text: &str) -> bool {
     match value {
         ValueRef::Text(kept) => kept == text.as_bytes(),
-        ValueRef::Blob(packed) => inflate(packed).is_some_and(|kept| kept == text),
+        ValueRef::Blob(packed) => unpack(Value::Blob(packed.to_vec())).is_some_and(|kept| kept == text),
         _ => false,
     }
 }
@@ -117,31 +113,30 @@ pub(super) fn is(value: ValueRef<'_>, text: &str) -> bool {
 pub(super) fn unpack(value: Value) -> Option<String> {
     match value {
         Value::Text(text) => Some(text),
-        Value::Blob(bytes) => inflate(&bytes),
+        Value::Blob(bytes) => {
+            let (how, packed) = bytes.split_first()?;
+            let mut inflate = Decompress::new(false);
+            match *how {
+                DEFLATE => {}
+                how => {
+                    inflate.set_dictionary(dictionary(how)?).ok()?;
+                }
+            }
+            let mut out = Vec::with_capacity(packed.len().saturating_mul(4).clamp(512, MOST));
+            loop {
+                let used = usize::try_from(inflate.total_in()).ok()?;
+                let before = (inflate.total_in(), inflate.total_out());
+                match inflate.decompress_vec(packed.get(used..)?, &mut out, FlushDecompress::Finish) {
+                    Ok(Status::StreamEnd) => break,
+                    Ok(_) if out.len() == out.capacity() && out.len() < MOST => out.reserve(out.len()),
+                    Ok(_) if before != (inflate.total_in(), inflate.total_out()) => {}
+                    _ => return None,
+                }
+            }
+            String::from_utf8(out).ok()
+        }
         _ => None,
     }
-}
-
-fn inflate(bytes: &[u8]) -> Option<String> {
-    let (how, packed) = bytes.split_first()?;
-    INFLATE.with_borrow_mut(|inflate| {
-        inflate.reset(false);
-        if *how != DEFLATE {
-            inflate.set_dictionary(dictionary(*how)?).ok()?;
-        }
-        let mut out = Vec::with_capacity(packed.len().saturating_mul(4).clamp(512, MOST));
-        loop {
-            let used = usize::try_from(inflate.total_in()).ok()?;
-            let before = (inflate.total_in(), inflate.total_out());
-            match inflate.decompress_vec(packed.get(used..)?, &mut out, FlushDecompress::Finish) {
-                Ok(Status::StreamEnd) => break,
-                Ok(_) if out.len() == out.capacity() && out.len() < MOST => out.reserve(out.len()),
-                Ok(_) if before != (inflate.total_in(), inflate.total_out()) => {}
-                _ => return None,
-            }
-        }
-        String::from_utf8(out).ok()
-    })
 }
 
 #[cfg(test)]
