@@ -31,7 +31,9 @@ const SHORT: usize = 2048;
 thread_local! {
     /// A compressor's tables are large; they are made once.
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(5), false));
-    static COMPRESS_SHORT: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(2), false));
+    /// Its window has room for a short text behind a dictionary: what is cleared for each text grows with it.
+    static COMPRESS_SHORT: RefCell<Compress> =
+        RefCell::new(Compress::new_with_window_bits(Compression::new(2), false, 13));
 }
 
 /// A text as the store keeps it.
