@@ -143,7 +143,9 @@ pub(crate) mod tests {
             Value::Array(items) => {
                 out.push(b'[');
                 count(items.len(), out);
-                items.iter().for_each(|item| pack(item, out));
+                for item in items {
+                    pack(item, out);
+                }
             }
             Value::Object(members) => {
                 out.push(b'{');
