@@ -14,7 +14,7 @@ export npm_config_audit := false
 export npm_config_update_notifier := false
 
 RUST_SOURCES := $(shell find Cargo.toml Cargo.lock core bindings-python/src bindings-python/Cargo.toml bindings-node/src bindings-node/Cargo.toml tests/src tests/loopback tests/Cargo.toml tests/bench/counts -type f 2>/dev/null) $(wildcard tests/*/*.rs)
-NODE_SOURCES := $(shell find bindings-node/lib bindings-node/package.json bindings-node/tsconfig*.json -type f 2>/dev/null)
+NODE_SOURCES := $(shell find bindings-node/lib bindings-node/scripts bindings-node/package.json bindings-node/tsconfig*.json -type f 2>/dev/null)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'

@@ -79,6 +79,8 @@ const mayStream = (text: string | undefined, bytes: Uint8Array | undefined): boo
     ? bytes !== undefined && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"stream"')
     : text.includes('"stream"')
 
+const FEW = 2
+
 /** Of these headers those with a name in the list, as lines: a name, its value. @internal */
 export function picked(given: unknown, names: string[]): string {
   let found = ''
@@ -87,7 +89,9 @@ export function picked(given: unknown, names: string[]): string {
       found += found === '' ? `${name}\n${value}` : `\n${name}\n${value}`
   }
   if (typeof given !== 'object' || given === null) return found
-  if (typeof (given as Headers).get === 'function') {
+  // To ask for each of many takes longer than to go through all that there are, which the SDK or fetch does as well: the order
+  // that they are gone through in is made once.
+  if (typeof (given as Headers).get === 'function' && (names.length <= FEW || !(Symbol.iterator in given))) {
     for (const name of names) add(name, (given as Headers).get(name))
     return found
   }

@@ -25,6 +25,7 @@ function read(value: unknown): unknown {
     const letter = String.fromCharCode(packed[at++] as number)
     if (letter === 'n') return null
     if (letter === 't' || letter === 'f') return letter === 't'
+    if (letter === 'i') return count() | 0
     if (letter === '#') return Number(text())
     if (letter === '"') return text()
     if (letter === '[') return Array.from({ length: count() }, next)
@@ -44,8 +45,8 @@ function read(value: unknown): unknown {
 describe('packed values', () => {
   it('have the bytes that the core reads', () => {
     // As the core's `packed.rs` has it.
-    expect(bytes({ a: 'ü', n: [-0.5, true, null] }).toString('latin1')).toBe(
-      '{\x02\0\0\0\x01a"\x02\xc3\xbc\x01n[\x03\0\0\0#\x04-0.5tn',
+    expect(bytes({ a: 'ü', n: [-0.5, -2, true, null] }).toString('latin1')).toBe(
+      '{\x02\0\0\0\x01a"\x02\xc3\xbc\x01n[\x04\0\0\0#\x04-0.5i\xfe\xff\xff\xfftn',
     )
   })
 
@@ -59,7 +60,23 @@ describe('packed values', () => {
     for (let n = 0; n < 100; n++) deep = n % 2 ? [deep] : { deep }
     const given: unknown[] = [
       { texts, names: Object.fromEntries(texts.map((text) => [text, 1])) },
-      [0, -0, 1, -1, 0.1, 1e21, -1e-7, 2 ** 53, Number.MAX_VALUE],
+      [
+        0,
+        -0,
+        1,
+        -1,
+        255,
+        256,
+        2 ** 31 - 1,
+        2 ** 31,
+        -(2 ** 31),
+        -(2 ** 31) - 1,
+        0.1,
+        1e21,
+        -1e-7,
+        2 ** 53,
+        Number.MAX_VALUE,
+      ],
       { none: undefined, list: [undefined, null], empty: {}, nothing: [] },
       Object.assign(Object.create(null), { __proto__: 1, toJSON: 5 }),
       { toJSON: () => 'shown' },

@@ -1,9 +1,9 @@
 //! Values as the Node package packs them on the caller's thread: neither is a character looked at there for JSON's sake, nor
 //! is a text made that JavaScript would have to collect.
 //!
-//! A value is a letter and what belongs to it: `n`, `t` and `f`; `#` and a number as JSON writes it, as a text; `"` and a
-//! text; `[`, how many, and the values; `{`, how many, and for each a name as a text and the value. A text is its length in
-//! bytes and UTF-8; a length is one byte, or 255 and four bytes, the lowest first. How many are always four bytes.
+//! A value is a letter and what belongs to it: `n`, `t` and `f`; `i` and a whole number; `#` and any other, as a text that is
+//! JSON; `"` and a text; `[`, how many, and the values; `{`, how many, and for each a name as a text and the value. A text is
+//! its length in bytes and UTF-8; a length is one byte, or 255 and four. All else that counts is four bytes, the lowest first.
 
 use serde_json::{Map, Number, Value};
 
@@ -45,6 +45,7 @@ fn take(rest: &mut &[u8], depth: usize) -> Option<Value> {
         b'n' => Value::Null,
         b't' => true.into(),
         b'f' => false.into(),
+        b'i' => count(rest)?.cast_signed().into(),
         b'#' => serde_json::from_slice::<Number>(text(rest)?).ok()?.into(),
         b'"' => owned(text(rest)?).into(),
         b'[' => Value::Array((0..count(rest)?).map(|_| take(rest, depth + 1)).collect::<Option<_>>()?),
@@ -63,6 +64,7 @@ fn skip(rest: &mut &[u8], depth: usize) -> Option<()> {
     }
     match byte(rest)? {
         b'n' | b't' | b'f' => {}
+        b'i' => _ = count(rest)?,
         b'#' | b'"' => _ = text(rest)?,
         b'[' => (0..count(rest)?).try_for_each(|_| skip(rest, depth + 1))?,
         b'{' => (0..count(rest)?).try_for_each(|_| text(rest).and_then(|_| skip(rest, depth + 1)))?,
@@ -118,10 +120,18 @@ pub(crate) mod tests {
         out.extend(u32::try_from(count).unwrap().to_le_bytes());
     }
 
+    fn whole(number: &Number) -> Option<i32> {
+        i32::try_from(number.as_i64()?).ok()
+    }
+
     pub(crate) fn pack(value: &Value, out: &mut Vec<u8>) {
         match value {
             Value::Null => out.push(b'n'),
             Value::Bool(it) => out.push(if *it { b't' } else { b'f' }),
+            Value::Number(number) if whole(number).is_some() => {
+                out.push(b'i');
+                out.extend(whole(number).unwrap().to_le_bytes());
+            }
             Value::Number(number) => {
                 out.push(b'#');
                 text(&number.to_string(), out);
@@ -133,7 +143,9 @@ pub(crate) mod tests {
             Value::Array(items) => {
                 out.push(b'[');
                 count(items.len(), out);
-                items.iter().for_each(|item| pack(item, out));
+                for item in items {
+                    pack(item, out);
+                }
             }
             Value::Object(members) => {
                 out.push(b'{');
@@ -155,8 +167,8 @@ pub(crate) mod tests {
     #[test]
     fn the_bytes_are_those_of_the_package() {
         // As `pack.test.ts` has it.
-        let bytes = b"{\x02\0\0\0\x01a\"\x02\xc3\xbc\x01n[\x03\0\0\0#\x04-0.5tn";
-        assert_eq!(value(bytes), Some(json!({"a": "ü", "n": [-0.5, true, null]})));
+        let bytes = b"{\x02\0\0\0\x01a\"\x02\xc3\xbc\x01n[\x04\0\0\0#\x04-0.5i\xfe\xff\xff\xfftn";
+        assert_eq!(value(bytes), Some(json!({"a": "ü", "n": [-0.5, -2, true, null]})));
     }
 
     #[test]
@@ -190,7 +202,7 @@ pub(crate) mod tests {
             assert!(members(&whole[..end]).count() <= 2);
         }
         let deep = b"[\x01\0\0\0".repeat(100_000);
-        for odd in [&b"x"[..], b"nn", b"#\x01x", b"#\0", b"[\xff\xff\xff\xffn", &deep] {
+        for odd in [&b"x"[..], b"nn", b"i\0\0\0", b"#\x01x", b"#\0", b"[\xff\xff\xff\xffn", &deep] {
             assert_eq!(value(odd), None);
             assert_eq!(
                 members(&[b"{\x01\0\0\0\x01a", odd].concat()).count(),
