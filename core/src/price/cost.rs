@@ -372,7 +372,6 @@ impl Cost {
     fn written_details(&self) -> Vec<u8> {
         /// What most take.
         const USUAL: usize = 768;
-        let amount = |amount: Amount, out: &mut Vec<u8>| amount.as_decimal(|text| write::text(text, out));
         let mut json = Vec::with_capacity(USUAL);
         // In the order of their names.
         let mut details = write::Members::begin(&mut json);
@@ -386,8 +385,8 @@ impl Cost {
             for bucket in Bucket::BY_NAME {
                 let Some(line) = priced.bill.line(bucket) else { continue };
                 let mut members = write::Members::begin(buckets.ours(bucket.name()));
-                amount(line.amount(), members.ours("amount"));
-                amount(line.unit_price, members.ours("unit_price"));
+                line.amount().write(members.ours("amount"));
+                line.unit_price.write(members.ours("unit_price"));
                 write::count(line.units, members.ours("units"));
                 members.end();
             }
@@ -397,9 +396,9 @@ impl Cost {
             }
             if self.reported.any() {
                 write::text(priced.source.as_str(), details.ours("catalogue_source"));
-                amount(priced.total(), details.ours("catalogue_total"));
+                priced.total().write(details.ours("catalogue_total"));
                 if let Some(total) = total {
-                    amount(total - priced.total(), details.ours("difference"));
+                    (total - priced.total()).write(details.ours("difference"));
                 }
             }
             if let Some(tier) = priced.tier {
@@ -417,13 +416,13 @@ impl Cost {
         if !self.reported.says_nothing() {
             let mut reported = write::Members::begin(details.ours("reported"));
             for (name, part) in self.reported.amounts() {
-                amount(part, reported.ours(name));
+                part.write(reported.ours(name));
             }
             reported.end();
         }
         write::text(self.source().as_str(), details.ours("source"));
         if let Some(total) = total {
-            amount(total, details.ours("total"));
+            total.write(details.ours("total"));
         }
         details.end();
         json
@@ -462,5 +461,42 @@ impl Cost {
             }
         }
         put("$ai_cost_details", Property::Written(self.written_details()));
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::event::usage::Usage;
+    use crate::price::{PriceBook, Query, ReportedParts, price};
+
+    #[test]
+    fn details_are_written_in_the_order_of_their_names() {
+        let usage = Usage {
+            input_text: Some(300_000),
+            cache_read: Some(20),
+            cache_write_5m: Some(7),
+            output_text: Some(5),
+            web_searches: Some(1),
+            ..Usage::default()
+        };
+        let parts = ReportedParts { input_usd: Some("0.5"), web_search_usd: Some("0.01"), ..ReportedParts::default() };
+        let mut seen = Vec::new();
+        for model in ["gpt-5-mini", "gemini-2.5-pro", "claude-sonnet-4-5", "nobody-knows-it"] {
+            for (reported_usd, reported_parts) in [(None, None), (Some("1.25"), None), (Some("1.25"), Some(&parts))] {
+                for service_tier in [None, Some("flex")] {
+                    let query = Query::new("openrouter", model, &usage, 1_764_583_200_000);
+                    let query = Query { service_tier, reported_usd, reported_parts, ..query };
+                    let written = price(&PriceBook::new(), &query).written_details();
+                    let read: Map<String, Value> = serde_json::from_slice(&written).unwrap();
+                    seen.extend(read.keys().cloned());
+                    assert_eq!(String::from_utf8_lossy(&written), Value::Object(read).to_string());
+                }
+            }
+        }
+        for name in ["assumptions", "buckets", "catalogue_total", "difference", "input_over", "reason", "reported"] {
+            assert!(seen.iter().any(|seen| seen == name), "{name}");
+        }
     }
 }
