@@ -190,8 +190,8 @@ impl Client {
         core.delivery.settle(timeout);
         core.ledger.totals(&match whose {
             TotalsOf::Trace(id) => Key::new(Per::Trace, context::clean_id(id)),
-            TotalsOf::Session(id) => Key::new(Per::Session, id),
-            TotalsOf::User(id) => Key::new(Per::User, id),
+            TotalsOf::Session(id) => Key::new(Per::Session, id.as_str()),
+            TotalsOf::User(id) => Key::new(Per::User, id.as_str()),
             TotalsOf::Process => Key::process(),
         })
     }
@@ -304,12 +304,10 @@ impl Client {
     fn core(&self) -> Arc<Core> {
         let pid = process::number();
         loop {
-            let current = self.0.core.load_full();
-            if let Some(core) = &current
-                && core.pid == pid
-            {
-                return Arc::clone(core);
-            }
+            let current = match self.0.core.load_full() {
+                Some(core) if core.pid == pid => return core,
+                other => other,
+            };
             let config = Arc::clone(&self.0.config);
             let notes = Notes::default();
             let ledger = Arc::new(Ledger::new(&config, notes.clone()));

@@ -9,7 +9,7 @@
 //! ```
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -72,8 +72,7 @@ impl Middleware for Observer {
         );
         let Some(observation) = observation else { return next.run(request, extensions).await };
         observation.reserve(reservation);
-        // A body that is a stream is not ours to read: the event then has no input.
-        let body = request.body().and_then(Body::as_bytes).map(Bytes::copy_from_slice).unwrap_or_default();
+        let body = whole(&mut request);
         let headers = pick(request.headers(), |name| REQUEST_HEADERS.contains(&name));
         if let Some(instead) = observation.request(headers, body) {
             if request.headers().contains_key(CONTENT_LENGTH) {
@@ -91,6 +90,22 @@ impl Middleware for Observer {
     }
 }
 
+/// The bytes of a request's body, which share their memory with it. Of a body that is a stream there are none, for it is
+/// not ours to read: the event then has no input.
+fn whole(request: &mut Request) -> Bytes {
+    use http_body::Body as _;
+    let Some(mut body) = request.body_mut().take_if(|body| body.as_bytes().is_some()) else { return Bytes::new() };
+    let mut all = Bytes::new();
+    // What is no stream is there at once, and in one piece.
+    while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        if let Ok(piece) = frame.into_data() {
+            all = if all.is_empty() { piece } else { [all, piece].concat().into() };
+        }
+    }
+    *request.body_mut() = Some(Body::from(all.clone()));
+    all
+}
+
 /// The same response with a body that tells of what is read from it.
 fn observed(response: Response, observation: Observation) -> Response {
     let status = response.status();
@@ -104,7 +119,7 @@ fn observed(response: Response, observation: Observation) -> Response {
     if let Some(extensions) = again.extensions_mut() {
         extensions.extend(parts.extensions);
     }
-    let inner = Box::pin(BodyStream(body));
+    let inner = BodyStream(body);
     let body = Body::wrap_stream(ObservedBody { inner, observation, over: false });
     match again.status(parts.status).version(parts.version).body(body) {
         Ok(response) => Response::from(response),
@@ -137,7 +152,7 @@ impl Stream for BodyStream {
 }
 
 struct ObservedBody {
-    inner: Pin<Box<BodyStream>>,
+    inner: BodyStream,
     observation: Observation,
     over: bool,
 }
@@ -151,7 +166,7 @@ impl Stream for ObservedBody {
         }
         loop {
             self.observation.reading();
-            return match self.inner.as_mut().poll_next(cx) {
+            return match Pin::new(&mut self.inner).poll_next(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(Ok(bytes))) => match self.observation.chunk(bytes.clone()) {
                     None => Poll::Ready(Some(Ok(bytes))),
