@@ -4,11 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use jiff::tz::TimeZone;
-
 use crate::budget::{Action, Budget, BudgetExceeded, Per};
 use crate::config::Config;
 use crate::context::{Scope, Totals};
+use crate::day;
 use crate::deliver::notice;
 use crate::event::usage::Usage;
 use crate::notes::Notes;
@@ -25,10 +24,10 @@ const MODELS: usize = 1024;
 
 /// What is summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Per, Option<String>);
+pub(crate) struct Key(Per, Option<Arc<str>>);
 
 impl Key {
-    pub(crate) fn new(per: Per, id: impl Into<String>) -> Self {
+    pub(crate) fn new(per: Per, id: impl Into<Arc<str>>) -> Self {
         Self(per, Some(id.into()))
     }
 
@@ -45,16 +44,14 @@ impl Key {
 
 /// The sums that a call counts for.
 pub(crate) fn keys(config: &Config, scope: Option<&Scope>, trace_id: Option<&str>, at: SystemTime) -> Vec<Key> {
-    let day = jiff::Timestamp::try_from(at).unwrap_or_default().to_zoned(TimeZone::UTC).date().to_string();
     let person = scope.and_then(Scope::distinct_id).or(config.distinct_id.as_deref());
     let of = [
         (Per::Trace, trace_id.or_else(|| scope.and_then(Scope::trace_id))),
         (Per::Session, scope.and_then(Scope::session_id)),
         (Per::User, person),
-        (Per::Day, Some(day.as_str())),
     ];
     let named = of.into_iter().filter_map(|(per, id)| Some(Key::new(per, id?)));
-    named.chain([Key(Per::Process, None)]).collect()
+    named.chain([Key::new(Per::Day, day::of(at)), Key(Per::Process, None)]).collect()
 }
 
 /// What one process knows of its costs.
@@ -111,11 +108,14 @@ impl Ledger {
             books.add(key, usage, cost);
         }
         if let (Some(model), Some(cost)) = (model, cost) {
-            if books.dearest.len() >= MODELS && !books.dearest.contains_key(model) {
-                books.dearest.clear();
+            if let Some(dearest) = books.dearest.get_mut(model) {
+                *dearest = cost.max(*dearest);
+            } else {
+                if books.dearest.len() >= MODELS {
+                    books.dearest.clear();
+                }
+                books.dearest.insert(model.to_owned(), cost.max(Amount::ZERO));
             }
-            let dearest = books.dearest.entry(model.to_owned()).or_default();
-            *dearest = cost.max(*dearest);
         }
         #[cfg(feature = "store")]
         if let Some(others) = &self.others
@@ -210,7 +210,7 @@ const SENT: &str = "; the call was not sent";
 fn exceeded(budget: &Budget, key: &Key, spent: Amount, under_way: Amount) -> BudgetExceeded {
     BudgetExceeded {
         per: key.0,
-        id: key.1.clone(),
+        id: key.1.as_deref().map(str::to_owned),
         limit_usd: budget.limit.to_f64(),
         spent_usd: spent.to_f64(),
         under_way_usd: under_way.to_f64(),

@@ -13,6 +13,7 @@ pub mod budget;
 pub mod client;
 pub mod config;
 pub mod context;
+mod day;
 pub mod decode;
 mod deliver;
 pub mod doctor;
