@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::decode::Recognised;
 use crate::exchange::{End, Exchange};
 
 /// A failed attempt waits this long for its successor.
@@ -12,6 +13,8 @@ const MOST_HELD: usize = 1000;
 
 /// An attempt, and what came before it.
 pub(crate) struct Attempt {
+    /// What its address says.
+    pub(crate) found: Recognised,
     pub(crate) exchange: Box<Exchange>,
     /// Attempts before this one.
     pub(crate) retries: u32,
@@ -22,8 +25,8 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn first(exchange: Box<Exchange>) -> Self {
-        Self { exchange, retries: 0, earlier: Duration::ZERO, polled: None }
+    pub(crate) fn first(found: Recognised, exchange: Box<Exchange>) -> Self {
+        Self { found, exchange, retries: 0, earlier: Duration::ZERO, polled: None }
     }
 }
 
@@ -41,8 +44,8 @@ struct Held {
 
 impl Attempts {
     /// Takes an attempt and gives it back if it is the last of its call, joined with those before it.
-    pub(crate) fn take(&mut self, exchange: Box<Exchange>) -> Option<Attempt> {
-        let mut attempt = Attempt::first(exchange);
+    pub(crate) fn take(&mut self, found: Recognised, exchange: Box<Exchange>) -> Option<Attempt> {
+        let mut attempt = Attempt::first(found, exchange);
         let started = attempt.exchange.started_at.unwrap_or_else(SystemTime::now);
         let mut first_started = started;
         if let Some(at) = self.held.iter().position(|held| precedes(&held.attempt.exchange, &attempt.exchange)) {
@@ -138,6 +141,12 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn take(attempts: &mut Attempts, exchange: Box<Exchange>) -> Option<Attempt> {
+        let found = crate::decode::recognise(&Config::default(), "POST", &exchange.url, None).unwrap();
+        attempts.take(found, exchange)
+    }
 
     fn attempt(status: Option<u16>, count: Option<u32>, at: u64) -> Box<Exchange> {
         Box::new(Exchange {
@@ -154,9 +163,9 @@ mod tests {
     #[test]
     fn attempts_become_one_call_that_begins_with_the_first() {
         let mut attempts = Attempts::default();
-        assert!(attempts.take(attempt(Some(429), Some(0), 10)).is_none());
-        assert!(attempts.take(attempt(None, Some(1), 11)).is_none());
-        let last = attempts.take(attempt(Some(200), Some(2), 14)).unwrap();
+        assert!(take(&mut attempts, attempt(Some(429), Some(0), 10)).is_none());
+        assert!(take(&mut attempts, attempt(None, Some(1), 11)).is_none());
+        let last = take(&mut attempts, attempt(Some(200), Some(2), 14)).unwrap();
         assert_eq!((last.retries, last.earlier), (2, Duration::from_secs(4)));
         assert_eq!(last.exchange.started_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(10)));
         assert_eq!(attempts.len(), 0);
@@ -165,10 +174,10 @@ mod tests {
     #[test]
     fn identical_calls_side_by_side_stay_apart() {
         let mut attempts = Attempts::default();
-        assert!(attempts.take(attempt(Some(503), Some(0), 1)).is_none());
-        let other = attempts.take(attempt(Some(200), Some(0), 2)).unwrap();
+        assert!(take(&mut attempts, attempt(Some(503), Some(0), 1)).is_none());
+        let other = take(&mut attempts, attempt(Some(200), Some(0), 2)).unwrap();
         assert_eq!(other.retries, 0);
-        assert_eq!(attempts.take(attempt(Some(200), Some(1), 3)).unwrap().retries, 1);
+        assert_eq!(take(&mut attempts, attempt(Some(200), Some(1), 3)).unwrap().retries, 1);
     }
 
     #[test]
@@ -179,19 +188,19 @@ mod tests {
             attempt
         };
         let mut attempts = Attempts::default();
-        assert!(attempts.take(named(Some(503), "a", 1)).is_none());
-        assert_eq!(attempts.take(named(Some(200), "b", 2)).unwrap().retries, 0);
-        assert_eq!(attempts.take(named(Some(200), "a", 3)).unwrap().retries, 1);
+        assert!(take(&mut attempts, named(Some(503), "a", 1)).is_none());
+        assert_eq!(take(&mut attempts, named(Some(200), "b", 2)).unwrap().retries, 0);
+        assert_eq!(take(&mut attempts, named(Some(200), "a", 3)).unwrap().retries, 1);
     }
 
     #[test]
     fn what_is_not_retried_is_not_held() {
         let mut attempts = Attempts::default();
-        assert!(attempts.take(attempt(Some(400), None, 1)).is_some());
+        assert!(take(&mut attempts, attempt(Some(400), None, 1)).is_some());
         let mut told = attempt(Some(529), None, 1);
         told.response_headers.push(("x-should-retry".into(), "false".into()));
-        assert!(attempts.take(told).is_some());
-        assert!(attempts.take(attempt(Some(529), None, 1)).is_none());
+        assert!(take(&mut attempts, told).is_some());
+        assert!(take(&mut attempts, attempt(Some(529), None, 1)).is_none());
         assert_eq!(attempts.all().len(), 1);
     }
 }

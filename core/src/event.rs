@@ -4,20 +4,24 @@ pub(crate) mod build;
 pub mod detect;
 pub(crate) mod media;
 pub mod policy;
+pub(crate) mod properties;
 pub(crate) mod recorded;
 pub(crate) mod secrets;
 pub(crate) mod texts;
 pub mod usage;
+pub(crate) mod write;
 
 pub use texts::Text;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
+
+use properties::Properties;
 
 /// An event with its envelope. `uuid`, `timestamp`, `event` and `distinct_id` are fixed when it is made and never
 /// change, for the server deduplicates on them.
@@ -83,55 +87,80 @@ impl Event {
 
     /// The final form.
     pub fn encode(&self) -> WireEvent {
-        let lane = if AI_EVENTS.contains(&self.event.as_str()) { Lane::Ai } else { Lane::General };
-        let mut uuid = Uuid::encode_buffer();
-        let envelope = Envelope {
-            distinct_id: &self.distinct_id,
-            event: &self.event,
-            properties: &self.properties,
-            timestamp: &self.timestamp,
-            uuid: self.uuid.hyphenated().encode_lower(&mut uuid),
-        };
-        WireEvent { uuid: self.uuid, lane, json: envelope.to_json(), stored: None }
+        let Self { event, uuid, distinct_id, timestamp, properties } = self;
+        encode(event, *uuid, distinct_id, timestamp, |out| write::object(properties, out))
     }
 }
 
-/// What goes over the wire, its members in the order of their names.
-#[derive(Serialize)]
-struct Envelope<'a> {
-    distinct_id: &'a str,
-    event: &'a str,
-    properties: &'a Map<String, Value>,
-    timestamp: &'a str,
-    uuid: &'a str,
+/// An [`Event`] while it is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) event: Cow<'static, str>,
+    pub(crate) uuid: Uuid,
+    pub(crate) distinct_id: String,
+    pub(crate) timestamp: String,
+    pub(crate) properties: Properties,
 }
 
-impl Envelope<'_> {
-    /// Exactly as much memory as the text needs, for it may be waited with for long: a text that grew while it was
-    /// written holds up to twice its length.
-    fn to_json(&self) -> Bytes {
-        thread_local! {
-            static DRAFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        /// What is kept for the next event.
-        const KEPT: usize = 64 << 10;
-        DRAFT.with_borrow_mut(|draft| {
-            draft.clear();
-            // Texts and numbers can always be written, and to memory at that.
-            let _ = serde_json::to_writer(&mut *draft, self);
-            let json = Bytes::copy_from_slice(draft);
-            draft.truncate(KEPT);
-            draft.shrink_to(KEPT);
-            json
-        })
+impl Draft {
+    /// As [`Event::encode`].
+    pub(crate) fn encode(&self) -> WireEvent {
+        let Self { event, uuid, distinct_id, timestamp, properties } = self;
+        encode(event, *uuid, distinct_id, timestamp, |out| properties.write(out))
     }
+}
+
+impl From<Draft> for Event {
+    fn from(draft: Draft) -> Self {
+        let Draft { event, uuid, distinct_id, timestamp, properties } = draft;
+        Self { event: event.into_owned(), uuid, distinct_id, timestamp, properties: properties.into() }
+    }
+}
+
+fn encode(
+    event: &str,
+    uuid: Uuid,
+    distinct_id: &str,
+    timestamp: &str,
+    properties: impl FnOnce(&mut Vec<u8>),
+) -> WireEvent {
+    let lane = if AI_EVENTS.contains(&event) { Lane::Ai } else { Lane::General };
+    let mut room = Uuid::encode_buffer();
+    let id = uuid.hyphenated().encode_lower(&mut room);
+    // In the order of their names.
+    let json = drafted(|draft| {
+        let mut members = write::Members::begin(draft);
+        write::text(distinct_id, members.ours("distinct_id"));
+        write::text(event, members.ours("event"));
+        properties(members.ours("properties"));
+        write::text(timestamp, members.ours("timestamp"));
+        write::text(id, members.ours("uuid"));
+        members.end();
+    });
+    WireEvent { uuid, lane, json, stored: None }
+}
+
+/// A text in exactly as much memory as it needs, for it may be waited with for long: one that grew while it was written
+/// holds up to twice its length.
+fn drafted(write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    thread_local! {
+        static DRAFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    /// What is kept for the next event.
+    const KEPT: usize = 256 << 10;
+    DRAFT.with_borrow_mut(|draft| {
+        draft.clear();
+        write(draft);
+        let json = Bytes::copy_from_slice(draft);
+        draft.truncate(KEPT);
+        draft.shrink_to(KEPT);
+        json
+    })
 }
 
 /// A time as the envelope wants it.
 pub fn timestamp(time: SystemTime) -> String {
-    let millis = unix_ms(time);
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    format!("{time:.3}")
+    crate::day::timestamp(time)
 }
 
 /// Milliseconds since 1970.

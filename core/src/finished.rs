@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::config::Language;
-use crate::event::Event;
+use crate::event::Draft;
 use crate::event::usage::Usage;
 
 /// A generation or an embedding that is over, as `on_generation` gets it: numbers, names and ids, and no content.
@@ -57,14 +57,14 @@ pub struct FinishedCall {
 
 impl FinishedCall {
     /// Of a call's event.
-    pub(crate) fn of(event: &Event, usage: &Usage, cost_usd: Option<f64>) -> Self {
+    pub(crate) fn of(event: &Draft, usage: &Usage, cost_usd: Option<f64>) -> Self {
         let p = &event.properties;
-        let text = |name: &str| p.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text = |name: &str| p.text(name).map(str::to_owned);
         let time = |name: &str| {
             p.get(name).and_then(Value::as_f64).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         };
         Self {
-            event: event.event.clone(),
+            event: event.event.clone().into_owned(),
             uuid: event.uuid.to_string(),
             timestamp: event.timestamp.clone(),
             distinct_id: event.distinct_id.clone(),

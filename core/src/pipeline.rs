@@ -18,7 +18,7 @@ use crate::decode::{self, Recognised, Wire};
 use crate::deliver::Stage;
 use crate::event::policy::Policy;
 use crate::event::usage::Usage;
-use crate::event::{AI_EVENTS, Event, WireEvent, build, recorded, unix_ms};
+use crate::event::{AI_EVENTS, Draft, Event, WireEvent, build, recorded, unix_ms};
 use crate::exchange::Exchange;
 use crate::finished::FinishedCall;
 use crate::ledger::{self, Ledger};
@@ -113,10 +113,9 @@ impl Pipeline {
 
     /// Reads an attempt that is the last of its call. Where the call goes on in the background it waits for its end.
     fn take(&mut self, attempt: Attempt, out: &mut Vec<WireEvent>) {
-        let Some(found) = recognise(&self.config, &attempt.exchange) else { return };
-        let call = decode::read(&found, &attempt.exchange);
-        let Some(id) = call.response_id.clone().filter(|_| call.pending) else {
-            return self.emit_call(&found, call, &attempt, out);
+        let call = decode::read(&attempt.found, &attempt.exchange);
+        let Some(id) = call.response_id.as_ref().filter(|_| call.pending).cloned() else {
+            return self.emit_call(call, &attempt, out);
         };
         if let Some(oldest) = self.background.hold(id, attempt) {
             self.emit(&oldest, out);
@@ -138,15 +137,14 @@ impl Pipeline {
     }
 
     fn emit(&mut self, attempt: &Attempt, out: &mut Vec<WireEvent>) {
-        let Some(found) = recognise(&self.config, &attempt.exchange) else { return };
-        self.emit_call(&found, decode::read(&found, &attempt.exchange), attempt, out);
+        self.emit_call(decode::read(&attempt.found, &attempt.exchange), attempt, out);
     }
 
-    fn emit_call(&mut self, found: &Recognised, call: Call, attempt: &Attempt, out: &mut Vec<WireEvent>) {
+    fn emit_call(&mut self, call: Call, attempt: &Attempt, out: &mut Vec<WireEvent>) {
         if call.unreadable {
             self.notes.add("unreadable_answer");
         }
-        let charged = event_of_call(&self.config, &self.prices.load(), found, call, attempt);
+        let charged = event_of_call(&self.config, &self.prices.load(), call, attempt);
         self.charged(attempt.exchange.scope.as_ref(), charged, out);
     }
 
@@ -178,17 +176,17 @@ impl Pipeline {
         if let Some(scope) = scope {
             scope.add(usage, *amount);
         }
-        let trace_id = event.properties.get("$ai_trace_id").and_then(Value::as_str);
+        let trace_id = event.properties.text("$ai_trace_id");
         let keys = ledger::keys(&self.config, scope, trace_id, *started);
         self.ledger.add(&keys, model.as_deref(), usage, *amount, &self.budgets.shared());
     }
 
     /// Redacts and encodes what is sampled in. A trace is kept or dropped whole, the same in every process that has a part in
     /// it.
-    fn send(&self, event: &mut Event, private: bool, out: &mut Vec<WireEvent>) {
-        let trace_id = event.properties.get("$ai_trace_id").and_then(Value::as_str);
+    fn send(&self, event: &mut Draft, private: bool, out: &mut Vec<WireEvent>) {
+        let trace_id = event.properties.text("$ai_trace_id");
         // Other events only say which trace they were made in.
-        let trace_id = trace_id.filter(|_| AI_EVENTS.contains(&event.event.as_str()));
+        let trace_id = trace_id.filter(|_| AI_EVENTS.contains(&event.event.as_ref()));
         let is_error = event.properties.get("$ai_is_error") == Some(&Value::Bool(true));
         if trace_id.is_some_and(|id| !self.sampler.borrow_mut().keeps(id, is_error)) {
             self.left_out.set(self.left_out.get() + 1);
@@ -218,7 +216,7 @@ impl Stage for Pipeline {
                 let Some(found) = found.filter(|found| decode::is_call(found, &exchange)) else { return };
                 if found.wire == Wire::OpenAiResponsesPoll {
                     self.poll(&found, *exchange, out);
-                } else if let Some(attempt) = self.attempts.take(exchange) {
+                } else if let Some(attempt) = self.attempts.take(found, exchange) {
                     self.take(attempt, out);
                 }
             }
@@ -295,14 +293,15 @@ pub(crate) fn event_of(config: &Config, exchange: Exchange) -> Option<Event> {
     }
     let call = decode::read(&found, &exchange);
     let scope = exchange.scope.clone();
-    let mut charged = event_of_call(config, &PriceBook::new(), &found, call, &Attempt::first(Box::new(exchange)));
+    let attempt = Attempt::first(found, Box::new(exchange));
+    let mut charged = event_of_call(config, &PriceBook::new(), call, &attempt);
     build::redact(&config.policies().0, is_private(scope.as_ref()), &mut charged.event.properties);
-    Some(charged.event)
+    Some(charged.event.into())
 }
 
 /// The event of a call, not redacted yet, and what it used and cost.
 struct Charged {
-    event: Event,
+    event: Draft,
     /// The model that was asked for.
     model: Option<String>,
     usage: Usage,
@@ -313,8 +312,8 @@ struct Charged {
 }
 
 /// The event of a call.
-fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call: Call, attempt: &Attempt) -> Charged {
-    let exchange = &*attempt.exchange;
+fn event_of_call(config: &Config, book: &PriceBook, mut call: Call, attempt: &Attempt) -> Charged {
+    let (found, exchange) = (&attempt.found, &*attempt.exchange);
     let mut waited = exchange.ended_at + attempt.earlier;
     if let Some(own) = attempt.polled {
         // A poll may come long after the end, and its first piece is not the answer's first.
@@ -326,7 +325,7 @@ fn event_of_call(config: &Config, book: &PriceBook, found: &Recognised, mut call
     let reported = call.reported_usd.clone();
     // A call that failed before it used anything has no cost, and no reason to explain one.
     let nothing_used = call.error.is_some() && call.raw_usage.is_none();
-    let mut event = build::call_event(config, found, call, attempt, waited);
+    let mut event = build::call_event(config, call, attempt, waited);
     let started = exchange.started_at.unwrap_or_else(SystemTime::now);
     let amount =
         if nothing_used { None } else { charge(&mut event, book, found.local, &usage, reported.as_deref(), started) };
@@ -351,19 +350,19 @@ fn recorded_event(config: &Config, book: &PriceBook, recorded: Recorded) -> (Sco
 /// Puts the cost of a call on its event. The application's own properties (model, provider, unit prices) are on the
 /// event already and are what counts.
 pub(crate) fn charge(
-    event: &mut Event,
+    event: &mut Draft,
     book: &PriceBook,
     local: bool,
     usage: &Usage,
     reported_usd: Option<&str>,
     started: SystemTime,
 ) -> Option<Amount> {
-    let text = |name: &str| event.properties.get(name).and_then(Value::as_str).unwrap_or_default();
-    let overrides = Overrides::from_properties(&event.properties);
-    let given = Given::of(&event.properties);
+    let text = |name: &str| event.properties.text(name).unwrap_or_default();
+    let overrides = Overrides::of(|name| event.properties.get(name));
+    let given = Given::of(event.properties.values());
     let parts = given.parts();
     let query = Query {
-        service_tier: event.properties.get("$ai_service_tier").and_then(Value::as_str),
+        service_tier: event.properties.text("$ai_service_tier"),
         region: region_of(text("$ai_base_url")),
         reported_usd: given.total.as_deref().or(reported_usd),
         reported_parts: Some(&parts),
@@ -373,9 +372,7 @@ pub(crate) fn charge(
     };
     let cost = price(book, &query);
     let total = cost.total();
-    cost.each_property(|name, value| {
-        event.properties.entry(name).or_insert(value);
-    });
+    cost.each_property(|name, property| event.properties.add_new(name, property));
     total
 }
 

@@ -139,11 +139,16 @@ impl Overrides {
 
     /// The prices among an event's properties (numbers or decimal strings); anything else is no price.
     pub fn from_properties(properties: &serde_json::Map<String, serde_json::Value>) -> Option<Self> {
+        Self::of(|name| properties.get(name))
+    }
+
+    /// The same from wherever an event's properties are.
+    pub(crate) fn of<'a>(property: impl Fn(&str) -> Option<&'a serde_json::Value>) -> Option<Self> {
         // Without it they do not count, and mostly there is none of them.
-        properties.get("$ai_input_token_price")?;
+        property("$ai_input_token_price")?;
         let mut overrides = Self::default();
-        for (property, rate) in Self::PROPERTIES {
-            let price = match properties.get(property) {
+        for (name, rate) in Self::PROPERTIES {
+            let price = match property(name) {
                 Some(serde_json::Value::String(text)) => Amount::parse(text),
                 Some(serde_json::Value::Number(number)) => Amount::parse(&number.to_string()),
                 _ => None,

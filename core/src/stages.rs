@@ -12,7 +12,7 @@ use crate::decode::{self, Recognised};
 use crate::deliver::stages::{queue, spool};
 use crate::event::policy::Policy;
 use crate::event::usage::Usage;
-use crate::event::{Event, WireEvent, build, detect};
+use crate::event::{Draft, WireEvent, build, detect};
 use crate::exchange::Exchange;
 use crate::pipeline::charge;
 use crate::price::PriceBook;
@@ -38,7 +38,7 @@ pub struct Stages {
 
 /// What a price is made from.
 struct Unpriced {
-    event: Event,
+    event: Draft,
     local: bool,
     usage: Usage,
     reported: Option<String>,
@@ -68,7 +68,7 @@ impl Stages {
             "redact" => self.redact(),
             "encode" => {
                 let events = self.redacted();
-                Box::new(move || all(events.iter(), Event::encode))
+                Box::new(move || all(events.iter(), Draft::encode))
             }
             "queue" => {
                 let (config, events) = (Arc::clone(&self.config), self.wire());
@@ -96,12 +96,12 @@ impl Stages {
 
     fn build(&self) -> Work<'_> {
         let read = self.calls().map(|(found, exchange)| {
-            (found, decode::read(found, exchange), Attempt::first(Box::new(exchange.clone())))
+            (decode::read(found, exchange), Attempt::first(found.clone(), Box::new(exchange.clone())))
         });
         let read: Vec<_> = read.collect();
         Box::new(move || {
-            all(read.into_iter(), |(found, call, attempt)| {
-                build::call_event(&self.config, found, call, &attempt, attempt.exchange.ended_at)
+            all(read.into_iter(), |(call, attempt)| {
+                build::call_event(&self.config, call, &attempt, attempt.exchange.ended_at)
             })
         })
     }
@@ -110,8 +110,8 @@ impl Stages {
         let calls = self.calls().filter_map(|(found, exchange)| {
             let call = decode::read(found, exchange);
             let (usage, reported) = (call.usage, call.reported_usd.clone());
-            let attempt = Attempt::first(Box::new(exchange.clone()));
-            let event = build::call_event(&self.config, found, call, &attempt, exchange.ended_at);
+            let attempt = Attempt::first(found.clone(), Box::new(exchange.clone()));
+            let event = build::call_event(&self.config, call, &attempt, exchange.ended_at);
             Some(Unpriced { event, local: found.local, usage, reported, started: exchange.started_at? })
         });
         calls.collect()
@@ -127,7 +127,7 @@ impl Stages {
         Box::new(move || all(calls.iter_mut(), |call| self.charge(call)))
     }
 
-    fn priced(&self) -> Vec<Event> {
+    fn priced(&self) -> Vec<Draft> {
         let calls = self.unpriced().into_iter().map(|mut call| {
             self.charge(&mut call);
             call.event
@@ -142,7 +142,7 @@ impl Stages {
         Box::new(move || all(events.iter_mut(), |event| build::redact(&policy, false, &mut event.properties)))
     }
 
-    fn redacted(&self) -> Vec<Event> {
+    fn redacted(&self) -> Vec<Draft> {
         let policy = self.config.policies().0;
         let mut events = self.priced();
         for event in &mut events {
@@ -152,7 +152,7 @@ impl Stages {
     }
 
     fn wire(&self) -> Vec<WireEvent> {
-        self.redacted().iter().map(Event::encode).collect()
+        self.redacted().iter().map(Draft::encode).collect()
     }
 }
 

@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::context::{Scope, ScopeKind, new_id};
-use crate::event::Event;
-use crate::event::build::{self, put};
+use crate::event::properties::Properties;
+use crate::event::{Draft, build};
 
 /// Calls that wait for their result, and the bytes of their arguments; the oldest go first.
 const MOST_CALLS: usize = 4096;
@@ -55,15 +55,13 @@ impl Tools {
     pub(crate) fn see(
         &mut self,
         config: &Config,
-        p: &Map<String, Value>,
+        p: &Properties,
         scope: Option<&Scope>,
         began: SystemTime,
         ended: SystemTime,
-    ) -> Vec<(Event, bool)> {
+    ) -> Vec<(Draft, bool)> {
         // Outside of a scope each call is a trace of its own.
-        let (Some(trace_id), Some(_)) =
-            (p.get("$ai_trace_id").and_then(Value::as_str), scope.and_then(Scope::trace_id))
-        else {
+        let (Some(trace_id), Some(_)) = (p.text("$ai_trace_id"), scope.and_then(Scope::trace_id)) else {
             return Vec::new();
         };
         let mut spans = Vec::new();
@@ -150,22 +148,22 @@ impl Tools {
 }
 
 /// The span of a tool: from the answer with the call in it to the request with the result. It stands beside the call.
-fn span(config: &Config, open: &Open, found: &Found<'_>, until: SystemTime) -> Event {
+fn span(config: &Config, open: &Open, found: &Found<'_>, until: SystemTime) -> Draft {
     let scope = open.scope.as_ref();
-    let mut p = Map::new();
-    put(&mut p, "$ai_trace_id", Some(open.trace_id.as_str()));
-    put(&mut p, "$ai_session_id", scope.and_then(Scope::session_id));
-    put(&mut p, "$ai_span_id", Some(new_id()));
-    put(&mut p, "$ai_parent_id", scope.and_then(Scope::parent_id_for_children));
-    put(&mut p, "$ai_span_name", Some(open.name.as_str()));
-    put(&mut p, "$ai_span_type", Some("tool"));
-    put(&mut p, "$ai_tool_call_id", open.id.as_deref());
+    let mut p = Properties::new();
+    p.put("$ai_trace_id", Some(open.trace_id.as_str()));
+    p.put("$ai_session_id", scope.and_then(Scope::session_id));
+    p.put("$ai_span_id", Some(new_id()));
+    p.put("$ai_parent_id", scope.and_then(Scope::parent_id_for_children));
+    p.put("$ai_span_name", Some(open.name.as_str()));
+    p.put("$ai_span_type", Some("tool"));
+    p.put("$ai_tool_call_id", open.id.as_deref());
     let took = until.duration_since(open.since).unwrap_or(Duration::ZERO);
-    put(&mut p, "$ai_latency", Some(build::seconds(took)));
-    put(&mut p, "$ai_input_state", open.arguments.clone());
-    put(&mut p, "$ai_output_state", found.output.cloned());
+    p.put("$ai_latency", Some(build::seconds(took)));
+    p.put("$ai_input_state", open.arguments.clone());
+    p.put("$ai_output_state", found.output.cloned());
     if found.failed {
-        put(&mut p, "$ai_is_error", Some(true));
+        p.put("$ai_is_error", Some(true));
     }
     build::finish(config, "$ai_span", scope, open.since, p)
 }
@@ -232,12 +230,11 @@ mod tests {
     use crate::context::ScopeOptions;
     use serde_json::json;
 
-    fn generation(scope: &Scope, input: &Value, output: &Value) -> Map<String, Value> {
-        let Value::Object(properties) =
-            json!({"$ai_trace_id": scope.trace_id(), "$ai_input": input, "$ai_output_choices": output})
-        else {
-            unreachable!()
-        };
+    fn generation(scope: &Scope, input: &Value, output: &Value) -> Properties {
+        let mut properties = Properties::new();
+        properties.put("$ai_trace_id", scope.trace_id());
+        properties.insert("$ai_input", input.clone());
+        properties.insert("$ai_output_choices", output.clone());
         properties
     }
 

@@ -8,6 +8,7 @@ use serde_json::Number;
 use crate::config::Language;
 use crate::context::Scope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::write::clean;
 use crate::fields::Fields;
 use crate::record::CallRecord;
 use crate::stream_usage::{Member, Members};
@@ -93,18 +94,6 @@ pub fn quote(text: &str, out: &mut String) {
         rest = &then[1..];
     }
     out.push('"');
-}
-
-/// How many bytes there are before the first that JSON wants escaped.
-fn clean(text: &[u8]) -> usize {
-    /// So many are looked at in one step.
-    const BLOCK: usize = 32;
-    // Numbers, for the compiler makes no block of what may end early.
-    let odd = |byte: &u8| u8::from(*byte < 0x20) | u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-    let (blocks, _) = text.as_chunks::<BLOCK>();
-    let passed =
-        blocks.iter().take_while(|block| block.iter().fold(0, |any, byte| any | odd(byte)) == 0).count() * BLOCK;
-    text[passed..].iter().position(|byte| odd(byte) != 0).map_or(text.len(), |at| passed + at)
 }
 
 /// A name of a language's as one of ours: snake case. `None`: it is none of the language's.

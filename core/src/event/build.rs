@@ -2,19 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::policy::Policy;
-use super::{Event, detect, media, secrets, timestamp};
+use super::properties::{Properties, Property};
+use super::{Draft, detect, media, secrets, timestamp};
 use crate::attempts::Attempt;
 use crate::config::Config;
 use crate::context::{Scope, ScopeKind, new_id};
-use crate::decode::call::{Call, StreamStatus};
-use crate::decode::{Address, Recognised};
+use crate::decode::Address;
+use crate::decode::call::Call;
 use crate::pipeline::Captured;
 use crate::process::fresh_id;
-
-pub(crate) type Properties = Map<String, Value>;
 
 /// Content: what privacy mode hides and media are looked for in.
 const CONTENT: [&str; 5] = ["$ai_input", "$ai_output_choices", "$ai_tools", "$ai_input_state", "$ai_output_state"];
@@ -25,30 +24,24 @@ const PAUSE_WORTH_TELLING: Duration = Duration::from_millis(50);
 /// The event of one call, without its cost.
 ///
 /// `waited` is the time that the provider was waited for, over all attempts.
-pub(crate) fn call_event(
-    config: &Config,
-    found: &Recognised,
-    call: Call,
-    attempt: &Attempt,
-    waited: Duration,
-) -> Event {
-    let Attempt { exchange, retries, earlier, .. } = attempt;
+pub(crate) fn call_event(config: &Config, call: Call, attempt: &Attempt, waited: Duration) -> Draft {
+    let Attempt { found, exchange, retries, earlier, .. } = attempt;
     let mut p = Properties::new();
     ids(&mut p, exchange.scope.as_ref(), None);
-    p.insert("$ai_provider".into(), found.provider.clone().into());
+    p.insert("$ai_provider", found.provider.clone());
     addresses(&mut p, &exchange.url, found.suffix);
-    put(&mut p, "$ai_http_status", exchange.status);
-    p.insert("$ai_latency".into(), seconds(waited));
+    p.put("$ai_http_status", exchange.status);
+    p.insert("$ai_latency", seconds(waited));
     if exchange.paused >= PAUSE_WORTH_TELLING {
-        p.insert("$ai_consumer_pause".into(), seconds(exchange.paused));
+        p.insert("$ai_consumer_pause", seconds(exchange.paused));
     }
     if *retries > 0 {
-        p.insert("$ai_retries".into(), (*retries).into());
+        p.insert("$ai_retries", *retries);
     }
     if call.unknown {
-        p.insert("$ai_wire_format".into(), "unknown".into());
-        p.insert("$ai_request_bytes".into(), exchange.request_body.len().into());
-        put(&mut p, "$ai_response_bytes", call.response_bytes);
+        p.word("$ai_wire_format", "unknown");
+        p.insert("$ai_request_bytes", exchange.request_body.len());
+        p.put("$ai_response_bytes", call.response_bytes);
     }
     let name = match (&call.step, call.embedding) {
         (Some(_), _) => "$ai_span",
@@ -61,27 +54,27 @@ pub(crate) fn call_event(
 }
 
 /// The event of a trace or span that ended.
-pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Option<Duration>) -> Event {
+pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Option<Duration>) -> Draft {
     let mut p = Properties::new();
     let trace = scope.kind() == ScopeKind::Trace;
-    put(&mut p, "$ai_trace_id", scope.trace_id());
-    put(&mut p, "$ai_session_id", scope.session_id());
-    put(&mut p, "$ai_span_id", scope.span_id());
-    put(&mut p, "$ai_parent_id", scope.parent_id());
-    put(&mut p, "$ai_span_name", scope.name());
-    put(&mut p, "$ai_span_type", scope.span_type());
+    p.put("$ai_trace_id", scope.trace_id());
+    p.put("$ai_session_id", scope.session_id());
+    p.put("$ai_span_id", scope.span_id());
+    p.put("$ai_parent_id", scope.parent_id());
+    p.put("$ai_span_name", scope.name());
+    p.put("$ai_span_type", scope.span_type());
     if trace {
-        put(&mut p, "$ai_trace_name", scope.name());
+        p.put("$ai_trace_name", scope.name());
     }
     // PostHog sums `$ai_latency` over a trace: the trace's own would count everything twice.
-    put(&mut p, if trace { "$ai_trace_latency" } else { "$ai_latency" }, took.map(seconds));
+    p.put(if trace { "$ai_trace_latency" } else { "$ai_latency" }, took.map(seconds));
     // A null is what privacy mode leaves; a scope that was given nothing has no state at all.
-    put(&mut p, "$ai_input_state", scope.input().filter(|state| !state.is_null()));
-    put(&mut p, "$ai_output_state", scope.output().filter(|state| !state.is_null()));
+    p.put("$ai_input_state", scope.input().filter(|state| !state.is_null()));
+    p.put("$ai_output_state", scope.output().filter(|state| !state.is_null()));
     if let Some((kind, message)) = scope.error() {
-        p.insert("$ai_is_error".into(), true.into());
-        p.insert("$ai_error".into(), secrets::mask(&message).into());
-        put(&mut p, "$ai_error_type", Some(kind).filter(|kind| !kind.is_empty()));
+        p.insert("$ai_is_error", true);
+        p.insert("$ai_error", secrets::mask(&message));
+        p.put("$ai_error_type", Some(kind).filter(|kind| !kind.is_empty()));
     }
     for (name, value) in scope.own_properties() {
         if !is_protected(&name) {
@@ -92,20 +85,21 @@ pub(crate) fn scope_event(config: &Config, scope: &Scope, took: Option<Duration>
 }
 
 /// An event that the application made: as it is, where it has a say; else with what scope and client have for all events.
-pub(crate) fn captured_event(config: &Config, captured: Captured) -> Event {
+pub(crate) fn captured_event(config: &Config, captured: Captured) -> Draft {
     let Captured { event, uuid, at, options, scope } = captured;
     let scope = scope.as_ref();
-    let mut p = config.properties.clone();
+    let mut p = Properties::new();
+    p.extend(config.properties.clone());
     p.extend(scope.map(Scope::properties).cloned().unwrap_or_default());
     let mut groups = config.groups.clone();
     groups.extend(scope.map(Scope::groups).cloned().unwrap_or_default());
     groups.extend(options.groups);
     p.extend(options.properties);
     if !groups.is_empty() {
-        p.entry("$groups").or_insert_with(|| groups.into());
+        p.add_new("$groups", Property::Value(groups.into()));
     }
     // The scope speaks for the trace that it is in, and for no other.
-    let named = p.get("$ai_trace_id").and_then(Value::as_str);
+    let named = p.text("$ai_trace_id");
     let same = scope.filter(|scope| named.is_none_or(|named| scope.trace_id() == Some(named)));
     if let Some(scope) = same {
         let parent = matches!(event.as_str(), "$ai_generation" | "$ai_embedding" | "$ai_span")
@@ -115,7 +109,7 @@ pub(crate) fn captured_event(config: &Config, captured: Captured) -> Event {
             [("$ai_trace_id", scope.trace_id()), ("$ai_session_id", scope.session_id()), ("$ai_parent_id", parent)]
         {
             if let Some(id) = id {
-                p.entry(name).or_insert_with(|| id.into());
+                p.add_new(name, Property::Value(id.into()));
             }
         }
     }
@@ -125,76 +119,78 @@ pub(crate) fn captured_event(config: &Config, captured: Captured) -> Event {
         .or_else(|| scope.and_then(Scope::distinct_id).map(str::to_owned))
         .or_else(|| config.distinct_id.clone());
     if distinct_id.is_none() {
-        p.entry("$process_person_profile").or_insert(false.into());
+        p.add_new("$process_person_profile", Property::Value(false.into()));
     }
-    let of_trace = || p.get("$ai_trace_id").and_then(Value::as_str).map(str::to_owned);
+    let of_trace = || p.text("$ai_trace_id").map(str::to_owned);
     let distinct_id = distinct_id.or_else(of_trace).unwrap_or_else(|| uuid.to_string());
-    p.entry("$geoip_disable").or_insert(Value::Bool(true));
+    p.add_new("$geoip_disable", Property::Value(true.into()));
     library(config, &mut p);
-    Event { event, uuid, distinct_id, timestamp: timestamp(at), properties: p }
+    Draft { event: event.into(), uuid, distinct_id, timestamp: timestamp(at), properties: p }
 }
 
 /// Where a call stands in the tree; `id` is its own, when it is known.
 pub(crate) fn ids(p: &mut Properties, scope: Option<&Scope>, id: Option<String>) {
     let trace_id = scope.and_then(Scope::trace_id).map_or_else(new_id, str::to_owned);
-    p.insert("$ai_trace_id".into(), trace_id.into());
-    p.insert("$ai_span_id".into(), id.unwrap_or_else(new_id).into());
-    put(p, "$ai_session_id", scope.and_then(Scope::session_id));
-    put(p, "$ai_parent_id", scope.and_then(Scope::parent_id_for_children));
+    p.insert("$ai_trace_id", trace_id);
+    p.insert("$ai_span_id", id.unwrap_or_else(new_id));
+    p.put("$ai_session_id", scope.and_then(Scope::session_id));
+    p.put("$ai_parent_id", scope.and_then(Scope::parent_id_for_children));
 }
 
 fn addresses(p: &mut Properties, url: &str, suffix: usize) {
     let Some(address) = Address::of(url) else { return };
     let request = format!("{}://{}{}", address.scheme, address.host_port, address.path);
     let base = request[..request.len().saturating_sub(suffix)].to_owned();
-    p.insert("$ai_base_url".into(), base.into());
-    p.insert("$ai_request_url".into(), request.into());
+    p.insert("$ai_base_url", base);
+    p.insert("$ai_request_url", request);
 }
 
 /// The address that an application gave, without query and user information.
 pub(crate) fn base_address(p: &mut Properties, url: &str) {
     let Some(address) = Address::of(url) else { return };
     let base = format!("{}://{}{}", address.scheme, address.host_port, address.path);
-    p.insert("$ai_base_url".into(), base.into());
+    p.insert("$ai_base_url", base);
 }
 
 pub(crate) fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {
     let differs = call.model.is_some() && call.model_requested.is_some() && call.model != call.model_requested;
     let mut parameters = call.parameters;
     if let Some(temperature) = parameters.get("temperature").filter(|temperature| temperature.is_number()) {
-        p.insert("$ai_temperature".into(), temperature.clone());
+        p.insert("$ai_temperature", temperature.clone());
     }
-    put(p, "$ai_max_tokens", call.max_tokens.filter(Value::is_number));
+    p.put("$ai_max_tokens", call.max_tokens.filter(Value::is_number));
     if differs && let Some(requested) = &call.model_requested {
         parameters.insert("model_requested".into(), requested.clone().into());
     }
     if !parameters.is_empty() {
-        p.insert("$ai_model_parameters".into(), parameters.into());
+        p.insert("$ai_model_parameters", parameters);
     }
-    put(p, "$ai_model", call.model.or(call.model_requested));
-    put(p, "$ai_input", call.input);
-    put(p, "$ai_tools", call.tools);
+    p.put("$ai_model", call.model.or(call.model_requested));
+    p.put("$ai_input", call.input);
+    p.put("$ai_tools", call.tools);
     let is_span = call.step.is_some();
     if let Some(step) = call.step {
-        p.insert("$ai_span_name".into(), step.name.into());
-        p.insert("$ai_span_type".into(), step.kind.into());
-        put(p, "$ai_input_state", step.input);
-        put(p, "$ai_output_state", step.output);
-        put(p, "$ai_request_count", call.usage.requests);
+        p.word("$ai_span_name", step.name);
+        p.word("$ai_span_type", step.kind);
+        p.put("$ai_input_state", step.input);
+        p.put("$ai_output_state", step.output);
+        p.put("$ai_request_count", call.usage.requests);
     } else if call.embedding {
-        put(p, "$ai_embedding_count", call.embedding_count);
-        put(p, "$ai_embedding_dimensions", call.embedding_dimensions);
+        p.put("$ai_embedding_count", call.embedding_count);
+        p.put("$ai_embedding_dimensions", call.embedding_dimensions);
     } else {
-        p.insert("$ai_output_choices".into(), call.output.into());
-        p.insert("$ai_stream".into(), call.stream.into());
-        put(p, "$ai_stream_status", call.stream_status.map(StreamStatus::as_str));
+        p.insert("$ai_output_choices", call.output);
+        p.insert("$ai_stream", call.stream);
+        if let Some(status) = call.stream_status {
+            p.word("$ai_stream_status", status.as_str());
+        }
         if call.stream {
-            put(p, "$ai_time_to_first_token", call.first_content_at.map(|at| seconds(at + earlier)));
+            p.put("$ai_time_to_first_token", call.first_content_at.map(|at| seconds(at + earlier)));
         }
         if call.stop_reasons.windows(2).any(|pair| pair[0] != pair[1]) {
-            p.insert("$ai_stop_reasons".into(), call.stop_reasons.clone().into());
+            p.insert("$ai_stop_reasons", call.stop_reasons.clone());
         }
-        put(p, "$ai_stop_reason", call.stop_reasons.into_iter().next());
+        p.put("$ai_stop_reason", call.stop_reasons.into_iter().next());
     }
     let tokens = call.tokens;
     for (name, count) in [
@@ -214,7 +210,7 @@ pub(crate) fn call_properties(p: &mut Properties, call: Call, earlier: Duration)
         ("$ai_cache_read_audio_tokens", tokens.cache_read_audio),
         ("$ai_web_search_count", tokens.web_searches),
     ] {
-        put(p, name, count);
+        p.put(name, count);
     }
     let counted = tokens.input.or(tokens.output).or(tokens.total).is_some();
     if !is_span {
@@ -223,41 +219,41 @@ pub(crate) fn call_properties(p: &mut Properties, call: Call, earlier: Duration)
             true => "provider",
             false => "absent",
         };
-        p.insert("$ai_tokens_source".into(), source.into());
+        p.word("$ai_tokens_source", source);
     }
     if counted {
-        p.insert("$ai_cache_reporting_exclusive".into(), call.cache_exclusive.into());
+        p.insert("$ai_cache_reporting_exclusive", call.cache_exclusive);
     }
-    put(p, "$ai_usage", call.raw_usage);
+    p.put("$ai_usage", call.raw_usage);
     if call.usage_inconsistent {
-        p.insert("$ai_usage_inconsistent".into(), true.into());
+        p.insert("$ai_usage_inconsistent", true);
     }
-    put(p, "$ai_service_tier", call.service_tier);
-    put(p, "$ai_response_id", call.response_id);
-    put(p, "$ai_completion_id", call.completion_id);
+    p.put("$ai_service_tier", call.service_tier);
+    p.put("$ai_response_id", call.response_id);
+    p.put("$ai_completion_id", call.completion_id);
     if !call.metadata.is_empty() {
-        p.insert("$ai_provider_metadata".into(), call.metadata.into());
+        p.insert("$ai_provider_metadata", call.metadata);
     }
     if let Some(error) = call.error {
-        p.insert("$ai_is_error".into(), true.into());
-        p.insert("$ai_error".into(), secrets::mask(&error.message).into());
-        put(p, "$ai_error_type", error.kind);
+        p.insert("$ai_is_error", true);
+        p.insert("$ai_error", secrets::mask(&error.message));
+        p.put("$ai_error_type", error.kind);
     }
 }
 
 /// Puts an event together: the application's properties, the library's own, the envelope.
 pub(crate) fn finish(
     config: &Config,
-    name: &str,
+    name: &'static str,
     scope: Option<&Scope>,
     started: SystemTime,
     mut p: Properties,
-) -> Event {
+) -> Draft {
     let scoped = scope.map(Scope::properties);
     for (name, value) in config.properties.iter().chain(scoped.into_iter().flatten()) {
         // A span's own properties were put in before: the innermost wins.
-        let own = scope.is_some_and(|scope| scope.kind() != ScopeKind::Options && !p.contains_key("$ai_provider"))
-            && p.contains_key(name);
+        let own = scope.is_some_and(|scope| scope.kind() != ScopeKind::Options && !p.contains("$ai_provider"))
+            && p.contains(name);
         if !is_protected(name) && !own {
             p.insert(name.clone(), value.clone());
         }
@@ -265,18 +261,17 @@ pub(crate) fn finish(
     let mut groups = config.groups.clone();
     groups.extend(scope.map(Scope::groups).cloned().unwrap_or_default());
     if !groups.is_empty() {
-        p.insert("$groups".into(), groups.into());
+        p.insert("$groups", groups);
     }
     let distinct_id = scope.and_then(Scope::distinct_id).or(config.distinct_id.as_deref()).map(str::to_owned);
     if distinct_id.is_none() {
-        p.insert("$process_person_profile".into(), false.into());
+        p.insert("$process_person_profile", false);
     }
-    let distinct_id =
-        distinct_id.or_else(|| p.get("$ai_trace_id").and_then(Value::as_str).map(str::to_owned)).unwrap_or_else(new_id);
-    p.entry("$geoip_disable").or_insert(Value::Bool(true));
+    let distinct_id = distinct_id.or_else(|| p.text("$ai_trace_id").map(str::to_owned)).unwrap_or_else(new_id);
+    p.add_new("$geoip_disable", Property::Value(true.into()));
     library(config, &mut p);
-    Event {
-        event: name.to_owned(),
+    Draft {
+        event: name.into(),
         uuid: fresh_id(SystemTime::now()),
         distinct_id,
         timestamp: timestamp(started),
@@ -293,7 +288,7 @@ pub(crate) fn library(config: &Config, p: &mut Properties) {
         ("$ai_lib_version", env!("CARGO_PKG_VERSION")),
         ("$ai_lib_language", config.language.as_str()),
     ] {
-        p.insert(name.into(), value.into());
+        p.word(name, value);
     }
 }
 
@@ -309,8 +304,8 @@ pub(crate) fn redact(policy: &Policy, private: bool, p: &mut Properties) {
             p.get("$ai_model_parameters").and_then(|parameters| parameters.get("audio")?.get("format")?.as_str());
         let format = format.map(str::to_owned);
         // An error may quote what was sent, and a parameter may hold anything.
-        for (name, content) in p.iter_mut() {
-            if CONTENT.contains(&name.as_str()) || matches!(name.as_str(), "$ai_error" | "$ai_model_parameters") {
+        for name in CONTENT.into_iter().chain(["$ai_error", "$ai_model_parameters"]) {
+            if let Some(content) = p.get_mut(name) {
                 media::redact(content, format.as_deref());
             }
         }
@@ -342,11 +337,11 @@ fn hide(p: &mut Properties) {
             *content = Value::Null;
         }
     }
-    if p.contains_key("$ai_error") {
+    if p.contains("$ai_error") {
         let status = p.get("$ai_http_status").and_then(Value::as_u64);
-        let kind = p.get("$ai_error_type").and_then(Value::as_str).map(str::to_owned);
+        let kind = p.text("$ai_error_type").map(str::to_owned);
         let text = kind.or_else(|| status.map(|status| format!("HTTP {status}"))).unwrap_or_else(|| "error".into());
-        p.insert("$ai_error".into(), text.into());
+        p.insert("$ai_error", text);
     }
     if let Some(Value::Object(parameters)) = p.get_mut("$ai_model_parameters") {
         parameters.retain(|name, value| value.is_number() || value.is_boolean() || CHOICES.contains(&name.as_str()));
@@ -363,14 +358,6 @@ fn is_protected(name: &str) -> bool {
     name.starts_with("$lib")
         || name.starts_with("$ai_lib")
         || matches!(name, "$ai_trace_id" | "$ai_session_id" | "$ai_span_id" | "$ai_parent_id")
-}
-
-/// Puts a value in if there is one.
-pub(crate) fn put<T: Into<Value>>(p: &mut Properties, name: &str, value: Option<T>) {
-    // A caller may send `"messages": null`, which says no more than to leave it out.
-    if let Some(value) = value.map(Into::into).filter(|value| !value.is_null()) {
-        p.insert(name.to_owned(), value);
-    }
 }
 
 /// Seconds with microseconds; more digits are noise.

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::build::{self, Properties, put};
-use super::{Event, secrets};
+use super::properties::Properties;
+use super::{Draft, build, secrets};
 use crate::config::{Config, camel};
 use crate::context::Scope;
 use crate::decode::call::{Call, CallError, StreamStatus, Tokens};
@@ -46,25 +46,25 @@ pub(crate) fn event(
     scope: &Scope,
     id: String,
     started: SystemTime,
-) -> (Event, Usage, Option<String>) {
+) -> (Draft, Usage, Option<String>) {
     let mut p = Properties::new();
     build::ids(&mut p, Some(scope), Some(id));
-    put(&mut p, "$ai_span_name", scope.name());
+    p.put("$ai_span_name", scope.name());
     let provider = record.provider.as_deref().map(|name| crate::price::canonical_provider(name).into_owned());
-    put(&mut p, "$ai_provider", provider.clone());
+    p.put("$ai_provider", provider.clone());
     if let Some(url) = &record.base_url {
         build::base_address(&mut p, url);
     }
-    put(&mut p, "$ai_http_status", record.http_status);
-    put(&mut p, "$ai_latency", record.latency.map(build::seconds));
+    p.put("$ai_http_status", record.http_status);
+    p.put("$ai_latency", record.latency.map(build::seconds));
     let convention =
         Convention::usual(provider.as_deref().unwrap_or_default(), record.model.as_deref().unwrap_or_default());
     let (call, requests) = call_of(record, embedding, convention.cache_outside);
     let reported = call.reported_usd.clone();
     let settled = call.usage;
     build::call_properties(&mut p, call, std::time::Duration::ZERO);
-    put(&mut p, "$ai_request_count", requests);
-    let usage = if settled == Usage::default() { Counts::from_properties(&p).usage(convention).0 } else { settled };
+    p.put("$ai_request_count", requests);
+    let usage = if settled == Usage::default() { Counts::of(|name| p.get(name)).usage(convention).0 } else { settled };
     let name = if embedding { "$ai_embedding" } else { "$ai_generation" };
     (build::finish(config, name, Some(scope), started, p), usage, reported)
 }

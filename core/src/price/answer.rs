@@ -112,7 +112,7 @@ impl Serialize for Exact {
 }
 
 /// By bucket its units, unit price and amount.
-pub(crate) struct Buckets<'a>(pub Option<&'a Bill>, pub Language);
+struct Buckets<'a>(Option<&'a Bill>, Language);
 
 impl Serialize for Buckets<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

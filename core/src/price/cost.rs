@@ -6,10 +6,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::amount::Amount;
-use super::answer::{Answer, Buckets};
+use super::answer::Answer;
 use super::catalogue::{CATALOGUE, Mode};
 use super::rates::{Assumptions, Bill, Bucket};
 use crate::config::Language;
+use crate::event::properties::Property;
+use crate::event::write;
 
 /// Where a cost is from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -216,13 +218,14 @@ pub(crate) struct ReportedAmounts {
 }
 
 impl ReportedAmounts {
+    /// In the order of their names.
     fn amounts(&self) -> impl Iterator<Item = (&'static str, Amount)> {
         [
             ("input", self.input),
             ("output", self.output),
             ("request", self.request),
-            ("web_search", self.web_search),
             ("total", self.total),
+            ("web_search", self.web_search),
         ]
         .into_iter()
         .filter_map(|(name, amount)| Some((name, amount?)))
@@ -362,50 +365,68 @@ impl Cost {
 
     /// `$ai_cost_details`: per bucket units, unit price and amount as decimal strings, and where they are from.
     pub fn details(&self) -> Value {
-        let mut details = Map::new();
-        let mut put = |key: &str, value: Value| {
-            details.insert(key.to_owned(), value);
-        };
-        put("source", self.source().as_str().into());
-        let reported = self.reported.amounts().map(|(name, amount)| (name, amount.to_string().into()));
-        let reported: Map<String, Value> = reported.map(|(name, amount)| (name.to_owned(), amount)).collect();
-        if !reported.is_empty() {
-            put("reported", reported.into());
-        }
-        match self.priced() {
-            Some(priced) => {
-                put("model", priced.model.as_str().into());
-                put("provider", priced.row.as_str().into());
-                put("match", priced.matched.as_str().into());
-                if priced.mode != Mode::Standard {
-                    put("mode", priced.mode.name().into());
-                }
-                if let Some(tier) = priced.tier {
-                    put("input_over", tier.into());
-                }
-                if let Some(catalogue) = priced.catalogue() {
-                    put("catalogue", catalogue.into());
-                }
-                let buckets = Buckets(Some(&priced.bill), Language::Rust);
-                put("buckets", serde_json::to_value(buckets).unwrap_or_default());
-                let assumptions: Vec<Value> = priced.bill.assumptions.sentences().map(Value::from).collect();
-                if !assumptions.is_empty() {
-                    put("assumptions", assumptions.into());
-                }
-                if self.reported.any() {
-                    put("catalogue_source", priced.source.as_str().into());
-                    put("catalogue_total", priced.total().to_string().into());
-                    if let Some(total) = self.total() {
-                        put("difference", (total - priced.total()).to_string().into());
-                    }
+        serde_json::from_slice(&self.written_details()).unwrap_or_default()
+    }
+
+    /// The same as text, for an event is all that most of them become a part of.
+    fn written_details(&self) -> Vec<u8> {
+        /// What most take.
+        const USUAL: usize = 768;
+        let amount = |amount: Amount, out: &mut Vec<u8>| amount.as_decimal(|text| write::text(text, out));
+        let mut json = Vec::with_capacity(USUAL);
+        // In the order of their names.
+        let mut details = write::Members::begin(&mut json);
+        let total = self.total();
+        if let Some(priced) = self.priced() {
+            let assumptions = priced.bill.assumptions;
+            if assumptions != Assumptions::default() {
+                write::list(assumptions.sentences(), details.ours("assumptions"));
+            }
+            let mut buckets = write::Members::begin(details.ours("buckets"));
+            for bucket in Bucket::BY_NAME {
+                let Some(line) = priced.bill.line(bucket) else { continue };
+                let mut members = write::Members::begin(buckets.ours(bucket.name()));
+                amount(line.amount(), members.ours("amount"));
+                amount(line.unit_price, members.ours("unit_price"));
+                write::count(line.units, members.ours("units"));
+                members.end();
+            }
+            buckets.end();
+            if let Some(catalogue) = priced.catalogue() {
+                write::text(&catalogue, details.ours("catalogue"));
+            }
+            if self.reported.any() {
+                write::text(priced.source.as_str(), details.ours("catalogue_source"));
+                amount(priced.total(), details.ours("catalogue_total"));
+                if let Some(total) = total {
+                    amount(total - priced.total(), details.ours("difference"));
                 }
             }
-            None => put("reason", self.reason.map_or_else(Cow::default, Reason::sentence).into()),
+            if let Some(tier) = priced.tier {
+                write::count(tier, details.ours("input_over"));
+            }
+            write::text(priced.matched.as_str(), details.ours("match"));
+            if priced.mode != Mode::Standard {
+                write::text(priced.mode.name(), details.ours("mode"));
+            }
+            write::text(priced.model.as_str(), details.ours("model"));
+            write::text(priced.row.as_str(), details.ours("provider"));
+        } else {
+            write::text(&self.reason.map_or_else(Cow::default, Reason::sentence), details.ours("reason"));
         }
-        if let Some(total) = self.total() {
-            put("total", total.to_string().into());
+        if !self.reported.says_nothing() {
+            let mut reported = write::Members::begin(details.ours("reported"));
+            for (name, part) in self.reported.amounts() {
+                amount(part, reported.ours(name));
+            }
+            reported.end();
         }
-        Value::Object(details)
+        write::text(self.source().as_str(), details.ours("source"));
+        if let Some(total) = total {
+            amount(total, details.ours("total"));
+        }
+        details.end();
+        json
     }
 
     /// Writes the cost properties of an event: amounts (absent when the price is unknown), source, row and details.
@@ -413,13 +434,13 @@ impl Cost {
     /// PostHog estimates anew when a cost it is sent is zero; so a call that is free also carries zero prices, which
     /// it takes for custom ones.
     pub fn properties(&self, into: &mut Map<String, Value>) {
-        self.each_property(|key, value| {
-            into.insert(key.to_owned(), value);
+        self.each_property(|key, property| {
+            into.insert(key.to_owned(), property.into_value());
         });
     }
 
     /// Gives each of the properties that [`properties`](Self::properties) writes.
-    pub(crate) fn each_property(&self, mut put: impl FnMut(&'static str, Value)) {
+    pub(crate) fn each_property(&self, mut put: impl FnMut(&'static str, Property)) {
         for (key, amount) in [
             ("$ai_input_cost_usd", self.input()),
             ("$ai_output_cost_usd", self.output()),
@@ -428,18 +449,18 @@ impl Cost {
             ("$ai_total_cost_usd", self.total()),
         ] {
             if let Some(amount) = amount {
-                put(key, amount.to_f64().into());
+                put(key, Property::Value(amount.to_f64().into()));
             }
         }
-        put("$ai_cost_model_source", self.source().as_str().into());
+        put("$ai_cost_model_source", Property::Word(self.source().as_str()));
         if let Some(priced) = self.priced() {
-            put("$ai_model_cost_used", priced.model.as_str().into());
-            put("$ai_cost_model_provider", priced.row.as_str().into());
+            put("$ai_model_cost_used", Property::Value(priced.model.as_str().into()));
+            put("$ai_cost_model_provider", Property::Value(priced.row.as_str().into()));
             if priced.zero_price && self.total() == Some(Amount::ZERO) {
-                put("$ai_input_token_price", 0.into());
-                put("$ai_output_token_price", 0.into());
+                put("$ai_input_token_price", Property::Value(0.into()));
+                put("$ai_output_token_price", Property::Value(0.into()));
             }
         }
-        put("$ai_cost_details", self.details());
+        put("$ai_cost_details", Property::Written(self.written_details()));
     }
 }

@@ -118,8 +118,13 @@ impl Repairs {
 impl Counts {
     /// The counts among an event's properties: whole numbers, or strings of one; anything else is not reported.
     pub fn from_properties(properties: &Map<String, Value>) -> Self {
+        Self::of(|name| properties.get(name))
+    }
+
+    /// The same from wherever an event's properties are.
+    pub(crate) fn of<'a>(property: impl Fn(&str) -> Option<&'a Value>) -> Self {
         let mut had_fraction = false;
-        let mut count = |name: &str| match properties.get(name)? {
+        let mut count = |name: &str| match property(name)? {
             Value::Number(number) => number.as_i64().or_else(|| {
                 let number = number.as_f64()?;
                 had_fraction |= number.fract() != 0.0;

@@ -1,6 +1,6 @@
 //! Amounts that came with a call: what the provider or the application said that it cost.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::ReportedParts;
 
@@ -17,11 +17,11 @@ pub(crate) struct Given {
 
 impl Given {
     /// Those among an event's properties: `$ai_input_cost_usd` and its companions.
-    pub(crate) fn of(properties: &Map<String, Value>) -> Self {
+    pub(crate) fn of<'a>(properties: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
         let mut given = Self::default();
         // One pass, for mostly there is none of them.
         for (name, value) in properties {
-            let place = match name.as_str() {
+            let place = match name {
                 "$ai_input_cost_usd" => &mut given.input,
                 "$ai_output_cost_usd" => &mut given.output,
                 "$ai_request_cost_usd" => &mut given.request,

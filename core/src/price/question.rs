@@ -116,7 +116,7 @@ impl Question {
             question.at_unix_ms = at;
         }
         question.read_call(properties);
-        question.given = Given::of(properties);
+        question.given = Given::of(properties.iter().map(|(name, value)| (name.as_str(), value)));
         let mut counts = Counts::from_properties(properties);
         let mut exclusive = properties.get("$ai_cache_reporting_exclusive").and_then(Value::as_bool);
         let mut reasoning_exclusive = None;
@@ -187,7 +187,7 @@ impl Question {
         }
         question.local = source == Some(Source::Local.as_str());
         question.given = match details {
-            None => Given::of(properties),
+            None => Given::of(properties.iter().map(|(name, value)| (name.as_str(), value))),
             Some(details) => Given::of_details(details),
         };
         let exclusive = properties.get("$ai_cache_reporting_exclusive").and_then(Value::as_bool);

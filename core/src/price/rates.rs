@@ -169,6 +169,23 @@ impl Bucket {
         Self::WebSearches,
     ];
 
+    /// Every bucket, in the order of their names.
+    pub(crate) const BY_NAME: [Self; Self::ALL.len()] = [
+        Self::AudioCached,
+        Self::AudioIn,
+        Self::AudioOut,
+        Self::CacheRead,
+        Self::CacheWrite1h,
+        Self::CacheWrite5m,
+        Self::ImageIn,
+        Self::ImageOut,
+        Self::InputText,
+        Self::OutputText,
+        Self::Reasoning,
+        Self::Requests,
+        Self::WebSearches,
+    ];
+
     /// The bucket's name: that of its field of [`Usage`].
     pub const fn name(self) -> &'static str {
         match self {
