@@ -5,6 +5,7 @@
 //! others are added with [`Options::add_sink`](crate::Options::add_sink). Each sink makes its own progress: one that is
 //! away holds up none of the others.
 
+mod gzip;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod posthog;
