@@ -77,6 +77,8 @@ pub(crate) struct Format {
     pub(crate) embedding: bool,
     /// Reads the request (the body is JSON, or null where there is no JSON to see).
     pub(crate) request: fn(&Source<'_>, &mut Call),
+    /// Moves out of the request what is most of it, and what nothing else reads: its messages and tools.
+    pub(crate) content: fn(&mut Value, &mut Call),
     /// Reads the body of an answer, or what a stream was folded into.
     pub(crate) response: fn(&Source<'_>, &Value, &mut Call),
     /// Makes the fold of a stream.
@@ -96,6 +98,7 @@ pub(crate) struct Format {
 pub(crate) const PLAIN: Format = Format {
     embedding: false,
     request: |_, _| {},
+    content: |_, _| {},
     response: |_, _, _| {},
     fold: |_| Box::new(NoStream),
     framing: |_, _| None,
@@ -160,19 +163,20 @@ pub(crate) fn passed_usage(raw: &Value, call: &mut Call) -> bool {
 
 /// Reads a whole exchange. Never fails: what cannot be read is absent, and said to be unreadable.
 pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
-    let request = parse(&exchange.request_body).filter(Value::is_object).unwrap_or_default();
-    let source = &Source { exchange, found, request: &request };
-    let mut format = format(source.found.wire);
+    let mut request = parse(&exchange.request_body).filter(Value::is_object).unwrap_or_default();
+    let mut format = format(found.wire);
     let mut call = Call {
         embedding: format.embedding,
         model_requested: found.model.clone(),
         stream: found.streams == Some(true),
         ..Call::default()
     };
-    (format.request)(source, &mut call);
+    (format.request)(&Source { exchange, found, request: &request }, &mut call);
     if call.unknown && found.wire != Wire::Unknown {
         format = &unknown::FORMAT;
     }
+    (format.content)(&mut request, &mut call);
+    let source = &Source { exchange, found, request: &request };
     call.service_tier = source.header("x-amzn-bedrock-service-tier").map(str::to_owned);
     let ids = ["x-request-id", "request-id", "x-amzn-requestid", "x-debug-trace-id", "x-litellm-call-id"];
     if let Some(id) = ids.iter().find_map(|name| source.header(name)) {
@@ -333,10 +337,10 @@ pub(crate) struct Folded {
 
 /// JSON, if the bytes are any; bytes that are not UTF-8 are replaced, for one bad byte in a text must not hide the rest.
 fn parse(bytes: &[u8]) -> Option<Value> {
-    serde_json::from_slice(bytes).ok().or_else(|| match String::from_utf8_lossy(bytes) {
-        std::borrow::Cow::Owned(mended) => serde_json::from_str(&mended).ok(),
-        std::borrow::Cow::Borrowed(_) => None,
-    })
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text).ok(),
+        Err(_) => serde_json::from_str(&String::from_utf8_lossy(bytes)).ok(),
+    }
 }
 
 fn header<'a>(exchange: &'a Exchange, name: &str) -> Option<&'a str> {

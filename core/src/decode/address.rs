@@ -1,5 +1,7 @@
 //! Which provider and wire format: what the address of a request says.
 
+use std::borrow::Cow;
+
 use crate::config::Config;
 
 /// A wire format: how a provider's bytes are to be read.
@@ -247,7 +249,7 @@ const COUNTS: &[&str] = &[
 
 /// Where a request goes, as the endpoints' readers see it.
 struct Place<'a> {
-    address: &'a Address,
+    address: &'a Address<'a>,
     /// The provider that the application named, for this client or for the host.
     chosen: Option<&'a str>,
 }
@@ -269,7 +271,7 @@ impl Place<'_> {
     /// The path ends in the mark, the model's name and one of these, which says whether a stream is asked for. The base
     /// address ends before the mark's first directory.
     fn model_between(&self, mark: &str, ends: &[(&str, bool)]) -> Option<Said> {
-        let path = self.address.path.as_str();
+        let path = self.address.path;
         let (front, streams) = ends.iter().find_map(|(end, streams)| Some((path.strip_suffix(end)?, *streams)))?;
         let at = front.rfind(mark)?;
         let id = &front[at + mark.len()..];
@@ -284,7 +286,7 @@ impl Place<'_> {
         match wire {
             Wire::OpenAiChat | Wire::GeminiGenerate | Wire::BedrockConverse | Wire::VertexAnthropic => true,
             Wire::OpenAiResponses | Wire::OpenAiEmbeddings | Wire::OpenAiCompletions => {
-                let path = self.address.path.as_str();
+                let path = self.address.path;
                 self.address.is_private() && path.rsplit_once('/').is_some_and(|(front, _)| front.ends_with("/v1"))
             }
             Wire::OpenAiResponsesPoll => self.address.is_private() && self.address.path.contains("/v1/responses/"),
@@ -309,7 +311,7 @@ impl Place<'_> {
     /// The path is that of a response that was made before, with this behind it.
     fn response_again(&self, end: &str) -> Option<Said> {
         const MARK: &str = "/responses/";
-        let path = self.address.path.as_str();
+        let path = self.address.path;
         let front = path.strip_suffix(end)?;
         let at = front.rfind(MARK)?;
         // Other services have responses too; these ids begin so.
@@ -321,7 +323,7 @@ impl Place<'_> {
     fn is(&self, provider: &str) -> bool {
         match self.chosen {
             Some(name) => crate::price::canonical_provider(name) == provider,
-            None => known(&self.address.host) == Some(provider),
+            None => known(self.address.host()) == Some(provider),
         }
     }
 }
@@ -330,7 +332,7 @@ impl<'a> Place<'a> {
     /// Google's own way with paths: a resource, a colon, and what is to be done with it.
     fn google_method(&self) -> Option<(Said, &'a str)> {
         const KINDS: [&str; 4] = ["/models/", "/tunedModels/", "/endpoints/", "/publishers/"];
-        let path = self.address.path.as_str();
+        let path = self.address.path;
         let (resource, method) = path.rsplit_once(':')?;
         let base = KINDS.iter().filter_map(|kind| resource.find(kind)).min();
         if base.is_none() && !self.is("google-ai-studio") && !self.is("google-vertex") {
@@ -354,24 +356,24 @@ pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) 
         return None;
     }
     let address = &Address::of(url)?;
-    let configured = config.hosts.iter().find(|(host, _)| *host == address.host_port || *host == address.host);
+    let configured = config.hosts.iter().find(|(host, _)| *host == address.host_port || host == address.host());
     let chosen = named.or(configured.map(|(_, provider)| provider.as_str()));
     let place = Place { address, chosen };
     let (wire, said) = if post {
         let read = ENDPOINTS.iter().find_map(|(wire, read)| Some((*wire, read(&place)?)));
         // A provider that was named for a client says nothing of the hosts that it calls.
-        let at = configured.map(|(_, provider)| provider.as_str()).or_else(|| known(&address.host));
+        let at = configured.map(|(_, provider)| provider.as_str()).or_else(|| known(address.host()));
         read.or_else(|| Some((Wire::Unknown, place.unread(at)?)))?
     } else {
         (Wire::OpenAiResponsesPoll, place.response_again("")?)
     };
-    let known = said.provider.or_else(|| known(&address.host));
+    let known = said.provider.or_else(|| known(address.host()));
     let local = chosen.is_none() && known.is_none() && address.is_private();
     let provider = match (chosen, known) {
         (Some(name), _) => crate::price::canonical_provider(name).into_owned(),
         (None, Some(provider)) => provider.to_owned(),
         (None, None) if local => "local".to_owned(),
-        (None, None) => address.host.clone(),
+        (None, None) => address.host().to_owned(),
     };
     let certain = chosen.is_some() || known.is_some() || place.speaks_for_itself(wire);
     let reports_stream_usage = HOSTS.iter().any(|(_, name, asks)| *name == provider && *asks);
@@ -381,31 +383,36 @@ pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) 
 
 /// The parts of a URL that matter, without query, fragment and user information.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) scheme: String,
-    pub(crate) host: String,
-    pub(crate) host_port: String,
-    pub(crate) path: String,
+pub(crate) struct Address<'a> {
+    pub(crate) scheme: Cow<'a, str>,
+    pub(crate) host_port: Cow<'a, str>,
+    /// Length of the host in that.
+    host: usize,
+    pub(crate) path: &'a str,
 }
 
-impl Address {
+impl<'a> Address<'a> {
     /// Splits a URL by hand: this runs on the caller's thread for every request that a client makes.
-    pub(crate) fn of(url: &str) -> Option<Self> {
+    pub(crate) fn of(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
-        let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+        let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let host = match host_port.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host.to_owned(),
-            _ => host_port.clone(),
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => host_port,
         };
         let path = tail.split(['?', '#']).next().unwrap_or_default();
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-        Some(Self { scheme: scheme.to_ascii_lowercase(), host, host_port, path: path.to_owned() })
+        Some(Self { scheme: lower(scheme), host: host.len(), host_port: lower(host_port), path })
+    }
+
+    fn host(&self) -> &str {
+        &self.host_port[..self.host]
     }
 
     fn is_private(&self) -> bool {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let host = self.host().trim_start_matches('[').trim_end_matches(']');
         if let Ok(ip) = host.parse::<std::net::IpAddr>() {
             return match ip {
                 std::net::IpAddr::V4(ip) => {
@@ -418,6 +425,10 @@ impl Address {
         }
         host == "localhost" || host.ends_with(".localhost") || host.ends_with(".local") || !host.contains('.')
     }
+}
+
+fn lower(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 #[cfg(test)]

@@ -29,20 +29,27 @@ const PARAMETERS: &[&str] = &[
 ];
 
 /// How it is read.
-pub(super) const FORMAT: Format = Format { request, response, fold: |_| Box::new(MessagesFold::default()), ..PLAIN };
+pub(super) const FORMAT: Format =
+    Format { request, content, response, fold: |_| Box::new(MessagesFold::default()), ..PLAIN };
 
 fn request(source: &Source<'_>, call: &mut Call) {
     let body = source.request;
     call.model_requested = text(body.get("model")).or(call.model_requested.take());
-    if let Some(messages) = body.get("messages").and_then(Value::as_array) {
-        let system = body.get("system").filter(|system| is_something(system));
-        let system = system.map(|system| json!({"role": "system", "content": system}));
-        call.input = Some(system.into_iter().chain(messages.iter().cloned()).collect());
-    }
     call.parameters = pick(body, PARAMETERS);
     call.max_tokens = body.get("max_tokens").cloned();
-    call.tools = body.get("tools").filter(|tools| is_something(tools)).cloned();
     call.stream |= body.get("stream") == Some(&Value::Bool(true));
+}
+
+fn content(body: &mut Value, call: &mut Call) {
+    let mut take = |name| body.get_mut(name).map(Value::take);
+    if let Some(Value::Array(messages)) = take("messages") {
+        let system = take("system").filter(is_something).map(|system| {
+            let members = [("role".to_owned(), "system".into()), ("content".to_owned(), system)];
+            Value::Object(members.into_iter().collect())
+        });
+        call.input = Some(system.into_iter().chain(messages).collect());
+    }
+    call.tools = take("tools").filter(is_something);
 }
 
 /// Reads a request whose path says the model and whether a stream is asked for; the body does not count for these.

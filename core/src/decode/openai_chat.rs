@@ -54,16 +54,20 @@ const PLACED: &[&str] =
 
 /// How it is read.
 pub(super) const FORMAT: Format =
-    Format { request, response, fold: |source| Box::new(ChatFold::new(source.request)), ..PLAIN };
+    Format { request, content, response, fold: |source| Box::new(ChatFold::new(source.request)), ..PLAIN };
 
 fn request(source: &Source<'_>, call: &mut Call) {
     let body = source.request;
     call.model_requested = text(body.get("model")).or(call.model_requested.take());
-    call.input = body.get("messages").cloned();
     call.parameters = pick(body, PARAMETERS);
     call.max_tokens = body.get("max_completion_tokens").or_else(|| body.get("max_tokens")).cloned();
-    call.tools = body.get("tools").or_else(|| body.get("functions")).filter(|tools| is_something(tools)).cloned();
     call.stream |= body.get("stream") == Some(&Value::Bool(true));
+}
+
+fn content(body: &mut Value, call: &mut Call) {
+    call.input = body.get_mut("messages").map(Value::take);
+    let tools = if body.get("tools").is_some() { "tools" } else { "functions" };
+    call.tools = body.get_mut(tools).map(Value::take).filter(is_something);
 }
 
 pub(super) fn response(source: &Source<'_>, body: &Value, call: &mut Call) {

@@ -29,43 +29,51 @@ const PARAMETERS: &[&str] = &[
 ];
 
 /// How it is read.
-pub(super) const FORMAT: Format =
-    Format { request, response, fold: |_| Box::new(ResponsesFold::default()), error_in_answer: false, ..PLAIN };
+pub(super) const FORMAT: Format = Format {
+    request,
+    content,
+    response,
+    fold: |_| Box::new(ResponsesFold::default()),
+    error_in_answer: false,
+    ..PLAIN
+};
 
 fn request(source: &Source<'_>, call: &mut Call) {
     let body = source.request;
     call.model_requested = text(body.get("model")).or(call.model_requested.take());
+    call.parameters = pick(body, PARAMETERS);
+    call.max_tokens = body.get("max_output_tokens").cloned();
+    call.stream |= body.get("stream") == Some(&Value::Bool(true));
+}
+
+fn content(body: &mut Value, call: &mut Call) {
     let mut messages = Vec::new();
     if let Some(instructions) = body.get("instructions").filter(|instructions| is_something(instructions)) {
         messages.push(json!({"role": "system", "content": instructions}));
     }
-    match body.get("input") {
-        Some(Value::Array(items)) => messages.extend(items.iter().map(input_item)),
+    match body.get_mut("input").map(Value::take) {
+        Some(Value::Array(items)) => messages.extend(items.into_iter().map(input_item)),
         None | Some(Value::Null) => {}
         Some(input) => messages.push(json!({"role": "user", "content": input})),
     }
     call.input = Some(Value::Array(messages));
-    call.parameters = pick(body, PARAMETERS);
-    call.max_tokens = body.get("max_output_tokens").cloned();
-    call.tools = body.get("tools").filter(|tools| is_something(tools)).cloned();
-    call.stream |= body.get("stream") == Some(&Value::Bool(true));
+    call.tools = body.get_mut("tools").map(Value::take).filter(is_something);
 }
 
 /// An item of the input as a message.
-fn input_item(item: &Value) -> Value {
+fn input_item(mut item: Value) -> Value {
     let kind = item.get("type").and_then(Value::as_str);
     match kind {
         None | Some("message") if item.get("role").is_some() => {
-            let members = item.as_object().into_iter().flatten();
-            members
-                .filter(|(name, _)| !matches!(name.as_str(), "type" | "id" | "status"))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect()
+            if let Value::Object(members) = &mut item {
+                members.retain(|name, _| !matches!(name.as_str(), "type" | "id" | "status"));
+            }
+            item
         }
         Some("function_call_output" | "custom_tool_call_output") => {
             json!({"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")})
         }
-        _ => json!({"role": "assistant", "content": output_item(item)}),
+        _ => json!({"role": "assistant", "content": output_item(&item)}),
     }
 }
 
