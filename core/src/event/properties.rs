@@ -54,8 +54,8 @@ pub(crate) struct Properties {
 const PLACE: u32 = 32;
 
 /// The first bytes of a name as a number, with room for its place: names that differ in it are in the order of these
-/// numbers. What nearly all begin with is one byte of it.
-#[inline]
+/// numbers. What nearly all begin with is one byte of it. Of a name that is known it is known when this is compiled.
+#[inline(always)]
 fn head(name: &str) -> u128 {
     const USUAL: &str = "$ai_";
     let mut bytes = [0; 16];
@@ -96,8 +96,7 @@ impl Properties {
         self.members.push((name, property));
     }
 
-    fn set(&mut self, name: Cow<'static, str>, property: Property) {
-        let head = head(&name);
+    fn set(&mut self, head: u128, name: Cow<'static, str>, property: Property) {
         match self.find(head, &name) {
             Ok(place) => self.members[place].1 = property,
             Err(at) => self.add(at, head, name, property),
@@ -105,11 +104,14 @@ impl Properties {
     }
 
     /// Puts a value in, over one that has its name.
+    #[inline]
     pub(crate) fn insert(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
-        self.set(name.into(), Property::Value(value.into()));
+        let name = name.into();
+        self.set(head(&name), name, Property::Value(value.into()));
     }
 
     /// Puts a value in if there is one.
+    #[inline]
     pub(crate) fn put<T: Into<Value>>(&mut self, name: &'static str, value: Option<T>) {
         // A caller may send `"messages": null`, which says no more than to leave it out.
         if let Some(value) = value.map(Into::into).filter(|value| !value.is_null()) {
@@ -118,8 +120,9 @@ impl Properties {
     }
 
     /// Puts one of our own words in, in which there is nothing to escape.
+    #[inline]
     pub(crate) fn word(&mut self, name: &'static str, word: &'static str) {
-        self.set(name.into(), Property::Word(word));
+        self.set(head(name), name.into(), Property::Word(word));
     }
 
     /// Puts a property in if there is none of its name.
@@ -130,6 +133,7 @@ impl Properties {
         }
     }
 
+    #[inline]
     fn property(&self, name: &str) -> Option<&Property> {
         self.find(head(name), name).ok().map(|place| &self.members[place].1)
     }
@@ -139,6 +143,7 @@ impl Properties {
     }
 
     /// A property that is a value.
+    #[inline]
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         match self.property(name)? {
             Property::Value(value) => Some(value),
@@ -147,6 +152,7 @@ impl Properties {
     }
 
     /// The same, to be changed.
+    #[inline]
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
         let place = self.find(head(name), name).ok()?;
         match &mut self.members[place].1 {
@@ -156,6 +162,7 @@ impl Properties {
     }
 
     /// A property that is a text.
+    #[inline]
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.property(name)? {
             Property::Value(value) => value.as_str(),

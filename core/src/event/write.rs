@@ -124,15 +124,11 @@ impl<'a> Members<'a> {
         Self { out, empty: true }
     }
 
-    fn next(&mut self) {
+    /// Writes a member's name, and gives where its value is to be written.
+    pub(crate) fn member(&mut self, name: &str) -> &mut Vec<u8> {
         if !std::mem::replace(&mut self.empty, false) {
             self.out.push(b',');
         }
-    }
-
-    /// Writes a member's name, and gives where its value is to be written.
-    pub(crate) fn member(&mut self, name: &str) -> &mut Vec<u8> {
-        self.next();
         text(name, self.out);
         self.out.push(b':');
         self.out
@@ -140,8 +136,8 @@ impl<'a> Members<'a> {
 
     /// The same for a name of ours, in which there is nothing to escape.
     pub(crate) fn ours(&mut self, name: &'static str) -> &mut Vec<u8> {
-        self.next();
-        self.out.push(b'"');
+        self.out.reserve(name.len() + 4);
+        self.out.extend_from_slice(if std::mem::replace(&mut self.empty, false) { b"\"" } else { b",\"" });
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
         self.out
