@@ -112,18 +112,17 @@ fn observed(response: Response, observation: Observation) -> Response {
     observation.response(status.as_u16(), pick(response.headers(), |name| RESPONSE_HEADERS.contains(&name)), false);
     let url = response.url().clone();
     let (parts, body) = http::Response::<Body>::from(response).into_parts();
-    let mut again = http::Response::builder().url(url);
-    if let Some(headers) = again.headers_mut() {
-        *headers = parts.headers;
-    }
-    if let Some(extensions) = again.extensions_mut() {
-        extensions.extend(parts.extensions);
-    }
     let inner = BodyStream(body);
     let body = Body::wrap_stream(ObservedBody { inner, observation, over: false });
-    match again.status(parts.status).version(parts.version).body(body) {
-        Ok(response) => Response::from(response),
-        // Every part was taken from a response that was valid.
+    match http::Response::builder().url(url).body(body) {
+        Ok(mut again) => {
+            *again.status_mut() = parts.status;
+            *again.version_mut() = parts.version;
+            *again.headers_mut() = parts.headers;
+            again.extensions_mut().extend(parts.extensions);
+            Response::from(again)
+        }
+        // A response that has no more than an address is valid.
         Err(_) => unreachable!("a valid response stays one"),
     }
 }
