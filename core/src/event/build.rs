@@ -139,7 +139,7 @@ pub(crate) fn ids(p: &mut Properties, scope: Option<&Scope>, id: Option<String>)
 
 fn addresses(p: &mut Properties, url: &str, suffix: usize) {
     let Some(address) = Address::of(url) else { return };
-    let request = format!("{}://{}{}", address.scheme, address.host_port, address.path);
+    let request = [&address.scheme, "://", &address.host_port, address.path].concat();
     let base = request[..request.len().saturating_sub(suffix)].to_owned();
     p.insert("$ai_base_url", base);
     p.insert("$ai_request_url", request);

@@ -101,6 +101,14 @@ impl Amount {
         Decimal::of(self.0).as_str().parse().unwrap_or(f64::NAN)
     }
 
+    /// Writes the exact decimal text with quotes, as JSON.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let decimal = Decimal::of(self.0);
+        out.push(b'"');
+        out.extend_from_slice(&decimal.bytes[decimal.start..]);
+        out.push(b'"');
+    }
+
     /// Hands over the exact decimal text, which is on the stack.
     pub(crate) fn as_decimal<T>(self, take: impl FnOnce(&str) -> T) -> T {
         take(Decimal::of(self.0).as_str())

@@ -372,7 +372,6 @@ impl Cost {
     fn written_details(&self) -> Vec<u8> {
         /// What most take.
         const USUAL: usize = 768;
-        let amount = |amount: Amount, out: &mut Vec<u8>| amount.as_decimal(|text| write::text(text, out));
         let mut json = Vec::with_capacity(USUAL);
         // In the order of their names.
         let mut details = write::Members::begin(&mut json);
@@ -386,8 +385,8 @@ impl Cost {
             for bucket in Bucket::BY_NAME {
                 let Some(line) = priced.bill.line(bucket) else { continue };
                 let mut members = write::Members::begin(buckets.ours(bucket.name()));
-                amount(line.amount(), members.ours("amount"));
-                amount(line.unit_price, members.ours("unit_price"));
+                line.amount().write(members.ours("amount"));
+                line.unit_price.write(members.ours("unit_price"));
                 write::count(line.units, members.ours("units"));
                 members.end();
             }
@@ -397,9 +396,9 @@ impl Cost {
             }
             if self.reported.any() {
                 write::text(priced.source.as_str(), details.ours("catalogue_source"));
-                amount(priced.total(), details.ours("catalogue_total"));
+                priced.total().write(details.ours("catalogue_total"));
                 if let Some(total) = total {
-                    amount(total - priced.total(), details.ours("difference"));
+                    (total - priced.total()).write(details.ours("difference"));
                 }
             }
             if let Some(tier) = priced.tier {
@@ -417,13 +416,13 @@ impl Cost {
         if !self.reported.says_nothing() {
             let mut reported = write::Members::begin(details.ours("reported"));
             for (name, part) in self.reported.amounts() {
-                amount(part, reported.ours(name));
+                part.write(reported.ours(name));
             }
             reported.end();
         }
         write::text(self.source().as_str(), details.ours("source"));
         if let Some(total) = total {
-            amount(total, details.ours("total"));
+            total.write(details.ours("total"));
         }
         details.end();
         json
