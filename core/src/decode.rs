@@ -307,7 +307,7 @@ fn feed(fold: &mut dyn Fold, events: &mut Vec<framing::Frame>) {
     for event in events.drain(..) {
         if event.data.trim() == "[DONE]" {
             fold.done();
-        } else if let Some(data) = parse(event.data.as_bytes()) {
+        } else if let Ok(data) = serde_json::from_str(&event.data) {
             fold.event(&event.name, &data, event.at);
         }
     }

@@ -58,6 +58,13 @@ pub(crate) fn sse_with_bare_json() -> Box<dyn Framing> {
 /// The first bytes that are no white space: enough to tell what a body is.
 pub(crate) fn beginning(chunks: &[crate::Chunk]) -> Vec<u8> {
     const ENOUGH: usize = 64;
-    let bytes = chunks.iter().flat_map(|chunk| chunk.bytes.iter().copied());
-    bytes.skip_while(u8::is_ascii_whitespace).take(ENOUGH).collect()
+    let mut first = Vec::with_capacity(ENOUGH);
+    for chunk in chunks {
+        let bytes = if first.is_empty() { chunk.bytes.trim_ascii_start() } else { &chunk.bytes };
+        first.extend_from_slice(&bytes[..bytes.len().min(ENOUGH - first.len())]);
+        if first.len() == ENOUGH {
+            break;
+        }
+    }
+    first
 }

@@ -48,6 +48,17 @@ pub(crate) fn merge(into: &mut Value, later: &Value) {
     }
 }
 
+/// Puts a copy of a member in. In a stream it is mostly there already, and the same.
+pub(crate) fn keep(object: &mut Map<String, Value>, name: &str, value: &Value) {
+    match object.get_mut(name) {
+        Some(old) if old == value => {}
+        Some(old) => *old = value.clone(),
+        None => {
+            object.insert(name.to_owned(), value.clone());
+        }
+    }
+}
+
 /// Appends a piece of text to a member that may not be there yet.
 pub(crate) fn append(object: &mut Map<String, Value>, name: &str, piece: &str) {
     match object.get_mut(name) {

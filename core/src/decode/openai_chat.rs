@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
-use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
+use super::json::{Slots, append, count, is_something, keep, merge, pick, slot, text};
 use super::{Fold, Folded, Format, PLAIN, Source};
 
 const PARAMETERS: &[&str] = &[
@@ -474,14 +474,12 @@ impl Fold for ChatFold {
                 ("usage", usage) if usage.is_object() => merge(&mut self.usage, usage),
                 ("x_groq", extra) => merge(&mut self.usage, extra.get("usage").unwrap_or(&Value::Null)),
                 (_, Value::Array(items)) if !items.is_empty() && BESIDE_CHOICES.contains(&name.as_str()) => {
-                    self.body.insert(name.clone(), value.clone());
+                    keep(&mut self.body, name, value);
                 }
                 (_, Value::Null | Value::Array(_)) | ("error", _) => {}
                 // Azure's first chunk, which only tells of the prompt's filter, has empty ids.
                 (_, Value::String(empty)) if empty.is_empty() => {}
-                _ => {
-                    self.body.insert(name.clone(), value.clone());
-                }
+                _ => keep(&mut self.body, name, value),
             }
         }
     }

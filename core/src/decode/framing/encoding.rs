@@ -1,5 +1,6 @@
 //! Content encodings, undone piece by piece.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -14,9 +15,9 @@ const INFLATED_LIMIT: usize = 64 << 20;
 
 /// Undoes a content encoding piece by piece, so that each piece keeps its time. A body that ends early or is damaged
 /// gives what could be read. `None`: an encoding that is not known here.
-pub(crate) fn inflate(chunks: &[Chunk], encoding: &str) -> Option<Vec<Chunk>> {
-    match encoding.trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => Some(chunks.to_vec()),
+pub(crate) fn inflate<'a>(chunks: &'a [Chunk], encoding: &str) -> Option<Cow<'a, [Chunk]>> {
+    let opened = match encoding.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => return Some(chunks.into()),
         "gzip" | "x-gzip" => Some(pump(chunks, MultiGzDecoder::new(Vec::new()), MultiGzDecoder::get_mut)),
         "deflate" => {
             // RFC 9110 means zlib; some servers send raw deflate. The first byte tells: zlib begins with 0x78.
@@ -37,7 +38,8 @@ pub(crate) fn inflate(chunks: &[Chunk], encoding: &str) -> Option<Vec<Chunk>> {
             Some(opened.map(|decoder| drain(&source, decoder)).unwrap_or_default())
         }
         _ => None,
-    }
+    };
+    opened.map(Cow::Owned)
 }
 
 /// The pieces of a body as one reader that remembers when the piece came that it last gave from.

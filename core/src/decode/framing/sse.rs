@@ -29,18 +29,23 @@ impl Framing for Sse {
             self.after_cr = false;
         }
         while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
-            self.line.extend_from_slice(&rest[..end]);
+            let line = &rest[..end];
             let crlf = rest[end] == b'\r' && rest.get(end + 1) == Some(&b'\n');
             self.after_cr = rest[end] == b'\r' && end + 1 == rest.len();
             rest = &rest[end + 1 + usize::from(crlf)..];
-            self.end_line(at, out);
+            if self.line.is_empty() {
+                self.end_line(line, at, out);
+            } else {
+                self.line.extend_from_slice(line);
+                self.end_begun_line(at, out);
+            }
         }
         self.line.extend_from_slice(rest);
     }
 
     fn finish(&mut self, at: Duration, out: &mut Vec<Frame>) {
         if !self.line.is_empty() {
-            self.end_line(at, out);
+            self.end_begun_line(at, out);
         }
         self.end_event(at, out);
     }
@@ -52,9 +57,15 @@ impl Sse {
         Self { bare: Some(String::new()), ..Self::default() }
     }
 
-    fn end_line(&mut self, at: Duration, out: &mut Vec<Frame>) {
-        let line = std::mem::take(&mut self.line);
-        let mut line = line.as_slice();
+    /// A line that came in pieces is whole.
+    fn end_begun_line(&mut self, at: Duration, out: &mut Vec<Frame>) {
+        let mut line = std::mem::take(&mut self.line);
+        self.end_line(&line, at, out);
+        line.clear();
+        self.line = line;
+    }
+
+    fn end_line(&mut self, mut line: &[u8], at: Duration, out: &mut Vec<Frame>) {
         if !std::mem::replace(&mut self.begun, true) {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
@@ -65,7 +76,7 @@ impl Sse {
         if let Some(bare) = &mut self.bare
             && (!bare.is_empty() || line.starts_with(b"{"))
         {
-            bare.push_str(&String::from_utf8_lossy(line));
+            append(bare, line);
             bare.push('\n');
             return;
         }
@@ -79,7 +90,7 @@ impl Sse {
                 if std::mem::replace(&mut self.has_data, true) {
                     self.data.push('\n');
                 }
-                self.data.push_str(&String::from_utf8_lossy(value));
+                append(&mut self.data, value);
             }
             _ => {}
         }
@@ -94,6 +105,14 @@ impl Sse {
         if let Some(bare) = self.bare.as_mut().filter(|bare| !bare.is_empty()) {
             out.push(Frame { name: String::new(), data: std::mem::take(bare), at });
         }
+    }
+}
+
+fn append(text: &mut String, bytes: &[u8]) {
+    // What is text is checked for it many bytes at a time.
+    match std::str::from_utf8(bytes) {
+        Ok(more) => text.push_str(more),
+        Err(_) => text.push_str(&String::from_utf8_lossy(bytes)),
     }
 }
 
