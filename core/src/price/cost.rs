@@ -463,3 +463,40 @@ impl Cost {
         put("$ai_cost_details", Property::Written(self.written_details()));
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::event::usage::Usage;
+    use crate::price::{PriceBook, Query, ReportedParts, price};
+
+    #[test]
+    fn details_are_written_in_the_order_of_their_names() {
+        let usage = Usage {
+            input_text: Some(300_000),
+            cache_read: Some(20),
+            cache_write_5m: Some(7),
+            output_text: Some(5),
+            web_searches: Some(1),
+            ..Usage::default()
+        };
+        let parts = ReportedParts { input_usd: Some("0.5"), web_search_usd: Some("0.01"), ..ReportedParts::default() };
+        let mut seen = Vec::new();
+        for model in ["gpt-5-mini", "gemini-2.5-pro", "claude-sonnet-4-5", "nobody-knows-it"] {
+            for (reported_usd, reported_parts) in [(None, None), (Some("1.25"), None), (Some("1.25"), Some(&parts))] {
+                for service_tier in [None, Some("flex")] {
+                    let query = Query::new("openrouter", model, &usage, 1_764_583_200_000);
+                    let query = Query { service_tier, reported_usd, reported_parts, ..query };
+                    let written = price(&PriceBook::new(), &query).written_details();
+                    let read: Map<String, Value> = serde_json::from_slice(&written).unwrap();
+                    seen.extend(read.keys().cloned());
+                    assert_eq!(String::from_utf8_lossy(&written), Value::Object(read).to_string());
+                }
+            }
+        }
+        for name in ["assumptions", "buckets", "catalogue_total", "difference", "input_over", "reason", "reported"] {
+            assert!(seen.iter().any(|seen| seen == name), "{name}");
+        }
+    }
+}
