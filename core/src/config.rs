@@ -53,8 +53,8 @@ impl Language {
     /// The same, without a copy where it is ours.
     pub(crate) fn spelled(self, option: &str) -> Cow<'_, str> {
         match self {
-            Self::Rust | Self::Python => option.into(),
-            Self::Node => camel(option).into(),
+            Self::Node if option.contains('_') => camel(option).into(),
+            _ => option.into(),
         }
     }
 }

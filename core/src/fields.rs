@@ -45,6 +45,9 @@ impl Fields {
 
     /// Any value but null.
     pub fn take(&mut self, name: &str) -> Option<Value> {
+        if self.members.is_empty() {
+            return None;
+        }
         self.members.remove(&*self.language.spelled(name)).filter(|value| !value.is_null())
     }
 

@@ -1,5 +1,6 @@
 //! From what an application told of a call to its event: the same properties as if it had been observed.
 
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
@@ -90,9 +91,10 @@ fn call_of(record: CallRecord, embedding: bool, cache_exclusive: bool) -> (Call,
     if let Some(usage) = record.usage
         && !passed_usage(&usage, &mut call)
     {
-        for (name, place) in COUNTS {
-            // Node's own names are taken too: a usage object may be the SDK's or made by hand.
-            *place(&mut call.tokens) = count(usage.get(name).or_else(|| usage.get(camel(name))));
+        // Node's own names are taken too: a usage object may be the SDK's or made by hand.
+        static CAMEL: LazyLock<[String; COUNTS.len()]> = LazyLock::new(|| COUNTS.map(|(name, _)| camel(name)));
+        for ((name, place), camel) in COUNTS.iter().zip(&*CAMEL) {
+            *place(&mut call.tokens) = count(usage.get(name).or_else(|| usage.get(camel)));
         }
         requests = count(usage.get("request_count").or_else(|| usage.get("requestCount")));
         call.raw_usage = Some(usage);
