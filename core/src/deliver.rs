@@ -54,7 +54,7 @@ pub struct Report {
 pub struct Stats {
     /// The counts.
     pub report: Report,
-    /// Bytes queued in memory.
+    /// Bytes queued in memory; a batch that is being sent takes its packed size beyond that.
     pub queued_bytes: u64,
     /// Events in this process's part of the spool; they are pending.
     pub spooled: u64,
@@ -257,7 +257,7 @@ impl<S: Stage> Delivery<S> {
         let state = self.shared.state();
         Stats {
             report: state.books.report(),
-            queued_bytes: state.books.bytes as u64,
+            queued_bytes: state.books.queued() as u64,
             spooled: state.spooled.1 as u64,
             spooled_bytes: state.spooled.0,
             recovered: state.books.recovered(),

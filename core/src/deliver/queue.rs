@@ -152,6 +152,9 @@ pub(crate) struct Books {
     recovered: u64,
     /// Memory: inputs, what the stage holds back (as large as the inputs that it came from), lanes, encoded batches.
     pub(crate) bytes: usize,
+    /// Of it encoded batches: copies of events that are in the lanes. What is queued may fill all that there is room for when
+    /// one is made, so it comes on top then.
+    sending: usize,
     held_bytes: usize,
     /// Something was refused for want of room since the worker last looked.
     overflowed: bool,
@@ -170,6 +173,23 @@ impl Books {
         self.inputs += 1;
         self.bytes += size;
         true
+    }
+
+    /// A batch of so many bytes was encoded.
+    pub(crate) fn sends(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.sending += bytes;
+    }
+
+    /// It was answered.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.sending -= bytes;
+    }
+
+    /// Memory of what waits.
+    pub(crate) fn queued(&self) -> usize {
+        self.bytes - self.sending
     }
 
     /// So many events were captured and left out on purpose.
@@ -286,7 +306,7 @@ impl Books {
     /// Everything that is not in the lanes is given up.
     pub(crate) fn give_up_rest(&mut self, reason: &'static str) {
         let rest = self.inputs + self.held;
-        (self.inputs, self.held, self.held_bytes, self.bytes) = (0, 0, 0, 0);
+        (self.inputs, self.held, self.held_bytes, self.bytes, self.sending) = (0, 0, 0, 0, 0);
         if rest > 0 {
             self.drop_unseen(reason, rest);
         }

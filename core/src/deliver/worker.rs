@@ -554,7 +554,7 @@ impl<S: Stage> Worker<S> {
             let (carrier, timeout) = (&mut outlet.carrier, self.config.timeout);
             let sending = catch_unwind(AssertUnwindSafe(|| carrier.send(&events, route, timeout)));
             let sending = sending.unwrap_or_else(|_| Sending::done(panicked()));
-            self.shared.state().books.bytes += sending.bytes;
+            self.shared.state().books.sends(sending.bytes);
             outlet.sends[lane] = Some(sending);
         }
     }
@@ -615,7 +615,7 @@ impl<S: Stage> Worker<S> {
                     let Some(sending) = slot else { continue };
                     let polled = catch_unwind(AssertUnwindSafe(|| sending.answer.as_mut().poll(context)));
                     if let Poll::Ready(outcome) = polled.unwrap_or_else(|_| Poll::Ready(panicked())) {
-                        books.state().books.bytes -= sending.bytes;
+                        books.state().books.sent(sending.bytes);
                         *slot = None;
                         answers.push((at, lane, outcome));
                     }
