@@ -16,12 +16,11 @@ impl<'t> Statements<'t> {
 
     /// The statement of a text, which is known by its place in memory: of the same text elsewhere there may be another.
     pub(super) fn get(&mut self, sql: &'static str) -> rusqlite::Result<&mut CachedStatement<'t>> {
-        let at = match self.made.iter().position(|(made, _)| std::ptr::eq(*made, sql)) {
-            Some(at) => at,
-            None => {
-                self.made.push((sql, self.db.prepare_cached(sql)?));
-                self.made.len() - 1
-            }
+        let at = if let Some(at) = self.made.iter().position(|(made, _)| std::ptr::eq(*made, sql)) {
+            at
+        } else {
+            self.made.push((sql, self.db.prepare_cached(sql)?));
+            self.made.len() - 1
         };
         Ok(&mut self.made[at].1)
     }
