@@ -75,7 +75,7 @@ impl Stages {
                 Box::new(move || queue(config, events))
             }
             "batch" => {
-                let (events, sink) = (self.wire(), PostHog::new("", Secret::from("phc_measured".to_owned()), true));
+                let (events, mut sink) = (self.wire(), PostHog::new("", Secret::from("phc_measured".to_owned()), true));
                 Box::new(move || {
                     all(events.chunks(BATCH), |batch| sink.body(batch));
                     events.len()

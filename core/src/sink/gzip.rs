@@ -1,73 +1,43 @@
 //! Packing with gzip, one text after another in the same memory: that of a compressor is a quarter of a megabyte, and to
 //! have it made for each batch is a part of what a batch takes.
 
-use std::io::{self, Write};
+use std::io;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, CrcWriter};
 
 /// What packs. It holds its memory until it is dropped.
 #[derive(Default)]
-pub(crate) struct Packer(Option<Compress>);
+pub(crate) struct Packer(Option<DeflateEncoder<Vec<u8>>>);
+
+/// Takes what is to be packed.
+pub(crate) type Packing = CrcWriter<DeflateEncoder<Vec<u8>>>;
 
 impl Packer {
     /// Packs what is written, which is about `size` bytes then.
     pub(crate) fn pack(
         &mut self,
         size: usize,
-        write: impl FnOnce(&mut Packing<'_>) -> io::Result<()>,
+        write: impl FnOnce(&mut Packing) -> io::Result<()>,
     ) -> io::Result<Vec<u8>> {
         /// Deflate, no name, no time, packed quickly, on any system.
         const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
         // Level 1: the worker shares the host's cores, and level 6 costs four times as much for a tenth less.
-        let compress = self.0.get_or_insert_with(|| Compress::new(Compression::fast(), false));
-        compress.reset();
-        let mut out = Vec::with_capacity(size.max(HEADER.len()));
+        let fresh = || DeflateEncoder::new(Vec::new(), Compression::fast());
+        // One that failed is not put back.
+        let mut encoder = self.0.take().unwrap_or_else(fresh);
+        let out = encoder.get_mut();
+        out.reserve(size.max(HEADER.len()));
         out.extend_from_slice(&HEADER);
-        let mut packing = Packing { compress, crc: Crc::new(), out };
+        let mut packing = CrcWriter::new(encoder);
         write(&mut packing)?;
-        while packing.step(&[], FlushCompress::Finish)?.1 != Status::StreamEnd {}
-        let Packing { crc, mut out, .. } = packing;
-        out.extend_from_slice(&crc.sum().to_le_bytes());
-        out.extend_from_slice(&crc.amount().to_le_bytes());
+        let (sum, amount) = (packing.crc().sum(), packing.crc().amount());
+        let mut encoder = packing.into_inner();
+        let mut out = encoder.reset(Vec::new())?;
+        out.extend_from_slice(&sum.to_le_bytes());
+        out.extend_from_slice(&amount.to_le_bytes());
+        self.0 = Some(encoder);
         Ok(out)
-    }
-}
-
-/// Takes what is to be packed.
-pub(crate) struct Packing<'a> {
-    compress: &'a mut Compress,
-    crc: Crc,
-    out: Vec<u8>,
-}
-
-impl Packing<'_> {
-    /// Packs some of what is given, and says how much of it and how it went.
-    fn step(&mut self, input: &[u8], flush: FlushCompress) -> io::Result<(usize, Status)> {
-        /// So much room there is at least.
-        const ROOM: usize = 16 << 10;
-        if self.out.capacity() - self.out.len() < ROOM {
-            self.out.reserve(self.out.len().max(2 * ROOM));
-        }
-        let before = self.compress.total_in();
-        let status = self.compress.compress_vec(input, &mut self.out, flush).map_err(io::Error::other)?;
-        let taken = self.compress.total_in() - before;
-        Ok((usize::try_from(taken).unwrap_or(usize::MAX), status))
-    }
-}
-
-impl Write for Packing<'_> {
-    fn write(&mut self, input: &[u8]) -> io::Result<usize> {
-        let mut left = input;
-        while !left.is_empty() {
-            let (taken, _) = self.step(left, FlushCompress::None)?;
-            left = left.get(taken..).unwrap_or_default();
-        }
-        self.crc.update(input);
-        Ok(input.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -75,7 +45,7 @@ impl Write for Packing<'_> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
 
     #[test]
     fn what_is_packed_is_unpacked_as_it_was_one_after_the_other() {

@@ -1,6 +1,5 @@
 //! PostHog's ingestion, or any server that speaks it.
 
-use std::cell::RefCell;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,47 +23,45 @@ pub(crate) struct PostHog {
     host: String,
     key: Secret,
     gzip: bool,
-    packer: RefCell<Packer>,
+    packer: Packer,
     client: Arc<OnceCell<reqwest::Client>>,
 }
 
 impl PostHog {
     pub(crate) fn new(host: &str, key: Secret, gzip: bool) -> Self {
-        Self { host: host.to_owned(), key, gzip, packer: RefCell::default(), client: Arc::default() }
+        Self { host: host.to_owned(), key, gzip, packer: Packer::default(), client: Arc::default() }
     }
 
-    pub(crate) fn body(&self, events: &[WireEvent]) -> std::io::Result<Bytes> {
+    pub(crate) fn body(&mut self, events: &[WireEvent]) -> std::io::Result<Bytes> {
         let size = events.iter().map(|event| event.json.len() + 1).sum::<usize>() + 256;
         if self.gzip {
             /// From so many events on there are probably more to come.
             const MANY: usize = 100;
-            let mut packer = self.packer.borrow_mut();
-            let packed = packer.pack(size / 4, |to| self.write_body(to, events))?;
+            let packed = self.packer.pack(size / 4, |to| write_body(&self.key, to, events))?;
             if events.len() < MANY {
-                *packer = Packer::default();
+                self.packer = Packer::default();
             }
             Ok(packed.into())
         } else {
             let mut plain = Vec::with_capacity(size);
-            self.write_body(&mut plain, events)?;
+            write_body(&self.key, &mut plain, events)?;
             Ok(Bytes::from(plain))
         }
     }
-
-    fn write_body(&self, to: &mut impl std::io::Write, events: &[WireEvent]) -> std::io::Result<()> {
-        let key = serde_json::Value::from(self.key.expose());
-        // The server corrects clocks by `sent_at`: it is the time of this try, not of the first one.
-        write!(to, r#"{{"api_key":{key},"sent_at":"{}","batch":["#, timestamp(SystemTime::now()))?;
-        for (index, event) in events.iter().enumerate() {
-            if index > 0 {
-                to.write_all(b",")?;
-            }
-            to.write_all(&event.json)?;
-        }
-        to.write_all(b"]}")
-    }
 }
 
+fn write_body(key: &Secret, to: &mut impl std::io::Write, events: &[WireEvent]) -> std::io::Result<()> {
+    let key = serde_json::Value::from(key.expose());
+    // The server corrects clocks by `sent_at`: it is the time of this try, not of the first one.
+    write!(to, r#"{{"api_key":{key},"sent_at":"{}","batch":["#, timestamp(SystemTime::now()))?;
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            to.write_all(b",")?;
+        }
+        to.write_all(&event.json)?;
+    }
+    to.write_all(b"]}")
+}
 /// What tells a project on a server from every other one.
 pub(crate) fn destination(host: &str, key: &Secret) -> String {
     format!("{host}\n{}", key.expose())
