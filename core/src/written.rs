@@ -8,7 +8,7 @@ use serde_json::{Number, Value};
 use crate::config::Language;
 use crate::context::Scope;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::write::clean;
+use crate::event::write;
 use crate::fields::Fields;
 use crate::packed;
 use crate::record::CallRecord;
@@ -113,27 +113,9 @@ fn unknown(name: &str) -> Error {
     Error::new(ErrorKind::Usage, CallRecord::unknown_name(name))
 }
 
-/// Writes a text as JSON writes it, for bindings: many bytes are looked at in one step.
+/// Writes a text as JSON writes it, for bindings.
 pub fn quote(text: &str, out: &mut String) {
-    out.push('"');
-    let mut rest = text;
-    loop {
-        let (clean, then) = rest.split_at(clean(rest.as_bytes()));
-        out.push_str(clean);
-        let Some(odd) = then.bytes().next() else { break };
-        match odd {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            _ => {
-                const DIGITS: &[u8; 16] = b"0123456789abcdef";
-                out.push_str("\\u00");
-                out.extend([odd >> 4, odd & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
-            }
-        }
-        rest = &then[1..];
-    }
-    out.push('"');
+    write::quoted(text, |piece| out.push_str(piece));
 }
 
 /// A name of a language's as one of ours: snake case. `None`: it is none of the language's.

@@ -38,30 +38,32 @@ pub(crate) fn object(members: &Map<String, Value>, out: &mut Vec<u8>) {
 
 /// Writes a text with its quotes.
 pub(crate) fn text(text: &str, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    let mut rest = text.as_bytes();
+    quoted(text, |piece| out.extend_from_slice(piece.as_bytes()));
+}
+
+/// Gives a text with its quotes, piece by piece.
+pub(crate) fn quoted(text: &str, mut put: impl FnMut(&str)) {
+    /// What the characters before the space are.
+    const ESCAPED: [&str; 0x20] = [
+        "\\u0000", "\\u0001", "\\u0002", "\\u0003", "\\u0004", "\\u0005", "\\u0006", "\\u0007", "\\b", "\\t", "\\n",
+        "\\u000b", "\\f", "\\r", "\\u000e", "\\u000f", "\\u0010", "\\u0011", "\\u0012", "\\u0013", "\\u0014",
+        "\\u0015", "\\u0016", "\\u0017", "\\u0018", "\\u0019", "\\u001a", "\\u001b", "\\u001c", "\\u001d", "\\u001e",
+        "\\u001f",
+    ];
+    put("\"");
+    let mut rest = text;
     loop {
-        let (clean, then) = rest.split_at(clean(rest));
-        out.extend_from_slice(clean);
-        let Some((odd, then)) = then.split_first() else { break };
-        rest = then;
-        let short = match odd {
-            b'"' | b'\\' => *odd,
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x08 => b'b',
-            0x0c => b'f',
-            _ => {
-                let [high, low] = [odd >> 4, odd & 15].map(|digit| DIGITS[usize::from(digit)]);
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-                continue;
-            }
-        };
-        out.extend_from_slice(&[b'\\', short]);
+        let (clean, then) = rest.split_at(clean(rest.as_bytes()));
+        put(clean);
+        let Some(odd) = then.bytes().next() else { break };
+        put(match odd {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            _ => ESCAPED.get(usize::from(odd)).copied().unwrap_or_default(),
+        });
+        rest = &then[1..];
     }
-    out.push(b'"');
+    put("\"");
 }
 
 /// Writes a list of texts.
