@@ -384,11 +384,11 @@ pub fn recognise(config: &Config, method: &str, url: &str, named: Option<&str>) 
 /// The parts of a URL that matter, without query, fragment and user information.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address<'a> {
-    pub(crate) scheme: Cow<'a, str>,
-    pub(crate) host_port: Cow<'a, str>,
+    scheme: Cow<'a, str>,
+    host_port: Cow<'a, str>,
     /// Length of the host in that.
     host: usize,
-    pub(crate) path: &'a str,
+    path: &'a str,
 }
 
 impl<'a> Address<'a> {
@@ -408,6 +408,11 @@ impl<'a> Address<'a> {
         let path = &tail[..before(tail, b"?#")];
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         Some(Self { scheme: lower(scheme), host: host.len(), host_port: lower(host_port), path })
+    }
+
+    /// Its parts together again.
+    pub(crate) fn whole(&self) -> String {
+        [&self.scheme, "://", &self.host_port, self.path].concat()
     }
 
     fn host(&self) -> &str {

@@ -139,7 +139,7 @@ pub(crate) fn ids(p: &mut Properties, scope: Option<&Scope>, id: Option<String>)
 
 fn addresses(p: &mut Properties, url: &str, suffix: usize) {
     let Some(address) = Address::of(url) else { return };
-    let request = [&address.scheme, "://", &address.host_port, address.path].concat();
+    let request = address.whole();
     let base = request[..request.len().saturating_sub(suffix)].to_owned();
     p.insert("$ai_base_url", base);
     p.insert("$ai_request_url", request);
@@ -148,8 +148,7 @@ fn addresses(p: &mut Properties, url: &str, suffix: usize) {
 /// The address that an application gave, without query and user information.
 pub(crate) fn base_address(p: &mut Properties, url: &str) {
     let Some(address) = Address::of(url) else { return };
-    let base = format!("{}://{}{}", address.scheme, address.host_port, address.path);
-    p.insert("$ai_base_url", base);
+    p.insert("$ai_base_url", address.whole());
 }
 
 pub(crate) fn call_properties(p: &mut Properties, call: Call, earlier: Duration) {

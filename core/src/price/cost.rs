@@ -472,6 +472,13 @@ mod tests {
     use crate::price::{PriceBook, Query, ReportedParts, price};
 
     #[test]
+    fn every_bucket_is_in_the_order_of_names() {
+        let mut all = Bucket::ALL;
+        all.sort_by_key(|bucket| bucket.name());
+        assert_eq!(all, Bucket::BY_NAME);
+    }
+
+    #[test]
     fn details_are_written_in_the_order_of_their_names() {
         let usage = Usage {
             input_text: Some(300_000),

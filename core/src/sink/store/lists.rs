@@ -46,7 +46,7 @@ impl Known {
 
     /// Begins a transaction.
     pub(super) fn refresh(&mut self, tx: &mut Statements<'_>) -> rusqlite::Result<()> {
-        let removals = tx.get(REMOVALS)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0);
+        let removals = removals(tx.db())?;
         if removals != self.removals {
             self.clear();
             self.removals = removals;
@@ -141,11 +141,9 @@ pub(super) fn remove_unused(tx: &Transaction<'_>, content: i64) -> rusqlite::Res
     Ok(())
 }
 
-const REMOVALS: &str = "SELECT value FROM meta WHERE key = 'removals'";
-
 /// How often events were removed from the file.
 pub(super) fn removals(db: &Connection) -> rusqlite::Result<i64> {
-    let mut find = db.prepare_cached(REMOVALS)?;
+    let mut find = db.prepare_cached("SELECT value FROM meta WHERE key = 'removals'")?;
     Ok(find.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 

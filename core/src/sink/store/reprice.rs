@@ -1,6 +1,6 @@
 //! New costs for events that are stored already.
 
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{OptionalExtension, TransactionBehavior};
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, text as text_of};
@@ -72,7 +72,7 @@ impl Store {
                     let mut statements = Statements::of(&tx);
                     known.refresh(&mut statements)?;
                     for change in changed {
-                        write(&tx, &mut statements, known, change)?;
+                        write(&mut statements, known, change)?;
                     }
                     drop(statements);
                     // Whoever has numbers of these events in memory has to read them again.
@@ -86,12 +86,8 @@ impl Store {
     }
 }
 
-fn write(
-    tx: &Transaction<'_>,
-    statements: &mut Statements<'_>,
-    known: &mut lists::Known,
-    change: &Rewrite,
-) -> rusqlite::Result<()> {
+fn write(statements: &mut Statements<'_>, known: &mut lists::Known, change: &Rewrite) -> rusqlite::Result<()> {
+    let tx = statements.db();
     // Another process may have removed it meanwhile.
     let Some(old) = body::read(tx, change.id)? else { return Ok(()) };
     let Some(text) = rewritten(&old, change) else { return Ok(()) };

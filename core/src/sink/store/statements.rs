@@ -25,6 +25,11 @@ impl<'t> Statements<'t> {
         Ok(&mut self.made[at].1)
     }
 
+    /// The connection, for what is done once.
+    pub(super) fn db(&self) -> &'t Connection {
+        self.db
+    }
+
     /// The id of the row that was put in last.
     pub(super) fn last_id(&self) -> i64 {
         self.db.last_insert_rowid()
