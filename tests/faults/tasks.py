@@ -1,6 +1,7 @@
 """Tasks for celery, by way of a folder: one is captured when they are loaded, and each when it is done."""
 
 import os
+import time
 from pathlib import Path
 
 from celery import Celery
@@ -22,3 +23,5 @@ llmtrail.capture("loaded", "user", {"n": -1, "pid": os.getpid()})
 @app.task
 def work(n: int) -> None:
     llmtrail.capture("worked", "user", {"n": n, "pid": os.getpid()})
+    # So long that a process does not do all of them before the others are there.
+    time.sleep(0.02)

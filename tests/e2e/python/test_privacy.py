@@ -20,7 +20,7 @@ SECRET: str = CANARY["secret"]
 PAYLOAD: str = CANARY["payload"][:32]
 # With neighbours that a pattern might take for a part of them.
 PERSONAL = "order 25 4111 1111 1111 1111 12/27, <anna@example.com>, +49 30 901820, DE89370400440532013000, 203.0.113.7"
-MARKS = ("4111", "anna@", "901820", "DE89", "203.0.113.7")
+MARKS = ("1111 1111", "anna@", "30 901820", "DE89", "203.0.113.7")
 
 
 def requests(text: str) -> dict[str, dict[str, Any]]:
