@@ -369,13 +369,13 @@ describe('reading', () => {
       response.end(`${chunk('c', 'stop')}data: [DONE]\n\n`)
     })
     const response = await stage.client.fetch(played.chat, post(STREAMED))
-    for await (const _ of response.body as ReadableStream) await pause(150)
+    for await (const _ of response.body as ReadableStream) await pause(500)
     const [event] = await stage.sent()
     const { $ai_latency, $ai_consumer_pause, $ai_time_to_first_token } = event?.properties ?? {}
-    expect($ai_consumer_pause).toBeGreaterThan(0.25)
+    expect($ai_consumer_pause).toBeGreaterThan(0.9)
     expect($ai_time_to_first_token).toBeGreaterThan(0.1)
-    expect($ai_time_to_first_token).toBeLessThan(0.3)
-    expect($ai_latency).toBeLessThan(0.35)
+    expect($ai_time_to_first_token).toBeLessThan(0.9)
+    expect($ai_latency).toBeLessThan(0.9)
   })
 })
 

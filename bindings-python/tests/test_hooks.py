@@ -82,10 +82,10 @@ def test_a_slow_hook_holds_up_neither_the_caller_nor_a_flush(loopback: Loopback,
     begun = time.monotonic()
     for _ in range(1000):
         trail.capture("ordered", "user")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     report = trail.flush(0.3)
     assert (report.pending, report.delivered) == (1000, 0)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 20
     free.set()
     assert trail.flush(20).delivered == 1000
     trail.shutdown(5)

@@ -152,12 +152,16 @@ fn the_lanes_do_not_wait_for_each_other() {
     let (delivery, memory) = scripted(vec![None]);
     delivery.offer(emit(1), 100);
     delivery.offer(Do::Emit(vec![event(Lane::General, 10)]), 100);
-    let report = delivery.flush(Duration::from_millis(300));
-    assert_report(&report, 1, 1, &[]);
+    // A flush ends when its time does, and a busy machine may need longer than it for the other lane.
+    let until = Instant::now() + LONG;
+    while delivery.flush(Duration::from_millis(100)).delivered == 0 {
+        assert!(Instant::now() < until);
+    }
+    assert_report(&delivery.stats().report, 1, 1, &[]);
     assert_eq!(memory.look(|inner| inner.events[0].lane), Lane::General);
     let begun = Instant::now();
     assert_report(&delivery.shutdown(Duration::from_millis(300)), 1, 0, &[("shutdown", 1)]);
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < LONG / 2);
 }
 
 #[test]
@@ -180,7 +184,7 @@ fn a_refused_key_stops_the_lane_at_once_and_flushes_do_not_ask_again() {
     let begun = Instant::now();
     assert_report(&delivery.flush(LONG), 0, 3, &[]);
     assert_report(&delivery.flush(LONG), 0, 3, &[]);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < LONG);
     assert_eq!(memory.look(|inner| inner.sent.len()), 1);
 }
 
@@ -250,7 +254,7 @@ fn a_drop_does_not_wait_beyond_its_deadline() {
     delivery.offer(emit(2), 100);
     let begun = Instant::now();
     drop(delivery);
-    assert!(begun.elapsed() < DROP_DEADLINE + Duration::from_millis(500));
+    assert!(begun.elapsed() < DROP_DEADLINE + LONG / 2);
 }
 
 /// In a process of its own: what is measured is every thread with the worker's name.
@@ -476,7 +480,7 @@ fn nobody_there_is_no_reason_to_hang() {
     delivery.offer(emit(3), 100);
     let begun = Instant::now();
     let report = delivery.shutdown(Duration::from_millis(500));
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < LONG / 2);
     assert_report(&report, 0, 0, &[("shutdown", 3)]);
     assert!(delivery.stats().last_error.is_some_and(|error| error.contains("cannot connect")));
 }
