@@ -44,11 +44,7 @@ fn an_event_is_changed_kept_dropped_or_failed_on() {
     let seen = |event: &WireEvent| serde_json::from_slice::<Value>(&event.json).unwrap()["properties"]["seen"] == true;
     assert_eq!(memory.look(|inner| inner.events.iter().filter(|event| seen(event)).count()), 10);
     assert_report(&delivery.shutdown(LONG), 20, 0, &[("hook", 20)]);
-    let until = Instant::now() + LONG;
-    while notices.lock().unwrap().is_empty() {
-        assert!(Instant::now() < until);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(|| !notices.lock().unwrap().is_empty());
     let told = notices.lock().unwrap().clone();
     assert!(told.len() <= 3 && told.iter().all(|code| *code == "hook"), "{told:?}");
 }

@@ -46,7 +46,7 @@ fn what_is_left_at_the_end_is_sent_by_the_next_one() {
     let (first, _) = start(folder.config(SpoolMode::Overflow), vec![Some(later()); 9]);
     first.offer(Do::Emit(vec![event(Lane::General, 10)]), 100);
     first.offer(emit(50), 100);
-    assert_report(&first.shutdown(Duration::from_millis(100)), 0, 51, &[]);
+    assert_report(&first.shutdown(LONG), 0, 51, &[]);
     assert_eq!(first.stats().spooled, 51);
     assert_eq!(folder.files().len(), 2);
 
@@ -75,7 +75,10 @@ fn with_always_an_event_is_on_disk_before_it_is_sent() {
     // The sink never answers, so whatever is on disk was there first.
     let (delivery, memory) = start(folder.config(SpoolMode::Always), vec![None]);
     delivery.offer(emit(20), 100);
-    delivery.flush(Duration::from_millis(200));
+    wait_until(|| {
+        delivery.flush(Duration::from_millis(100));
+        memory.look(|inner| !inner.sent.is_empty())
+    });
     assert_eq!(memory.look(|inner| inner.sent[0].1.len()), 20);
     let files = folder.files();
     assert_eq!(files.len(), 1);
@@ -103,7 +106,10 @@ fn nobody_else_can_read_it() {
     let folder = Folder::new();
     let (delivery, _) = start(folder.config(SpoolMode::Always), vec![None]);
     delivery.offer(emit(1), 100);
-    delivery.flush(Duration::from_millis(100));
+    wait_until(|| {
+        delivery.flush(Duration::from_millis(100));
+        !folder.files().is_empty()
+    });
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let file = &folder.files()[0];
     assert_eq!(mode(file), 0o600);
@@ -186,7 +192,7 @@ fn a_damaged_segment_gives_what_came_before_the_damage_and_is_put_aside() {
         let folder = Folder::new();
         let (first, _) = start(folder.config(SpoolMode::Overflow), vec![Some(later()); 9]);
         first.offer(emit(20), 100);
-        first.shutdown(Duration::from_millis(500));
+        first.shutdown(LONG);
         let file = folder.files().remove(0);
         let mut bytes = std::fs::read(&file).unwrap();
         let at = at.min(bytes.len() - 1);
