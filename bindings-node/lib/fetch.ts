@@ -101,6 +101,8 @@ function readAlong(request: Request, recorder: Recorder): void {
 /** What is sent: the caller's own, or a copy of it with usage asked for. */
 function outgoing(recorder: Recorder, init: Init): Init {
   const instead = recorder.outgoing()
+  // A copy of what inherits its members, or computes them, would lack them.
+  if (!isPlain(init)) return init
   if (instead === undefined) return init
   const copy = { ...init, body: instead as NonNullable<Init>['body'] & {} }
   if (init?.headers && picked(init.headers, ['content-length']) !== '') {
@@ -112,6 +114,12 @@ function outgoing(recorder: Recorder, init: Init): Init {
 }
 
 function attempt(
+/** Whether it is an object without a class, of whatever realm. */
+function isPlain(init: Init): boolean {
+  const prototype: object | null = Object.getPrototypeOf(init)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
+}
+
   self: unknown,
   how: ObservingFetch,
   inner: Fetch,
@@ -134,7 +142,8 @@ function attempt(
   } finally {
     inside = false
   }
-  return response.then((response) => {
+  // Stand-ins in tests give a response as it is.
+  return Promise.resolve(response).then((response) => {
     try {
       answered(response, recorder, signal, inner === BUILT_IN)
     } catch {
