@@ -235,5 +235,6 @@ function load(): Native {
       troubles.push(isError(error) ? (error.message.split('\n')[0] ?? '') : String(error))
     }
   }
-  throw new Error(`llmtrail has no library that works on ${platform} ${arch}: ${troubles.join('; ')}`)
+  const why = `llmtrail has no library that works on ${platform} ${arch}: ${troubles.join('; ')}`
+  throw new Error(`${why}. If this program was bundled, leave the package out of the bundle (docs/node.md)`)
 }
