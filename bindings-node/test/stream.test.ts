@@ -316,7 +316,7 @@ describe('a stream whose reader nobody holds', () => {
       response.end(chunk('late', 'stop') + DONE)
     })
     const body = async () => (await stage.client.fetch(played.chat, post(STREAMED))).body as ReadableStream
-    const steps: (() => Promise<ReadableStreamReadResult<Uint8Array>>)[] = [
+    const steps: (() => Promise<{ value?: Uint8Array | undefined }>)[] = [
       async () => (await body()).getReader().read(),
       async () => (await body()).getReader({ mode: 'byob' }).read(new Uint8Array(1000)),
       async () => (await body()).values().next(),
