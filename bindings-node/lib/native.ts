@@ -113,6 +113,8 @@ export interface NativeFilter {
 export interface NativeClient {
   /** By what the functions that take no client know it. */
   readonly number: number
+  /** Bytes that everything queued may take. */
+  readonly maxMemory: number
   /** 0: not observed; 1: observed; 2: and usage may have to be asked for in its streams. */
   recognises(method: string, url: string, provider: string | undefined, certain: boolean): number
   budget(options: string): number

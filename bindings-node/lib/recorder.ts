@@ -114,6 +114,8 @@ export class Recorder {
   decoded = true
   private sieve: Sieve | undefined
   private earlier: NativePieces | undefined
+  /** Bytes in there. */
+  private spilled = 0
   private over = false
   private asked = false
   private status = 0
@@ -332,8 +334,11 @@ export class Recorder {
     if (!this.bytes || this.marks.length === 0) return
     this.earlier ??= new (native().NativePieces)()
     this.earlier.add(this.bytes.subarray(0, this.length), handed(this.marks))
+    this.spilled += this.length
     this.length = 0
     this.marks = []
+    // It would be refused at its end, and counted, so that is done now: an answer may go on for ever.
+    if (this.spilled > this.client.native.maxMemory) this.end('abandoned')
   }
 }
 

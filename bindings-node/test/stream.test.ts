@@ -1,9 +1,11 @@
 import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
+import { Client, type Fetch } from '../dist/index.mjs'
 import {
   chunk,
   completion,
   eventually,
+  folder,
   PLAIN,
   pause,
   post,
@@ -519,6 +521,33 @@ describe('usage', () => {
     for (const init of [inherited, new Computed(), Object.assign(Object.create(null), post(STREAMED))])
       expect(await (await stage.client.fetch(played.chat, init)).text()).toBe(chunk('hi', 'stop') + DONE)
     expect(played.requests.map(({ body }) => body.includes('include_usage'))).toEqual([false, false, true])
+  })
+})
+
+describe('an answer that does not end', () => {
+  it('is let go of when it takes more than all events may, and read on', async () => {
+    const played = await stage.play(() => {})
+    const client = new Client({
+      dir: folder(),
+      maxMemory: 4 << 20,
+      hosts: { [played.authority]: 'openai' },
+    })
+    const piece = Buffer.from(chunk('x'.repeat(100_000)))
+    let left = 1000
+    const endless = new ReadableStream<Uint8Array>(
+      { pull: (controller) => (left-- > 0 ? controller.enqueue(piece) : controller.close()) },
+      { highWaterMark: 0 },
+    )
+    const inner = async () => new Response(endless, { headers: STREAM })
+    const { fetch } = client.wrap({ fetch: inner as Fetch, baseURL: '', withOptions: () => undefined })
+    global.gc?.()
+    const before = process.memoryUsage.rss()
+    let size = 0
+    const response = await fetch(played.chat, post(STREAMED))
+    for await (const { length } of response.body as ReadableStream<Uint8Array>) size += length
+    expect(size).toBe(1000 * piece.length)
+    expect(process.memoryUsage.rss() - before).toBeLessThan(60 << 20)
+    expect(await client.shutdown()).toMatchObject({ captured: 1, dropped: { overflow: 1 } })
   })
 })
 
