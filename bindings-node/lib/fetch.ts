@@ -4,6 +4,7 @@ import { covered, covering } from './covered.js'
 import { observeNodeStream } from './node-stream.js'
 import { begin as beginCall, bytesOf, names, type Observing, picked, trouble } from './observing.js'
 import type { Recorder } from './recorder.js'
+import { hidesAll, observeResponse } from './response.js'
 import { observeStream } from './stream.js'
 
 /** Anything that is called like the global `fetch`. */
@@ -42,7 +43,7 @@ export function observe(how: ObservingFetch): Fetch {
     let sent = init
     try {
       recorder = begin(how, input, init)
-      if (recorder?.mayAsk) sent = outgoing(recorder, init)
+      if (recorder?.mayAsk && hidesAll()) sent = outgoing(recorder, init)
     } catch {
       trouble(how)
     }
@@ -100,6 +101,8 @@ function readAlong(request: Request, recorder: Recorder): void {
 
 /** What is sent: the caller's own, or a copy of it with usage asked for. */
 function outgoing(recorder: Recorder, init: Init): Init {
+  // A copy of what inherits its members, or computes them, would lack them.
+  if (!isPlain(init)) return init
   const instead = recorder.outgoing()
   if (instead === undefined) return init
   const copy = { ...init, body: instead as NonNullable<Init>['body'] & {} }
@@ -109,6 +112,12 @@ function outgoing(recorder: Recorder, init: Init): Init {
     copy.headers = fitting
   }
   return copy
+}
+
+/** Whether it is an object without a class, of whatever realm. */
+function isPlain(init: Init): boolean {
+  const prototype: object | null = Object.getPrototypeOf(init)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 function attempt(
@@ -134,7 +143,8 @@ function attempt(
   } finally {
     inside = false
   }
-  return response.then((response) => {
+  // Stand-ins in tests give a response as it is.
+  return Promise.resolve(response).then((response) => {
     try {
       answered(response, recorder, signal, inner === BUILT_IN)
     } catch {
@@ -153,8 +163,8 @@ function limitOf(how: Observing, init: Init): number | undefined {
   return typeof own === 'number' ? own : undefined
 }
 
-/** Responses that are observed: a `fetch` around an observed one gets them too, and records nothing of its own. */
-const seen = new WeakSet<Response>()
+/** Responses that are observed, and by whom: a `fetch` around an observed one gets them too. */
+const seen = new WeakMap<Response, Recorder>()
 
 /** Failed answers that nobody has read yet: some SDKs leave an attempt so when they try again. */
 const unread = new Set<Recorder>()
@@ -175,11 +185,14 @@ function answered(
   signal: AbortSignal | null | undefined,
   owned: boolean,
 ) {
-  if (seen.has(response) && !recorder.filtered) {
+  const below = seen.get(response)
+  // Recorded below already. But what was asked for here has to be hidden here.
+  if (below && (below.ended || !recorder.asks)) {
     recorder.discard()
     return
   }
-  seen.add(response)
+  below?.discard()
+  seen.set(response, recorder)
   const { status, headers } = response
   recorder.response(status, picked(headers, names().response))
   if (status >= 400) {
@@ -189,6 +202,7 @@ function answered(
   const body: unknown = response.body
   if (typeof (body as ReadableStream | null)?.getReader === 'function') {
     observeStream(body as ReadableStream<Uint8Array>, recorder, signal, owned)
+    observeResponse(response, recorder, signal)
   } else if (typeof (body as Readable | null)?.on === 'function') {
     observeNodeStream(body as Readable, recorder, signal)
   } else {

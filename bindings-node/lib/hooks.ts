@@ -78,6 +78,9 @@ interface Work {
   notices: [string, string][]
 }
 
+/** As it is before tests put timers of their own in its place, which may never run. */
+const soon = setImmediate
+
 /** Runs the hooks of one client on the event loop. @internal */
 export class Hooks {
   #native: NativeClient | undefined
@@ -127,7 +130,7 @@ export class Hooks {
           }
         }
         // A burst of events must not hold up everything else that the loop has to do.
-        await new Promise((resolve) => setImmediate(resolve))
+        await new Promise<void>((resolve) => soon(resolve))
       }
     } finally {
       this.#working = false

@@ -113,6 +113,8 @@ export interface NativeFilter {
 export interface NativeClient {
   /** By what the functions that take no client know it. */
   readonly number: number
+  /** Bytes that everything queued may take. */
+  readonly maxMemory: number
   /** 0: not observed; 1: observed; 2: and usage may have to be asked for in its streams. */
   recognises(method: string, url: string, provider: string | undefined, certain: boolean): number
   budget(options: string): number
@@ -235,5 +237,6 @@ function load(): Native {
       troubles.push(isError(error) ? (error.message.split('\n')[0] ?? '') : String(error))
     }
   }
-  throw new Error(`llmtrail has no library that works on ${platform} ${arch}: ${troubles.join('; ')}`)
+  const why = `llmtrail has no library that works on ${platform} ${arch}: ${troubles.join('; ')}`
+  throw new Error(`${why}. If this program was bundled, leave the package out of the bundle (docs/node.md)`)
 }

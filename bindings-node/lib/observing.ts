@@ -95,6 +95,8 @@ export function picked(given: unknown, names: string[]): string {
     for (const name of names) add(name, (given as Headers).get(name))
     return found
   }
+  // An iterator can be gone through once, which is the HTTP stack's to do.
+  if ('next' in given && Symbol.iterator in given) return found
   const entries = Symbol.iterator in given ? (given as Iterable<[string, unknown]>) : Object.entries(given)
   for (const [name, value] of entries) {
     const lower = String(name).toLowerCase()

@@ -59,6 +59,35 @@ export interface Sent {
   bytes: Uint8Array | undefined
 }
 
+/** Takes out of the pieces of an answer what only came because usage was asked for. */
+class Sieve {
+  private readonly cutter = new Cutter()
+  private filter: NativeFilter | undefined
+  /** The consumer has seen whole events; none is held back in the filter. */
+  private whole = true
+
+  constructor(
+    private readonly status: number,
+    private readonly headers: string,
+  ) {}
+
+  pass(piece: Uint8Array, owned: boolean): Uint8Array {
+    if (this.whole) {
+      const seen = this.cutter.cut(piece, owned)
+      if (seen) return seen
+    }
+    this.filter ??= new (native().NativeFilter)(this.status, this.headers)
+    const place: Uint8Array = owned ? piece : Uint8Array.prototype.slice.call(piece)
+    const length = this.filter.push(place)
+    if (piece.length > 0) this.whole = piece.at(-1) === 10 && piece.at(-2) === 10
+    return length < 0 ? this.filter.instead() : length === place.length ? place : place.subarray(0, length)
+  }
+
+  rest(): Uint8Array | undefined {
+    return this.filter?.rest() ?? undefined
+  }
+}
+
 /** Calls under way. At the end of their client they are recorded as they are. */
 const underWay = new Set<Recorder>()
 
@@ -83,11 +112,10 @@ export class Recorder {
   filtered = false
   /** The content encoding of the pieces was undone already. */
   decoded = true
-  private cutter: Cutter | undefined
-  private filter: NativeFilter | undefined
-  /** The consumer has seen whole events; none is held back in the filter. */
-  private whole = true
+  private sieve: Sieve | undefined
   private earlier: NativePieces | undefined
+  /** Bytes in there. */
+  private spilled = 0
   private over = false
   private asked = false
   private status = 0
@@ -121,6 +149,11 @@ export class Recorder {
   /** It was handed over. */
   get ended(): boolean {
     return this.over
+  }
+
+  /** Usage was asked for. */
+  get asks(): boolean {
+    return this.asked
   }
 
   /** Whether another call sends the same. */
@@ -184,23 +217,20 @@ export class Recorder {
 
   /** A piece came; says what the consumer is to see of it, possibly nothing. `owned`: it may be overwritten. */
   pass(piece: Uint8Array, owned: boolean): Uint8Array {
+    // Its consumer reads on also when the call is recorded already, as after a shutdown.
     this.piece(piece)
-    if (this.over) return piece
-    if (this.whole) {
-      this.cutter ??= new Cutter()
-      const seen = this.cutter.cut(piece, owned)
-      if (seen) return seen
-    }
-    this.filter ??= new (native().NativeFilter)(this.status, this.headers)
-    const place: Uint8Array = owned ? piece : Uint8Array.prototype.slice.call(piece)
-    const length = this.filter.push(place)
-    if (piece.length > 0) this.whole = piece.at(-1) === 10 && piece.at(-2) === 10
-    return length < 0 ? this.filter.instead() : length === place.length ? place : place.subarray(0, length)
+    this.sieve ??= this.newSieve()
+    return this.sieve.pass(piece, owned)
   }
 
   /** What is still to be passed on before the end or an error. */
   rest(): Uint8Array | undefined {
-    return (this.over ? undefined : this.filter?.rest()) ?? undefined
+    return this.sieve?.rest()
+  }
+
+  /** What says of the pieces of this answer what a consumer is to see of them. */
+  newSieve(): Sieve {
+    return new Sieve(this.status, this.headers)
   }
 
   /** The attempt failed with what the HTTP stack threw. `limit`: a time limit that it may have had, in ms. */
@@ -304,10 +334,19 @@ export class Recorder {
     if (!this.bytes || this.marks.length === 0) return
     this.earlier ??= new (native().NativePieces)()
     this.earlier.add(this.bytes.subarray(0, this.length), handed(this.marks))
+    this.spilled += this.length
     this.length = 0
     this.marks = []
+    // It would be refused at its end, and counted, so that is done now: an answer may go on for ever.
+    if (this.spilled > this.client.native.maxMemory) this.end('abandoned')
   }
 }
+
+/** What a body is listened to by: all of it, or a part. @internal */
+export type Listener = Pick<
+  Recorder,
+  'filtered' | 'reading' | 'piece' | 'pass' | 'rest' | 'newSieve' | 'end' | 'fail' | 'trouble'
+>
 
 const TIMEOUTS = new Set([
   'UND_ERR_HEADERS_TIMEOUT',

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { types } from 'node:util'
 import type { Client } from './client.js'
 import { isError } from './errors.js'
 import { toJson } from './json.js'
@@ -273,16 +274,18 @@ export function whileItLasts<T, E extends Ending>(it: E, fn: (it: E) => T, scope
     it.end()
     return result
   }
-  return result.then(
-    (value) => {
-      it.end()
-      return value
-    },
-    (error: unknown) => {
-      it.end(error ?? String(error))
-      throw error
-    },
-  ) as T
+  const ended = <V>(value: V): V => {
+    it.end()
+    return value
+  }
+  const failed = (error: unknown): never => {
+    it.end(error ?? String(error))
+    throw error
+  }
+  if (types.isPromise(result)) return result.then(ended, failed) as T
+  // It may begin its work when it is waited for, and its `then` need not give anything.
+  const waited = (): Promise<unknown> => new Promise((done, no) => void result.then(done, no))
+  return (scope ? storage.run({ scope }, waited) : waited()).then(ended, failed) as T
 }
 
 type AnyGenerator = Generator<unknown, unknown, unknown> | AsyncGenerator<unknown, unknown, unknown>

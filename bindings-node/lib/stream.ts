@@ -4,14 +4,15 @@ import type {
   UnderlyingByteSource,
   UnderlyingSource,
 } from 'node:stream/web'
-import type { Recorder } from './recorder.js'
+import { inspect } from 'node:util'
+import type { Listener } from './recorder.js'
 
 type Bytes = ReadableStream<Uint8Array>
 type ByobReader = ReadableStreamBYOBReader
 
 /** How the body of a response is listened to. */
 interface Listening {
-  recorder: Recorder
+  recorder: Listener
   signal: AbortSignal | null | undefined
   /** Nobody else has the memory of the pieces, so that they may be overwritten. */
   owned: boolean
@@ -27,16 +28,24 @@ interface Observed extends Bytes {
 
 /**
  * Listens to a stream, through the readers that its consumer takes. It stays the same object, and is read no further, no
- * sooner and no later than its consumer does: a second stream around it would cost more than everything else here.
+ * sooner and no later than its consumer does: a second stream around it would cost more than everything else here. Who
+ * listened before listens no more.
  * @internal
  */
 export function observeStream(
   stream: Bytes,
-  recorder: Recorder,
+  recorder: Listener,
   signal: AbortSignal | null | undefined,
   owned: boolean,
 ): void {
   becomeReaders()
+  if (Object.hasOwn(stream, LISTENING)) {
+    const listening = (stream as Observed)[LISTENING]
+    dropped.unregister(listening.recorder)
+    Object.assign(listening, { recorder, signal, owned: false })
+    dropped.register(stream, { recorder }, recorder)
+    return
+  }
   const listening: Listening = { recorder, signal, owned, native: Object.getPrototypeOf(stream) }
   Object.defineProperty(stream, LISTENING, { value: listening })
   // Its methods come from a class between: to define each on the stream takes far longer.
@@ -62,7 +71,7 @@ function observedLike(native: Bytes): object {
  * stays in here beyond its end: only a full collection would free it, with all that it leads to, and each small one
  * until then would move it about.
  */
-const dropped = new FinalizationRegistry<{ recorder: Recorder; reader?: DefaultReader | ByobReader }>(
+const dropped = new FinalizationRegistry<{ recorder: Listener; reader?: DefaultReader | ByobReader }>(
   ({ recorder, reader }) => {
     recorder.end('abandoned')
     reader?.cancel().catch(() => {})
@@ -81,8 +90,11 @@ function getReader(this: Observed, options?: { mode?: 'byob' }): DefaultReader<U
   const byob = { mode: options.mode }
   // What is taken out or held back of a piece may not fit into the buffer that the consumer brings: a layer makes it fit.
   // What cannot be had is the stream's own to refuse, before anything is locked.
-  if (recorder.filtered && String(options.mode) === 'byob' && isByteStream(this))
-    return layer(this).getReader(byob)
+  if (recorder.filtered && String(options.mode) === 'byob' && isByteStream(this)) {
+    const { over, lock } = layer(this)
+    lock()
+    return over.getReader(byob)
+  }
   return byobReader(native.getReader.call(this, byob) as unknown as ByobReader, this[LISTENING])
 }
 
@@ -108,15 +120,37 @@ define('cancel', function (reason?: unknown) {
   if (!this.locked) recorder.end('abandoned')
   return native.cancel.call(this, reason)
 })
+/** Set when an observed stream is halved by its own method. @internal */
+export const halving = { own: false }
+
+/** Others listen now to what comes of a stream: nothing is meant by its being dropped. @internal */
+export function unlisten(listener: Listener): void {
+  dropped.unregister(listener)
+}
+
 // These read with readers of their own, so they read from a layer.
 define('pipeTo', function (...args: Parameters<Bytes['pipeTo']>) {
-  return this.locked ? this[LISTENING].native.pipeTo.apply(this, args) : layer(this).pipeTo(...args)
+  if (this.locked) return this[LISTENING].native.pipeTo.apply(this, args)
+  const { over, lock, release } = layer(this)
+  const piped = over.pipeTo(...args)
+  // What is refused locks nothing.
+  if (!over.locked) return piped
+  lock()
+  return piped.finally(release)
 })
 define('pipeThrough', function (...args: Parameters<Bytes['pipeThrough']>) {
-  return this.locked ? this[LISTENING].native.pipeThrough.apply(this, args) : layer(this).pipeThrough(...args)
+  if (this.locked) return this[LISTENING].native.pipeThrough.apply(this, args)
+  const { over, lock } = layer(this, true)
+  const through = over.pipeThrough(...args)
+  lock()
+  return through
 })
 define('tee', function () {
-  return this.locked ? this[LISTENING].native.tee.call(this) : layer(this).tee()
+  halving.own = true
+  if (this.locked) return this[LISTENING].native.tee.call(this)
+  const { over, lock } = layer(this)
+  lock()
+  return over.tee()
 })
 
 /** Takes note of what was read; says what the consumer is to see of it. `over`: called at the end and at an error. */
@@ -124,6 +158,7 @@ function taking(
   read: () => Promise<ReadResult<Uint8Array>>,
   { recorder, signal, owned }: Listening,
   over: () => void,
+  released: () => boolean = () => false,
 ) {
   const took = (result: ReadResult<Uint8Array>): ReadResult<Uint8Array> | Promise<ReadResult<Uint8Array>> => {
     try {
@@ -152,6 +187,8 @@ function taking(
     return read().then(took, failed)
   }
   const failed = (error: unknown): ReadResult<Uint8Array> => {
+    // Refused because the lock was given back: whoever takes it reads on.
+    if (released()) throw error
     let rest: Uint8Array | undefined
     try {
       rest = recorder.rest()
@@ -174,41 +211,70 @@ function taking(
  */
 function reader(inner: DefaultReader<Uint8Array>, listening: Listening): DefaultReader<Uint8Array> {
   const { recorder } = listening
+  // What waits for a piece leads to the reader: its consumer may have kept nothing else.
   const { took, failed } = taking(
     () => inner.read(),
     listening,
-    () => dropped.unregister(inner),
+    () => dropped.unregister(made),
+    () => isReleased(made),
   )
   const read = (): Promise<ReadResult<Uint8Array>> => {
     recorder.reading()
     return inner.read().then(took, failed)
   }
-  return new Reader(inner, recorder, read)
+  const made: Reader = new Reader(inner, recorder, read)
+  return made
 }
 
 /** The same, for a consumer that brings its own buffers. */
 function byobReader(inner: ByobReader, listening: Listening): ByobReader {
   const { recorder } = listening
   const nothing = () => Promise.reject(new TypeError('there is no more'))
-  const { took, failed } = taking(nothing, listening, () => dropped.unregister(inner))
+  const { took, failed } = taking(
+    nothing,
+    listening,
+    () => dropped.unregister(made),
+    () => isReleased(made),
+  )
   const read = (...args: [Uint8Array]): Promise<unknown> => {
     recorder.reading()
     return (inner.read(...args) as Promise<ReadResult<Uint8Array>>).then(took, failed)
   }
-  return new OwnBufferReader(inner, recorder, read as ByobReader['read'])
+  const made: OwnBufferReader = new OwnBufferReader(inner, recorder, read as ByobReader['read'])
+  return made
 }
+
+/** Whether a reader has given its lock back. */
+let isReleased: (reader: Facade<DefaultReader<Uint8Array> | ByobReader>) => boolean
+/** A reader of the stack's own that reads through this one. */
+let throughout: (reader: DefaultReader<Uint8Array>) => DefaultReader<Uint8Array>
 
 /** What the two kinds of reader have in common. */
 class Facade<R extends DefaultReader<Uint8Array> | ByobReader> {
   readonly read: R['read']
   readonly #inner: R
-  readonly #recorder: Recorder
+  readonly #recorder: Listener
+  #released = false
+  #throughout: DefaultReader<Uint8Array> | undefined
 
-  constructor(inner: R, recorder: Recorder, read: R['read']) {
+  static {
+    isReleased = (reader) => reader.#released
+    throughout = (reader) => {
+      const facade = reader as unknown as Facade<DefaultReader<Uint8Array>>
+      facade.#throughout ??= streamOver(
+        () => reader,
+        false,
+        () => {},
+      ).getReader()
+      return facade.#throughout
+    }
+  }
+
+  constructor(inner: R, recorder: Listener, read: R['read']) {
     this.read = read
     this.#inner = inner
     this.#recorder = recorder
-    dropped.register(this, { recorder, reader: inner }, inner)
+    dropped.register(this, { recorder, reader: inner }, this)
   }
 
   get closed() {
@@ -216,13 +282,20 @@ class Facade<R extends DefaultReader<Uint8Array> | ByobReader> {
   }
 
   cancel(reason?: unknown): Promise<void> {
-    this.#recorder.end('abandoned')
+    if (!this.#released) this.#recorder.end('abandoned')
     return this.#inner.cancel(reason)
   }
 
   releaseLock(): void {
-    dropped.unregister(this.#inner)
+    this.#released = true
+    dropped.unregister(this)
     this.#inner.releaseLock()
+  }
+
+  /** Shown as what it stands for. */
+  [inspect.custom](...args: unknown[]): unknown {
+    const inner = this.#inner as unknown as Partial<Record<symbol, (...args: unknown[]) => unknown>>
+    return inner[inspect.custom]?.(...args) ?? inner
   }
 }
 
@@ -247,6 +320,16 @@ function becomeReaders(): void {
     Object.defineProperty(kind.prototype, 'constructor', { value: like })
     Object.setPrototypeOf(kind.prototype, like.prototype)
   }
+  // Newer versions of Node read in `Readable.fromWeb` by what they keep in a reader, and not by its methods.
+  for (const key of Object.getOwnPropertySymbols(new ReadableStream().getReader())) {
+    const get = function (this: DefaultReader<Uint8Array>): unknown {
+      return throughout(this)[key as never]
+    }
+    Object.defineProperty(Reader.prototype, key, { get, configurable: true })
+  }
+  // What the language has for all iterators of this kind.
+  const { prototype } = async function* () {}
+  Object.setPrototypeOf(Pieces.prototype, Object.getPrototypeOf(Object.getPrototypeOf(prototype)))
 }
 
 /**
@@ -255,7 +338,7 @@ function becomeReaders(): void {
  */
 class Pieces {
   readonly #inner: DefaultReader<Uint8Array>
-  readonly #recorder: Recorder
+  readonly #recorder: Listener
   readonly #preventCancel: boolean
   readonly #took: (result: ReadResult<Uint8Array>) => ReadResult<Uint8Array> | Promise<ReadResult<Uint8Array>>
   readonly #failed: (error: unknown) => ReadResult<Uint8Array>
@@ -319,29 +402,44 @@ class Pieces {
   }
 }
 
-/** A stream over an observed one, for what does not read through its methods. It reads nothing that is not asked for. */
-function layer(stream: Observed): Bytes {
-  const bytes = isByteStream(stream)
-  const reader = getReader.call(stream) as DefaultReader<Uint8Array>
+/** A stream over an observed one, for what does not read through its methods. `free`: it locks that until the end only. */
+function layer(stream: Observed, free = false) {
+  let reader: DefaultReader<Uint8Array> | undefined
+  const lock = (): DefaultReader<Uint8Array> => {
+    reader ??= getReader.call(stream) as DefaultReader<Uint8Array>
+    return reader
+  }
+  const release = (): void => reader?.releaseLock()
+  return { over: streamOver(lock, isByteStream(stream), free ? release : () => {}), lock, release }
+}
+
+/** A stream that reads nothing which is not asked for. */
+function streamOver(readerOf: () => DefaultReader<Uint8Array>, bytes: boolean, atEnd: () => void): Bytes {
   const source = {
     type: bytes ? 'bytes' : undefined,
     async pull(controller: ReadableByteStreamController | ReadableStreamDefaultController<Uint8Array>) {
-      for (;;) {
-        const { done, value } = await reader.read()
-        if (done) {
-          controller.close()
-          // A reader that brought its own buffer waits for it to be given back.
-          if ('byobRequest' in controller) controller.byobRequest?.respond(0)
-          return
+      try {
+        for (;;) {
+          const { done, value } = await readerOf().read()
+          if (done) {
+            controller.close()
+            // A reader that brought its own buffer waits for it to be given back.
+            if ('byobRequest' in controller) controller.byobRequest?.respond(0)
+            atEnd()
+            return
+          }
+          // Streams of bytes take no empty pieces.
+          if (!bytes || value.length > 0) {
+            controller.enqueue(value as never)
+            return
+          }
         }
-        // Streams of bytes take no empty pieces.
-        if (!bytes || value.length > 0) {
-          controller.enqueue(value as never)
-          return
-        }
+      } catch (error) {
+        atEnd()
+        throw error
       }
     },
-    cancel: (reason: unknown) => reader.cancel(reason),
+    cancel: (reason: unknown) => readerOf().cancel(reason).finally(atEnd),
   }
   return bytes
     ? new ReadableStream(source as UnderlyingByteSource, { highWaterMark: 0 })

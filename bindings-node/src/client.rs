@@ -68,6 +68,14 @@ impl NativeClient {
         self.1
     }
 
+    /// What everything that is queued may take, in bytes: an answer that is larger cannot be handed over.
+    #[napi(getter)]
+    pub fn max_memory(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "an option of at most 64 GiB")]
+        let most = self.0.config().max_memory as f64;
+        most
+    }
+
     /// Whether a request to this address is observed: 0 no, 1 yes, 2 yes, and usage may have to be asked for in its
     /// streams. `certain`: only where the address alone shows that it is a call to a model.
     #[napi]

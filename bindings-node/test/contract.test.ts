@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { chunk, pause, post, STREAM, STREAMED, stageOfTests } from './servers.ts'
 
@@ -197,6 +198,86 @@ const contract: Record<string, Steps> = {
     note(await outcome(left))
     note(body.locked)
     await body.cancel()
+  },
+  async 'is locked by a pipe until its end, and not for good'(body, note) {
+    const seen: unknown[] = []
+    const piping = body.pipeTo(new WritableStream({ write: (piece) => void seen.push(word(piece)) }))
+    note(body.locked)
+    note(await outcome(piping))
+    note(seen)
+    note(body.locked)
+    note(await outcome(body.getReader().read()))
+  },
+  async 'is locked by a pipe through until its end, and not for good'(body, note) {
+    const through = body.pipeThrough(new TextDecoderStream() as never)
+    note(body.locked)
+    for await (const text of through) note(text)
+    await pause(1)
+    note(body.locked)
+    note(await outcome(body.cancel()))
+  },
+  async 'is left by what it is piped into'(body, note) {
+    const left = new WritableStream({ write: () => Promise.reject(BROKEN) })
+    note(await outcome(body.pipeTo(left)))
+    note(body.locked)
+    note(await outcome(body.getReader().read()))
+  },
+  async 'is left by what it is piped through'(body, note) {
+    await body.pipeThrough(new TransformStream()).cancel('enough')
+    await pause(1)
+    note(body.locked)
+  },
+  async 'is kept through a broken pipe where asked to'(body, note) {
+    const broken = new WritableStream({ write: () => Promise.reject(BROKEN) })
+    note(await outcome(body.pipeTo(broken, { preventCancel: true })))
+    note(body.locked)
+    for await (const value of body) note(word(value))
+  },
+  async 'is left or kept by a pipe that is aborted while it waits'(body, note, source) {
+    const on = source.next
+    source.next = () => {}
+    for (const preventCancel of [true, false]) {
+      const stop = new AbortController()
+      const piping = outcome(body.pipeTo(new WritableStream(), { signal: stop.signal, preventCancel }))
+      await pause(5)
+      stop.abort(BROKEN)
+      note(await piping)
+      note(body.locked)
+      if (!preventCancel) break
+      on()
+      const reader = body.getReader()
+      note(await outcome(reader.read()))
+      reader.releaseLock()
+    }
+    note(await outcome(body.getReader().read()))
+  },
+  async 'is left by a pipe that was aborted before'(body, note) {
+    note(await outcome(body.pipeTo(new WritableStream(), { signal: AbortSignal.abort(BROKEN) })))
+    note(body.locked)
+  },
+  async 'is not locked by a pipe that is refused'(body, note) {
+    const taken = new WritableStream()
+    taken.getWriter()
+    note(await outcome(body.pipeTo(taken)))
+    note(await outcome(body.pipeTo(undefined as never)))
+    note(tried(() => body.pipeThrough(undefined as never)))
+    note(tried(() => body.pipeThrough({ readable: new ReadableStream(), writable: taken })))
+    note(body.locked)
+    for await (const value of body) note(word(value))
+  },
+  async 'stays locked by a tee'(body, note) {
+    for (const half of body.tee()) note(await new Response(half).text())
+    note(body.locked)
+  },
+  async 'can be shown'(body, note) {
+    note(inspect(body))
+    const reader = body.getReader()
+    note(inspect(reader))
+    reader.releaseLock()
+    const pieces = body.values()
+    note(Object.getPrototypeOf(pieces) !== Object.prototype && Symbol.asyncIterator in pieces)
+    note(Symbol.asyncDispose in pieces)
+    await pieces.return?.()
   },
   async 'is left before it is read'(body, note) {
     const pieces = body.values()

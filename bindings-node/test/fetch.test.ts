@@ -135,6 +135,29 @@ describe('a plain call', () => {
     expect((await stage.sent()).map((event) => event.properties.$ai_input_tokens)).toEqual([5, 5])
   })
 
+  it('leaves headers that can be gone through once to be sent', async () => {
+    const played = await stage.play((_, response) => response.end(completion('hello')))
+    const pairs = new Map([['authorization', 'Bearer sk-test']])
+    function* generated() {
+      yield* pairs
+    }
+    for (const headers of [pairs.entries(), generated()])
+      await (await stage.client.fetch(played.chat, post(STREAMED, { headers } as never))).text()
+    expect(played.requests.map(({ headers }) => headers.authorization)).toEqual([
+      'Bearer sk-test',
+      'Bearer sk-test',
+    ])
+    expect(await stage.sent()).toHaveLength(2)
+  })
+
+  it('may be answered at once, as stand-ins in tests do', async () => {
+    await stage.play(() => {})
+    const observed = stage.around(() => new Response(completion('mock')) as never)
+    const response = await observed('https://api.openai.com/v1/chat/completions', post(PLAIN))
+    expect(await response.text()).toBe(completion('mock'))
+    expect(await stage.sent()).toHaveLength(1)
+  })
+
   it('may have a body that is a Node stream', async () => {
     const played = await stage.play(() => {})
     const pieces = [completion('hello').slice(0, 40), completion('hello').slice(40)]

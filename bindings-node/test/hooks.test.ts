@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { Client, type Event as Given, type LlmtrailError } from '../dist/index.mjs'
 import { folder, type Ingestion, ingestion } from './servers.ts'
 
@@ -42,6 +42,20 @@ describe('beforeSend', () => {
     for (let n = 0; n < 500; n++) client.capture('ordered', { properties: { n } })
     expect(await client.shutdown()).toMatchObject({ delivered: 500 })
     expect(seen).toEqual([...Array(500).keys()])
+    server.events.splice(0)
+  })
+
+  it('goes on where a test had timers of its own for a while', async () => {
+    const client = server.client({ beforeSend: (event) => event })
+    vi.useFakeTimers()
+    try {
+      client.capture('ordered')
+      await client.flush(1000)
+    } finally {
+      vi.useRealTimers()
+    }
+    client.capture('ordered')
+    expect(await client.shutdown()).toMatchObject({ delivered: 2 })
     server.events.splice(0)
   })
 

@@ -92,6 +92,19 @@ describe('scopes', () => {
     await sent()
   })
 
+  it('hold what begins its work when it is waited for', async () => {
+    const lazy = () => ({
+      // biome-ignore lint/suspicious/noThenProperty: that is what it is about
+      then(done: (value: string) => void, failed: (error: unknown) => void) {
+        void call().then(() => done('made'), failed)
+      },
+    })
+    expect(await client.trace('lazy', lazy)).toBe('made')
+    const events = await sent()
+    expect(events.map((event) => event.event).sort()).toEqual(['$ai_generation', '$ai_trace'])
+    expect(new Set(events.map((event) => event.properties.$ai_trace_id)).size).toBe(1)
+  })
+
   it('record an error and pass it on unchanged', async () => {
     class Refused extends RangeError {
       override name = 'Refused'

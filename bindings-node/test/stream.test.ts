@@ -1,9 +1,11 @@
 import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
+import { Client, type Fetch } from '../dist/index.mjs'
 import {
   chunk,
   completion,
   eventually,
+  folder,
   PLAIN,
   pause,
   post,
@@ -308,6 +310,29 @@ describe('a stream that was read to its end', () => {
   })
 })
 
+describe('a stream whose reader nobody holds', () => {
+  it('brings the piece that is waited for', async () => {
+    const played = await stage.play(async (_, response) => {
+      response.writeHead(200, STREAM).flushHeaders()
+      await pause(200)
+      response.end(chunk('late', 'stop') + DONE)
+    })
+    const body = async () => (await stage.client.fetch(played.chat, post(STREAMED))).body as ReadableStream
+    const steps: (() => Promise<{ value?: Uint8Array | undefined }>)[] = [
+      async () => (await body()).getReader().read(),
+      async () => (await body()).getReader({ mode: 'byob' }).read(new Uint8Array(1000)),
+      async () => (await body()).values().next(),
+      async () => new Response(await body()).body?.getReader().read() as never,
+    ]
+    const waiting = Promise.all(steps.map((step) => step()))
+    for (let n = 0; n < 10; n++) {
+      await pause(15)
+      global.gc?.()
+    }
+    for (const { value } of await waiting) expect(Buffer.from(value ?? []).toString()).toContain('late')
+  })
+})
+
 describe('a call without an answer', () => {
   it('is aborted, or runs out of time', async () => {
     const played = await stage.play(() => {})
@@ -421,5 +446,126 @@ describe('usage', () => {
       'provider',
       'absent',
     ])
+  })
+
+  it('is not shown either to who reads on when the call is recorded already', async () => {
+    const played = await stage.play(async (request, response) => {
+      const asked = request.body.includes('"include_usage":true')
+      const all = chunk('a') + chunk('b', 'stop') + (asked ? usage : '') + DONE
+      response.writeHead(200, STREAM)
+      // No piece is a whole event.
+      for (let at = 0; at < all.length; at += 50) {
+        response.write(all.slice(at, at + 50))
+        await pause(5)
+      }
+      response.end()
+    }, 'openai')
+    const response = await stage.client.fetch(played.chat, post(STREAMED))
+    const pieces: Uint8Array[] = []
+    for await (const piece of response.body as ReadableStream) {
+      pieces.push(piece)
+      if (pieces.length === 1) await stage.client.shutdown(2000)
+    }
+    expect(Buffer.concat(pieces).toString()).toBe(chunk('a') + chunk('b', 'stop') + DONE)
+  })
+
+  it('is not shown in a clone or its origin either, and counted once', async () => {
+    const played = await stage.play(answer, 'openai')
+    const bare = chunk('hi', 'stop') + DONE
+    const streamed = () => stage.client.fetch(played.chat, post(STREAMED))
+    const both = await streamed()
+    const twin = both.clone()
+    expect(await Promise.all([both.text(), twin.text()])).toEqual([bare, bare])
+    const left = await streamed()
+    const read = left.clone()
+    void left.body?.cancel()
+    expect(await read.text()).toBe(bare)
+    const one = await streamed()
+    const [two, three] = [one.clone(), one.clone()]
+    expect(await Promise.all([three, two, two.clone(), one].map((each) => each.text()))).toEqual(
+      Array(4).fill(bare),
+    )
+    const none = await streamed()
+    const nobody = none.clone()
+    await Promise.all([none.body?.cancel(), nobody.body?.cancel()])
+    const events = await stage.sent()
+    expect(events.map(({ properties: p }) => [p.$ai_stream_status, p.$ai_output_tokens])).toEqual([
+      ['complete', 1],
+      ['complete', 1],
+      ['complete', 1],
+      ['abandoned', undefined],
+    ])
+  })
+
+  it('is asked for once where observed fetches call each other later, and not shown', async () => {
+    const played = await stage.play(answer, 'openai')
+    const outer = stage.around(async (input, init) => {
+      await pause(1)
+      return stage.client.fetch(input, init)
+    })
+    const response = await outer(played.chat, post(STREAMED))
+    expect(await response.text()).toBe(chunk('hi', 'stop') + DONE)
+    const events = await stage.sent()
+    expect(events.map((event) => event.properties.$ai_input_tokens)).toEqual([3])
+  })
+
+  it('is not asked for where a copy of the options would lack some', async () => {
+    const played = await stage.play(answer, 'openai')
+    const inherited = Object.assign(Object.create({ method: 'POST' }), { body: STREAMED })
+    class Computed {
+      get method() {
+        return 'POST'
+      }
+      body = STREAMED
+    }
+    for (const init of [inherited, new Computed(), Object.assign(Object.create(null), post(STREAMED))])
+      expect(await (await stage.client.fetch(played.chat, init)).text()).toBe(chunk('hi', 'stop') + DONE)
+    expect(played.requests.map(({ body }) => body.includes('include_usage'))).toEqual([false, false, true])
+  })
+})
+
+describe('an answer that does not end', () => {
+  it('is let go of when it takes more than all events may, and read on', async () => {
+    const played = await stage.play(() => {})
+    const client = new Client({
+      dir: folder(),
+      maxMemory: 4 << 20,
+      hosts: { [played.authority]: 'openai' },
+    })
+    const piece = Buffer.from(chunk('x'.repeat(100_000)))
+    let left = 1000
+    const endless = new ReadableStream<Uint8Array>(
+      { pull: (controller) => (left-- > 0 ? controller.enqueue(piece) : controller.close()) },
+      { highWaterMark: 0 },
+    )
+    const inner = async () => new Response(endless, { headers: STREAM })
+    const { fetch } = client.wrap({ fetch: inner as Fetch, baseURL: '', withOptions: () => undefined })
+    global.gc?.()
+    const before = process.memoryUsage.rss()
+    let size = 0
+    const response = await fetch(played.chat, post(STREAMED))
+    for await (const { length } of response.body as ReadableStream<Uint8Array>) size += length
+    expect(size).toBe(1000 * piece.length)
+    expect(process.memoryUsage.rss() - before).toBeLessThan(60 << 20)
+    expect(await client.shutdown()).toMatchObject({ captured: 1, dropped: { overflow: 1 } })
+  })
+})
+
+describe('a reader that gives its lock back', () => {
+  it('while it waits, or is told to cancel later, is no end of the call', async () => {
+    const played = await stage.play(async (_, response) => {
+      response.writeHead(200, STREAM).flushHeaders()
+      await pause(50)
+      response.end(chunk('hi', 'stop') + DONE)
+    })
+    const { body } = await stage.client.fetch(played.chat, post(STREAMED))
+    const reader = (body as ReadableStream).getReader()
+    const waiting = reader.read()
+    reader.releaseLock()
+    await expect(waiting).rejects.toThrow(TypeError)
+    await expect(reader.cancel()).rejects.toThrow(TypeError)
+    for await (const piece of body as ReadableStream) expect(Buffer.from(piece).toString()).toContain('hi')
+    const [event] = await stage.sent()
+    expect(event?.properties).toMatchObject({ $ai_stream_status: 'complete', $ai_stop_reason: 'stop' })
   })
 })
