@@ -24,6 +24,8 @@ pub struct Observation {
 
 struct State {
     exchange: Option<Exchange>,
+    /// Bytes of the response so far.
+    size: usize,
     /// Takes out what only came because usage was asked for.
     filter: Option<Filter>,
     /// Since when the provider is waited for; `None` between reads.
@@ -54,6 +56,7 @@ impl Observation {
         };
         let state = State {
             exchange: Some(exchange),
+            size: 0,
             filter: None,
             waiting_since: Some(now),
             idle_since: now,
@@ -118,9 +121,18 @@ impl Observation {
         let mut state = self.state();
         let at = state.stop_waiting();
         let instead = state.filter.as_mut().map(|filter| filter.push(&bytes));
+        state.size += bytes.len();
         if let Some(exchange) = &mut state.exchange {
             exchange.ended_at = at;
             exchange.chunks.push(Chunk { bytes, at });
+        }
+        // It would be refused at its end, and counted, so that is done now: an answer may go on for ever.
+        if state.size > self.client.config().max_memory
+            && let Some(mut exchange) = state.exchange.take()
+        {
+            exchange.end = End::Abandoned;
+            drop(state);
+            self.client.observe(exchange);
         }
         instead
     }
@@ -164,5 +176,37 @@ impl State {
 impl Drop for Observation {
     fn drop(&mut self) {
         self.end(End::Abandoned);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Language, Options};
+    use crate::testing::Folder;
+
+    #[test]
+    fn an_answer_that_takes_more_than_all_events_may_is_let_go_of_before_its_end() {
+        const MOST: usize = 64 << 10;
+        let folder = Folder::new();
+        let options = Options::new(Language::Rust).set("dir", folder.0.to_str().unwrap()).set("max_memory", MOST);
+        let client = Client::new(options).unwrap();
+        let begin = || Observation::begin(&client, "POST", "https://api.openai.com/v1/chat/completions", None, None);
+        let piece = Bytes::from(vec![b' '; MOST / 4]);
+        let (endless, most) = (begin().unwrap(), begin().unwrap());
+        for observation in [&endless, &most] {
+            observation.response(200, Vec::new(), true);
+        }
+        for _ in 0..3 {
+            assert_eq!(most.chunk(piece.clone()), None);
+        }
+        for n in 0..10 {
+            assert_eq!(client.stats().report.dropped.get("overflow").is_some(), n > 4, "{n}");
+            assert_eq!(endless.chunk(piece.clone()), None);
+        }
+        endless.end(End::Complete);
+        most.end(End::Complete);
+        let report = client.flush(Duration::from_secs(20));
+        assert_eq!((report.captured, report.delivered, report.dropped["overflow"]), (2, 1, 1));
     }
 }
