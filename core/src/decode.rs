@@ -307,7 +307,7 @@ fn feed(fold: &mut dyn Fold, events: &mut Vec<framing::Frame>) {
     for event in events.drain(..) {
         if event.data.trim() == "[DONE]" {
             fold.done();
-        } else if let Ok(data) = serde_json::from_str(&event.data) {
+        } else if let Some(data) = json::parse(&event.data) {
             fold.event(&event.name, &data, event.at);
         }
     }
@@ -338,8 +338,8 @@ pub(crate) struct Folded {
 /// JSON, if the bytes are any; bytes that are not UTF-8 are replaced, for one bad byte in a text must not hide the rest.
 fn parse(bytes: &[u8]) -> Option<Value> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => serde_json::from_str(text).ok(),
-        Err(_) => serde_json::from_str(&String::from_utf8_lossy(bytes)).ok(),
+        Ok(text) => json::parse(text),
+        Err(_) => json::parse(&String::from_utf8_lossy(bytes)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
-use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
+use super::json::{Slots, append, count, is_something, merge, parse, pick, slot, text};
 use super::{Fold, Folded, Format, PLAIN, Source};
 
 const PARAMETERS: &[&str] = &[
@@ -213,7 +213,7 @@ impl Fold for MessagesFold {
         let Self { mut message, mut blocks, inputs, stopped, error, first_content_at } = *self;
         for (index, text) in inputs {
             if !text.is_empty() {
-                let input = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                let input = parse(&text).unwrap_or(Value::String(text));
                 slot(&mut blocks, index).insert("input".to_owned(), input);
             }
         }
