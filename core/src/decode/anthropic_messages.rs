@@ -2,6 +2,7 @@
 //!
 //! Source: Anthropic's API reference, "Messages" and "Streaming Messages".
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -121,7 +122,7 @@ pub(super) struct MessagesFold {
     message: Map<String, Value>,
     blocks: Slots,
     /// Pieces of a block's input, which are JSON only when they are together.
-    inputs: Vec<(u64, String)>,
+    inputs: BTreeMap<u64, String>,
     stopped: bool,
     error: Option<CallError>,
     first_content_at: Option<Duration>,
@@ -146,10 +147,7 @@ impl MessagesFold {
             }
             Some("input_json_delta") => {
                 let piece = delta.get("partial_json").and_then(Value::as_str).unwrap_or_default();
-                match self.inputs.iter_mut().find(|(here, _)| *here == index) {
-                    Some((_, text)) => text.push_str(piece),
-                    None => self.inputs.push((index, piece.to_owned())),
-                }
+                self.inputs.entry(index).or_default().push_str(piece);
             }
             _ => {}
         }

@@ -116,11 +116,11 @@ pub(crate) fn append(object: &mut Map<String, Value>, name: &str, piece: &str) {
 pub(crate) type Slots = Vec<(u64, Map<String, Value>)>;
 
 /// A list's slot by a provider's index, made when it is not there. Indices come from outside, so they are looked up
-/// rather than trusted: a stream that says index 4,000,000,000 costs one slot.
+/// rather than trusted: a stream that says index 4,000,000,000 costs one slot. Slots are in the order of their indices.
 pub(crate) fn slot(slots: &mut Slots, index: u64) -> &mut Map<String, Value> {
-    let at = slots.iter().position(|(here, _)| *here == index).unwrap_or_else(|| {
-        slots.push((index, Map::new()));
-        slots.len() - 1
+    let at = slots.binary_search_by_key(&index, |(here, _)| *here).unwrap_or_else(|at| {
+        slots.insert(at, (index, Map::new()));
+        at
     });
     &mut slots[at].1
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: the API reference's pages "Create chat completion" and "Chat completion chunk".
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -235,8 +236,10 @@ pub(super) struct ChatFold {
     body: Map<String, Value>,
     /// Messages by choice index; tool calls are kept apart until the end.
     choices: Slots,
-    tool_calls: Vec<(u64, Slots)>,
-    finish: Vec<(u64, Value)>,
+    tool_calls: BTreeMap<u64, Slots>,
+    /// The `data` of their audio.
+    sounds: BTreeMap<u64, Sound>,
+    finish: BTreeMap<u64, Value>,
     usage: Value,
     done: bool,
     expected_choices: u64,
@@ -289,7 +292,9 @@ impl ChatFold {
                     let audio = object_of(slot(&mut self.choices, index), name);
                     for (member, piece) in pieces {
                         match piece {
-                            Value::String(piece) if member == "data" => join_base64(audio, member, piece),
+                            Value::String(piece) if member == "data" => {
+                                self.sounds.entry(index).or_default().push(piece)
+                            }
                             Value::String(piece) if member == "transcript" => append(audio, member, piece),
                             Value::Null => {}
                             other => {
@@ -333,8 +338,7 @@ impl ChatFold {
             self.first_content_at.get_or_insert(at);
         }
         if let Some(reason) = choice.get("finish_reason").filter(|reason| !reason.is_null()) {
-            self.finish.retain(|(here, _)| *here != index);
-            self.finish.push((index, reason.clone()));
+            self.finish.insert(index, reason.clone());
         }
         // Some servers put the usage into the last choice.
         if let Some(usage) = choice.get("usage").filter(|usage| usage.is_object()) {
@@ -345,16 +349,19 @@ impl ChatFold {
     /// Arguments come in pieces, those of several calls interleaved; the index says whose they are. Servers that leave
     /// the index out send whole calls, told apart by their ids.
     fn tool_call(&mut self, choice: u64, delta: &Value) {
-        let at = self.tool_calls.iter().position(|(here, _)| *here == choice).unwrap_or_else(|| {
-            self.tool_calls.push((choice, Vec::new()));
-            self.tool_calls.len() - 1
-        });
-        let calls = &mut self.tool_calls[at].1;
+        /// A piece goes on with a call that is not long ago; to look through all of a great many takes too long.
+        const RECENT: usize = 1000;
+        let calls = self.tool_calls.entry(choice).or_default();
         let index = count(delta.get("index")).unwrap_or_else(|| {
             let same = text(delta.get("id")).map_or(calls.last(), |id| {
-                calls.iter().find(|(_, call)| call.get("id").and_then(Value::as_str) == Some(id.as_str()))
+                calls
+                    .iter()
+                    .rev()
+                    .take(RECENT)
+                    .find(|(_, call)| call.get("id").and_then(Value::as_str) == Some(id.as_str()))
             });
-            same.map_or(calls.len() as u64, |(index, _)| *index)
+            let next = calls.last().map_or(0, |(last, _)| last.saturating_add(1));
+            same.map_or(next, |(index, _)| *index)
         });
         let call = slot(calls, index);
         for (name, value) in delta.as_object().into_iter().flatten() {
@@ -380,18 +387,44 @@ impl ChatFold {
     }
 }
 
-/// Each piece of base64 is whole in itself, padding included, so pieces are joined as bytes.
-fn join_base64(object: &mut Map<String, Value>, name: &str, piece: &str) {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    let before = object.get(name).and_then(Value::as_str).unwrap_or_default();
-    if before.ends_with('=')
-        && let (Ok(mut bytes), Ok(more)) = (STANDARD.decode(before), STANDARD.decode(piece))
-    {
-        bytes.extend(more);
-        object.insert(name.to_owned(), STANDARD.encode(bytes).into());
-    } else {
-        append(object, name, piece);
+/// Where a piece of a call belongs that says this index. Some servers send whole calls that all say the same: what has
+/// a name, and another id than what is there, is a call of its own, and what follows without an id goes on with the last.
+fn place_of(calls: &Slots, index: u64, delta: &Value) -> u64 {
+    /// What is added for each further call that says the same index, which nobody counts to.
+    const FURTHER: u64 = 1 << 32;
+    let there = |place: u64| calls.binary_search_by_key(&place, |(here, _)| *here).ok().map(|at| &calls[at].1);
+    let Some(first) = there(index) else { return index };
+    let (mut place, mut last) = (index, first);
+    while let Some(next) = place.checked_add(FURTHER).and_then(|next| Some((next, there(next)?))) {
+        (place, last) = next;
+    }
+    let named =
+        ["function", "custom"].iter().any(|kind| text(delta.get(*kind).and_then(|call| call.get("name"))).is_some());
+    let other = text(delta.get("id")).is_some_and(|id| last.get("id").is_some_and(|before| *before != *id));
+    if named && other { place.saturating_add(FURTHER) } else { place }
+}
+
+/// Base64 that comes in pieces: each may be whole in itself, padding included, so what they stand for is joined.
+#[derive(Default)]
+struct Sound(Vec<String>);
+
+impl Sound {
+    fn push(&mut self, piece: &str) {
+        match self.0.last_mut().filter(|last| !last.ends_with('=')) {
+            Some(last) => last.push_str(piece),
+            None => self.0.push(piece.to_owned()),
+        }
+    }
+
+    fn join(self) -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        if self.0.len() > 1
+            && let Ok(bytes) = self.0.iter().map(|whole| STANDARD.decode(whole)).collect::<Result<Vec<_>, _>>()
+        {
+            return STANDARD.encode(bytes.concat());
+        }
+        self.0.concat()
     }
 }
 
@@ -489,20 +522,21 @@ impl Fold for ChatFold {
     }
 
     fn finish(self: Box<Self>) -> Folded {
-        let Self { mut body, choices, mut tool_calls, finish, usage, .. } = *self;
+        let Self { mut body, choices, mut tool_calls, mut sounds, finish, usage, .. } = *self;
         let finished = !choices.is_empty()
             && choices.len() as u64 >= self.expected_choices
-            && choices.iter().all(|(index, _)| finish.iter().any(|(here, _)| here == index));
+            && choices.iter().all(|(index, _)| finish.contains_key(index));
         let choices: Vec<Value> = choices
             .into_iter()
             .map(|(index, mut message)| {
-                if let Some(at) = tool_calls.iter().position(|(here, _)| *here == index) {
-                    let mut calls = tool_calls.swap_remove(at).1;
-                    calls.sort_by_key(|(index, _)| *index);
+                if let Some(calls) = tool_calls.remove(&index) {
                     let calls = calls.into_iter().map(|(_, call)| Value::Object(call)).collect();
                     message.insert("tool_calls".to_owned(), calls);
                 }
-                let reason = finish.iter().find(|(here, _)| *here == index).map(|(_, reason)| reason.clone());
+                if let Some(sound) = sounds.remove(&index) {
+                    object_of(&mut message, "audio").insert("data".to_owned(), sound.join().into());
+                }
+                let reason = finish.get(&index);
                 json!({"index": index, "message": message, "finish_reason": reason})
             })
             .collect();
