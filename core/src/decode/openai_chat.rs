@@ -363,10 +363,13 @@ impl ChatFold {
             let next = calls.last().map_or(0, |(last, _)| last.saturating_add(1));
             same.map_or(next, |(index, _)| *index)
         });
+        let index = place_of(calls, index, delta);
         let call = slot(calls, index);
         for (name, value) in delta.as_object().into_iter().flatten() {
             match (name.as_str(), value) {
                 (_, Value::Null) | ("index", _) => {}
+                // Some servers repeat the members of the first piece, but empty.
+                ("id" | "type", Value::String(empty)) if empty.is_empty() && call.contains_key(name) => {}
                 ("function" | "custom", Value::Object(pieces)) => {
                     let inner = object_of(call, name);
                     for (member, piece) in pieces {
