@@ -139,7 +139,7 @@ pub(super) fn message(message: &Value) -> Value {
     if let Some(refusal) = text(message.get("refusal")) {
         parts.push(json!({"type": "refusal", "refusal": refusal}));
     }
-    if let Some(Value::Object(audio)) = message.get("audio") {
+    if let Some(Value::Object(audio)) = message.get("audio").filter(|audio| !is_blank(audio)) {
         let mut part = audio.clone();
         part.insert("type".to_owned(), "audio".into());
         parts.push(Value::Object(part));
@@ -147,7 +147,7 @@ pub(super) fn message(message: &Value) -> Value {
     for tool_call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
         parts.push(self::tool_call(tool_call));
     }
-    if let Some(function) = message.get("function_call").filter(|function| function.is_object()) {
+    if let Some(function) = message.get("function_call").filter(|call| call.is_object() && !is_blank(call)) {
         parts.push(json!({"type": "function", "function": pick(function, &["name", "arguments"])}));
     }
     let only_text = parts.iter().all(|part| part["type"] == "text");
@@ -165,6 +165,17 @@ pub(super) fn message(message: &Value) -> Value {
         }
     }
     Value::Object(out)
+}
+
+/// An object in which nothing is said: Snowflake writes out all members that a message may have.
+fn is_blank(object: &Value) -> bool {
+    let blank = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_u64() == Some(0),
+        _ => false,
+    };
+    object.as_object().is_some_and(|members| members.values().all(blank))
 }
 
 /// A part of a content that is a list. Mistral's thinking is a list of texts.
