@@ -507,8 +507,10 @@ fn object_of<'a>(parent: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<
 }
 
 impl Fold for ChatFold {
-    fn event(&mut self, _name: &str, data: &Value, at: Duration) {
-        if let Some(error) = data.get("error").filter(|error| !error.is_null()) {
+    fn event(&mut self, name: &str, data: &Value, at: Duration) {
+        // An event of that name may be the error itself.
+        let itself = Some(data).filter(|data| name == "error" && data.is_object());
+        if let Some(error) = data.get("error").filter(|error| !error.is_null()).or(itself) {
             self.error = Some(super::provider_error(error));
         }
         for (name, value) in data.as_object().into_iter().flatten() {
