@@ -224,6 +224,7 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         }
     } else if let Some(framing) = (format.framing)(source, &first)
         .or_else(|| framing::of_content_type(header(exchange, "content-type").unwrap_or_default()))
+        .or_else(|| if call.stream { framing::of_beginning(&first) } else { None })
     {
         read_stream(format, source, &chunks, framing, &mut call);
     } else {
