@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::call::{Call, CallError, Tokens};
 use super::json::{Slots, append, count, is_something, keep, merge, pick, slot, text};
 use super::{Fold, Folded, Format, PLAIN, Source};
+use crate::price::Amount;
 
 const PARAMETERS: &[&str] = &[
     "temperature",
@@ -235,10 +236,18 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
         text_out: count(output_details.get("text_tokens")),
         ..Tokens::default()
     };
-    let cost = raw.get("cost").map(|cost| cost.get("total_cost").unwrap_or(cost));
-    call.reported_usd = cost.filter(|cost| cost.is_number()).map(ToString::to_string);
+    call.reported_usd = reported_usd(raw);
     super::settle_inclusive(call);
     call.raw_usage = Some(raw.clone());
+}
+
+/// What a usage object says that the call cost: in dollars (OpenRouter, Perplexity), or in xAI's ticks.
+pub(super) fn reported_usd(raw: &Value) -> Option<String> {
+    /// There are ten to the power of this in a dollar.
+    const TICKS: i32 = 10;
+    let cost = raw.get("cost").map(|cost| cost.get("total_cost").unwrap_or(cost));
+    let ticks = || Amount::parse_per(&count(raw.get("cost_in_usd_ticks"))?.to_string(), TICKS);
+    cost.filter(|cost| cost.is_number()).map(ToString::to_string).or_else(|| Some(ticks()?.to_string()))
 }
 
 /// Folds a stream of chunks into the body that the plain call would have had.

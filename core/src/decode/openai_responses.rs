@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
 use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
-use super::{Fold, Folded, Format, PLAIN, Source};
+use super::{Fold, Folded, Format, PLAIN, Source, openai_chat};
 
 const PARAMETERS: &[&str] = &[
     "temperature",
@@ -186,7 +186,7 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
         text_out: count(output_details.get("text_tokens")),
         ..Tokens::default()
     };
-    call.reported_usd = raw.get("cost").filter(|cost| cost.is_number()).map(ToString::to_string);
+    call.reported_usd = openai_chat::reported_usd(raw);
     super::settle_inclusive(call);
     call.raw_usage = Some(raw.clone());
 }
