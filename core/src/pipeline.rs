@@ -368,6 +368,7 @@ pub(crate) fn charge(
         reported_parts: Some(&parts),
         local,
         overrides: overrides.as_ref(),
+        another_model: event.properties.get("$ai_usage").is_some_and(decode::used_another_model),
         ..Query::new(text("$ai_provider"), text("$ai_model"), usage, unix_ms(started))
     };
     let cost = price(book, &query);
