@@ -246,7 +246,9 @@ pub(super) fn reported_usd(raw: &Value) -> Option<String> {
     /// There are ten to the power of this in a dollar.
     const TICKS: i32 = 10;
     let cost = raw.get("cost").map(|cost| cost.get("total_cost").unwrap_or(cost));
-    let ticks = || Amount::parse_per(&count(raw.get("cost_in_usd_ticks"))?.to_string(), TICKS);
+    // Where others serve xAI's models (Azure), it is there and zero.
+    let ticks = count(raw.get("cost_in_usd_ticks")).filter(|ticks| *ticks > 0);
+    let ticks = || Amount::parse_per(&ticks?.to_string(), TICKS);
     cost.filter(|cost| cost.is_number()).map(ToString::to_string).or_else(|| Some(ticks()?.to_string()))
 }
 
@@ -573,5 +575,54 @@ impl Fold for ChatFold {
             error: self.error,
             first_content_at: self.first_content_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_in_ticks_is_one_when_there_are_any() {
+        for (usage, cost) in [
+            (json!({"cost_in_usd_ticks": 37_756_000}), Some("0.0037756")),
+            (json!({"cost_in_usd_ticks": 0}), None),
+            (json!({"cost": 0.25, "cost_in_usd_ticks": 1}), Some("0.25")),
+            (json!({}), None),
+        ] {
+            assert_eq!(reported_usd(&usage).as_deref(), cost, "{usage}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_sound_are_joined_as_what_they_stand_for() {
+        for (pieces, whole) in [
+            (&["AAE=", "Ag==", "Aw=="][..], "AAECAw=="),
+            (&["AAE", "=", "Ag=="], "AAEC"),
+            (&["AA", "EC"], "AAEC"),
+            (&["!=", "Ag=="], "!=Ag=="),
+        ] {
+            let mut sound = Sound::default();
+            pieces.iter().for_each(|piece| sound.push(piece));
+            assert_eq!(sound.join(), whole, "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn calls_that_all_say_one_index_stay_apart() {
+        let call = |id: &str, arguments: &str| {
+            let name = if id.is_empty() { "" } else { "f" };
+            json!({"choices": [{"delta": {"tool_calls": [
+                {"index": 0, "id": id, "function": {"name": name, "arguments": arguments}}
+            ]}}]})
+        };
+        let mut fold = ChatFold::default();
+        for (id, arguments) in [("a", "1"), ("", "2"), ("b", "3"), ("", "4"), ("c", "5"), ("c", "6")] {
+            fold.event("", &call(id, arguments), Duration::ZERO);
+        }
+        let body = Box::new(fold).finish().body;
+        let calls = body["choices"][0]["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
+        let said: Vec<_> = calls.iter().map(|call| (&call["id"], &call["function"]["arguments"])).collect();
+        assert_eq!(json!(said), json!([["a", "12"], ["b", "34"], ["c", "56"]]));
     }
 }
