@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::exchange::{End, Exchange};
 pub(crate) use address::Address;
 pub use address::{Recognised, Wire, recognise};
-pub(crate) use anthropic_messages::used_another_model;
+pub(crate) use anthropic_messages::{kept_in, used_another_model};
 use call::{Call, CallError, StreamStatus};
 pub(crate) use error::provider_error;
 pub(crate) use settle::{settle_exclusive, settle_inclusive};

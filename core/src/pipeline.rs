@@ -363,7 +363,7 @@ pub(crate) fn charge(
     let parts = given.parts();
     let query = Query {
         service_tier: event.properties.text("$ai_service_tier"),
-        region: region_of(text("$ai_base_url")),
+        region: region_of(text("$ai_base_url")).or_else(|| event.properties.get("$ai_usage").and_then(decode::kept_in)),
         reported_usd: given.total.as_deref().or(reported_usd),
         reported_parts: Some(&parts),
         local,

@@ -378,6 +378,15 @@ fn find_rates(
     } else {
         look_up(book, query, known, input, priced, found)?;
     }
+    if priced.by_anthropic && query.region == Some("us") {
+        // What Anthropic adds for a model that is kept in the US; other clouds have rows for their regions.
+        for (rate, price) in found.rates.iter().collect::<Vec<_>>() {
+            if rate.power() > 0 {
+                found.rates.set(rate, price.scaled(11, 10));
+            }
+        }
+        priced.bill.assumptions.add(Assumption::KeptInUs);
+    }
     if let Some((factor, row)) = factor {
         found.rates = book::multiplied(&found.rates, factor);
         (priced.source, priced.row, priced.row_number) = (Source::Custom, row, None);

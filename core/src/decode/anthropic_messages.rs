@@ -132,6 +132,11 @@ pub(crate) fn used_another_model(raw: &Value) -> bool {
     iterations(raw, "advisor_message").next().is_some()
 }
 
+/// The region that the model was kept in, where that has a price of its own.
+pub(crate) fn kept_in(raw: &Value) -> Option<&str> {
+    raw.get("inference_geo").and_then(Value::as_str).filter(|geo| *geo == "us")
+}
+
 /// What was written to the cache for five minutes and for an hour. A stream tells of these in its first event alone: of
 /// what was written later there is only the sum, and the rest belongs to the one lifetime that was used.
 fn lifetimes(parts: &[&Value], all: Option<u64>) -> Option<(u64, u64)> {

@@ -218,7 +218,8 @@ impl Question {
         // Events of ours say which tier served; elsewhere the one that was asked for is all there is.
         let asked = asked().filter(|_| text("$ai_lib") != Some("llmtrail"));
         self.service_tier = text("$ai_service_tier").or(asked).map(str::to_owned);
-        self.region = text("$ai_base_url").and_then(region_of).map(str::to_owned);
+        let kept_in = || properties.get("$ai_usage").and_then(crate::decode::kept_in);
+        self.region = text("$ai_base_url").and_then(region_of).or_else(kept_in).map(str::to_owned);
         self.overrides = Overrides::from_properties(properties);
         self.another_model = properties.get("$ai_usage").is_some_and(crate::decode::used_another_model);
     }
