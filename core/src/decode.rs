@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::exchange::{End, Exchange};
 pub(crate) use address::Address;
 pub use address::{Recognised, Wire, recognise};
+pub(crate) use anthropic_messages::{kept_in, used_another_model};
 use call::{Call, CallError, StreamStatus};
 pub(crate) use error::provider_error;
 pub(crate) use settle::{settle_exclusive, settle_inclusive};
@@ -224,6 +225,7 @@ pub(crate) fn read(found: &Recognised, exchange: &Exchange) -> Call {
         }
     } else if let Some(framing) = (format.framing)(source, &first)
         .or_else(|| framing::of_content_type(header(exchange, "content-type").unwrap_or_default()))
+        .or_else(|| if call.stream { framing::of_beginning(&first) } else { None })
     {
         read_stream(format, source, &chunks, framing, &mut call);
     } else {
@@ -307,7 +309,7 @@ fn feed(fold: &mut dyn Fold, events: &mut Vec<framing::Frame>) {
     for event in events.drain(..) {
         if event.data.trim() == "[DONE]" {
             fold.done();
-        } else if let Ok(data) = serde_json::from_str(&event.data) {
+        } else if let Some(data) = json::parse(&event.data) {
             fold.event(&event.name, &data, event.at);
         }
     }
@@ -338,8 +340,8 @@ pub(crate) struct Folded {
 /// JSON, if the bytes are any; bytes that are not UTF-8 are replaced, for one bad byte in a text must not hide the rest.
 fn parse(bytes: &[u8]) -> Option<Value> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => serde_json::from_str(text).ok(),
-        Err(_) => serde_json::from_str(&String::from_utf8_lossy(bytes)).ok(),
+        Ok(text) => json::parse(text),
+        Err(_) => json::parse(&String::from_utf8_lossy(bytes)),
     }
 }
 

@@ -363,11 +363,12 @@ pub(crate) fn charge(
     let parts = given.parts();
     let query = Query {
         service_tier: event.properties.text("$ai_service_tier"),
-        region: region_of(text("$ai_base_url")),
+        region: region_of(text("$ai_base_url")).or_else(|| event.properties.get("$ai_usage").and_then(decode::kept_in)),
         reported_usd: given.total.as_deref().or(reported_usd),
         reported_parts: Some(&parts),
         local,
         overrides: overrides.as_ref(),
+        another_model: event.properties.get("$ai_usage").is_some_and(decode::used_another_model),
         ..Query::new(text("$ai_provider"), text("$ai_model"), usage, unix_ms(started))
     };
     let cost = price(book, &query);

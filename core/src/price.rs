@@ -82,6 +82,8 @@ pub struct Query<'a> {
     pub reported_parts: Option<&'a ReportedParts<'a>>,
     /// Unit prices that came with the call.
     pub overrides: Option<&'a Overrides>,
+    /// Another model's tokens came with the call and are not in `usage`: its cost leaves them out, and says so.
+    pub another_model: bool,
 }
 
 impl<'a> Query<'a> {
@@ -98,6 +100,7 @@ impl<'a> Query<'a> {
             reported_usd: None,
             reported_parts: None,
             overrides: None,
+            another_model: false,
         }
     }
 }
@@ -324,6 +327,9 @@ fn fill(
     let by_anthropic = priced.by_anthropic;
     let anthropic = || by_anthropic || is_claude(query.model);
     rates::bill(rates, usage, anthropic, &mut priced.bill).map_err(Reason::Unpriced)?;
+    if query.another_model {
+        priced.bill.assumptions.add(Assumption::AnotherModelLeftOut);
+    }
     let zero = Some(Amount::ZERO);
     priced.zero_price = rates.get(Rate::Input) == zero && rates.get(Rate::Output) == zero;
     Ok(())
@@ -371,6 +377,15 @@ fn find_rates(
         take(catalogue, known.choice?, query, input, priced, found)?;
     } else {
         look_up(book, query, known, input, priced, found)?;
+    }
+    if priced.by_anthropic && query.region == Some("us") {
+        // What Anthropic adds for a model that is kept in the US; other clouds have rows for their regions.
+        for (rate, price) in found.rates.iter().collect::<Vec<_>>() {
+            if rate.power() > 0 {
+                found.rates.set(rate, price.scaled(11, 10));
+            }
+        }
+        priced.bill.assumptions.add(Assumption::KeptInUs);
     }
     if let Some((factor, row)) = factor {
         found.rates = book::multiplied(&found.rates, factor);

@@ -2,12 +2,13 @@
 //!
 //! Source: Anthropic's API reference, "Messages" and "Streaming Messages".
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
-use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
+use super::json::{Slots, append, count, is_something, merge, parse, pick, slot, text};
 use super::{Fold, Folded, Format, PLAIN, Source};
 
 const PARAMETERS: &[&str] = &[
@@ -96,13 +97,16 @@ fn block(block: &Value) -> Value {
 
 /// Reads a usage object in the style of Anthropic's messages.
 pub(super) fn usage(raw: &Value, call: &mut Call) {
-    let created = raw.get("cache_creation").unwrap_or(&Value::Null);
-    let both = count(created.get("ephemeral_5m_input_tokens")).zip(count(created.get("ephemeral_1h_input_tokens")));
+    // What a compaction took is billed with the rest, and is not in the counts at the top.
+    let parts: Vec<&Value> = [raw].into_iter().chain(iterations(raw, "compaction")).collect();
+    let sum = |name: &str| parts.iter().filter_map(|part| count(part.get(name))).reduce(u64::saturating_add);
+    let cache_write = sum("cache_creation_input_tokens");
+    let both = lifetimes(&parts, cache_write);
     let tokens = Tokens {
-        input: count(raw.get("input_tokens")),
-        output: count(raw.get("output_tokens")),
-        cache_read: count(raw.get("cache_read_input_tokens")),
-        cache_write: count(raw.get("cache_creation_input_tokens")),
+        input: sum("input_tokens"),
+        output: sum("output_tokens"),
+        cache_read: sum("cache_read_input_tokens"),
+        cache_write,
         cache_write_5m: both.map(|(short, _)| short),
         cache_write_1h: both.map(|(_, long)| long),
         reasoning: count(raw.get("output_tokens_details").and_then(|details| details.get("thinking_tokens"))),
@@ -110,9 +114,45 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
         ..Tokens::default()
     };
     call.tokens = tokens;
-    call.service_tier = text(raw.get("service_tier")).or(call.service_tier.take());
+    // The fast mode of a model has a price of its own, and is told beside the tier.
+    let fast = text(raw.get("speed")).filter(|speed| speed == "fast");
+    call.service_tier = fast.or_else(|| text(raw.get("service_tier"))).or(call.service_tier.take());
     super::settle_exclusive(call);
     call.raw_usage = Some(raw.clone());
+}
+
+/// The turns of one kind that a call took inside the provider.
+fn iterations<'a>(raw: &'a Value, kind: &str) -> impl Iterator<Item = &'a Value> {
+    let all = raw.get("iterations").and_then(Value::as_array).into_iter().flatten();
+    all.filter(move |one| one.get("type").and_then(Value::as_str) == Some(kind))
+}
+
+/// Another model's tokens came with the call: an advisor's, which are counted apart and charged at that model's price.
+pub(crate) fn used_another_model(raw: &Value) -> bool {
+    iterations(raw, "advisor_message").next().is_some()
+}
+
+/// The region that the model was kept in, where that has a price of its own.
+pub(crate) fn kept_in(raw: &Value) -> Option<&str> {
+    raw.get("inference_geo").and_then(Value::as_str).filter(|geo| *geo == "us")
+}
+
+/// What was written to the cache for five minutes and for an hour. A stream tells of these in its first event alone: of
+/// what was written later there is only the sum, and the rest belongs to the one lifetime that was used.
+fn lifetimes(parts: &[&Value], all: Option<u64>) -> Option<(u64, u64)> {
+    let mut sums: Option<(u64, u64)> = None;
+    for created in parts.iter().filter_map(|part| part.get("cache_creation")) {
+        let of = |name: &str| count(created.get(name));
+        if let Some((short, long)) = of("ephemeral_5m_input_tokens").zip(of("ephemeral_1h_input_tokens")) {
+            let before = sums.unwrap_or_default();
+            sums = Some((before.0.saturating_add(short), before.1.saturating_add(long)));
+        }
+    }
+    match (sums?, all) {
+        ((short, 0), Some(all)) if all > short => Some((all, 0)),
+        ((0, long), Some(all)) if all > long => Some((0, all)),
+        (sums, _) => Some(sums),
+    }
 }
 
 /// Folds a stream of events into the message that the plain call would have given.
@@ -121,7 +161,7 @@ pub(super) struct MessagesFold {
     message: Map<String, Value>,
     blocks: Slots,
     /// Pieces of a block's input, which are JSON only when they are together.
-    inputs: Vec<(u64, String)>,
+    inputs: BTreeMap<u64, String>,
     stopped: bool,
     error: Option<CallError>,
     first_content_at: Option<Duration>,
@@ -146,10 +186,7 @@ impl MessagesFold {
             }
             Some("input_json_delta") => {
                 let piece = delta.get("partial_json").and_then(Value::as_str).unwrap_or_default();
-                match self.inputs.iter_mut().find(|(here, _)| *here == index) {
-                    Some((_, text)) => text.push_str(piece),
-                    None => self.inputs.push((index, piece.to_owned())),
-                }
+                self.inputs.entry(index).or_default().push_str(piece);
             }
             _ => {}
         }
@@ -213,7 +250,7 @@ impl Fold for MessagesFold {
         let Self { mut message, mut blocks, inputs, stopped, error, first_content_at } = *self;
         for (index, text) in inputs {
             if !text.is_empty() {
-                let input = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                let input = parse(&text).unwrap_or(Value::String(text));
                 slot(&mut blocks, index).insert("input".to_owned(), input);
             }
         }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::bedrock::{self, exception, model_of_arn, name_model};
 use super::call::{Call, CallError, Tokens};
-use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
+use super::json::{Slots, append, count, is_something, merge, parse, pick, slot, text};
 use super::{Fold, Folded, Format, PLAIN, Source};
 
 /// Members of `inferenceConfig`.
@@ -230,7 +230,7 @@ impl Fold for ConverseFold {
                     let input = at.map(|at| inputs.swap_remove(at).1).filter(|input| !input.is_empty());
                     match input {
                         Some(input) => {
-                            let input = serde_json::from_str(&input).unwrap_or(Value::String(input));
+                            let input = parse(&input).unwrap_or(Value::String(input));
                             tool.insert("input".to_owned(), input);
                         }
                         None => {

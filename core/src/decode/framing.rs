@@ -45,6 +45,13 @@ pub(crate) fn of_content_type(content_type: &str) -> Option<Box<dyn Framing>> {
     })
 }
 
+/// The framing of a body that begins so, for SDKs read a stream that they asked for whatever its content type says.
+pub(crate) fn of_beginning(first: &[u8]) -> Option<Box<dyn Framing>> {
+    let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
+    let events = [&b":"[..], b"data:", b"event:", b"id:", b"retry:"].iter().any(|field| first.starts_with(field));
+    if events { Some(Box::new(sse::Sse::default())) } else { None }
+}
+
 /// One JSON list whose elements come one by one.
 pub(crate) fn json_array() -> Box<dyn Framing> {
     Box::new(json_array::JsonArray::default())

@@ -302,9 +302,10 @@ impl GenerateFold {
                     for candidate in items(Some(value)) {
                         let Value::Object(members) = candidate else { continue };
                         let index = index(candidate);
-                        let slot = self.candidates.iter().position(|here| here.index == index).unwrap_or_else(|| {
-                            self.candidates.push(Candidate { index, ..Candidate::default() });
-                            self.candidates.len() - 1
+                        let slot = self.candidates.binary_search_by_key(&index, |here| here.index);
+                        let slot = slot.unwrap_or_else(|at| {
+                            self.candidates.insert(at, Candidate { index, ..Candidate::default() });
+                            at
                         });
                         if self.candidates[slot].read(members) {
                             self.first_content_at.get_or_insert(at);

@@ -2,6 +2,7 @@
 //!
 //! Source: the API reference's pages "Create chat completion" and "Chat completion chunk".
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::call::{Call, CallError, Tokens};
 use super::json::{Slots, append, count, is_something, keep, merge, pick, slot, text};
 use super::{Fold, Folded, Format, PLAIN, Source};
+use crate::price::Amount;
 
 const PARAMETERS: &[&str] = &[
     "temperature",
@@ -138,7 +140,7 @@ pub(super) fn message(message: &Value) -> Value {
     if let Some(refusal) = text(message.get("refusal")) {
         parts.push(json!({"type": "refusal", "refusal": refusal}));
     }
-    if let Some(Value::Object(audio)) = message.get("audio") {
+    if let Some(Value::Object(audio)) = message.get("audio").filter(|audio| !is_blank(audio)) {
         let mut part = audio.clone();
         part.insert("type".to_owned(), "audio".into());
         parts.push(Value::Object(part));
@@ -146,7 +148,7 @@ pub(super) fn message(message: &Value) -> Value {
     for tool_call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
         parts.push(self::tool_call(tool_call));
     }
-    if let Some(function) = message.get("function_call").filter(|function| function.is_object()) {
+    if let Some(function) = message.get("function_call").filter(|call| call.is_object() && !is_blank(call)) {
         parts.push(json!({"type": "function", "function": pick(function, &["name", "arguments"])}));
     }
     let only_text = parts.iter().all(|part| part["type"] == "text");
@@ -164,6 +166,17 @@ pub(super) fn message(message: &Value) -> Value {
         }
     }
     Value::Object(out)
+}
+
+/// An object in which nothing is said: Snowflake writes out all members that a message may have.
+fn is_blank(object: &Value) -> bool {
+    let blank = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_u64() == Some(0),
+        _ => false,
+    };
+    object.as_object().is_some_and(|members| members.values().all(blank))
 }
 
 /// A part of a content that is a list. Mistral's thinking is a list of texts.
@@ -223,10 +236,20 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
         text_out: count(output_details.get("text_tokens")),
         ..Tokens::default()
     };
-    let cost = raw.get("cost").map(|cost| cost.get("total_cost").unwrap_or(cost));
-    call.reported_usd = cost.filter(|cost| cost.is_number()).map(ToString::to_string);
+    call.reported_usd = reported_usd(raw);
     super::settle_inclusive(call);
     call.raw_usage = Some(raw.clone());
+}
+
+/// What a usage object says that the call cost: in dollars (OpenRouter, Perplexity), or in xAI's ticks.
+pub(super) fn reported_usd(raw: &Value) -> Option<String> {
+    /// There are ten to the power of this in a dollar.
+    const TICKS: i32 = 10;
+    let cost = raw.get("cost").map(|cost| cost.get("total_cost").unwrap_or(cost));
+    // Where others serve xAI's models (Azure), it is there and zero.
+    let ticks = count(raw.get("cost_in_usd_ticks")).filter(|ticks| *ticks > 0);
+    let ticks = || Amount::parse_per(&ticks?.to_string(), TICKS);
+    cost.filter(|cost| cost.is_number()).map(ToString::to_string).or_else(|| Some(ticks()?.to_string()))
 }
 
 /// Folds a stream of chunks into the body that the plain call would have had.
@@ -235,8 +258,10 @@ pub(super) struct ChatFold {
     body: Map<String, Value>,
     /// Messages by choice index; tool calls are kept apart until the end.
     choices: Slots,
-    tool_calls: Vec<(u64, Slots)>,
-    finish: Vec<(u64, Value)>,
+    tool_calls: BTreeMap<u64, Slots>,
+    /// The `data` of their audio.
+    sounds: BTreeMap<u64, Sound>,
+    finish: BTreeMap<u64, Value>,
     usage: Value,
     done: bool,
     expected_choices: u64,
@@ -289,7 +314,9 @@ impl ChatFold {
                     let audio = object_of(slot(&mut self.choices, index), name);
                     for (member, piece) in pieces {
                         match piece {
-                            Value::String(piece) if member == "data" => join_base64(audio, member, piece),
+                            Value::String(piece) if member == "data" => {
+                                self.sounds.entry(index).or_default().push(piece)
+                            }
                             Value::String(piece) if member == "transcript" => append(audio, member, piece),
                             Value::Null => {}
                             other => {
@@ -333,8 +360,7 @@ impl ChatFold {
             self.first_content_at.get_or_insert(at);
         }
         if let Some(reason) = choice.get("finish_reason").filter(|reason| !reason.is_null()) {
-            self.finish.retain(|(here, _)| *here != index);
-            self.finish.push((index, reason.clone()));
+            self.finish.insert(index, reason.clone());
         }
         // Some servers put the usage into the last choice.
         if let Some(usage) = choice.get("usage").filter(|usage| usage.is_object()) {
@@ -345,21 +371,27 @@ impl ChatFold {
     /// Arguments come in pieces, those of several calls interleaved; the index says whose they are. Servers that leave
     /// the index out send whole calls, told apart by their ids.
     fn tool_call(&mut self, choice: u64, delta: &Value) {
-        let at = self.tool_calls.iter().position(|(here, _)| *here == choice).unwrap_or_else(|| {
-            self.tool_calls.push((choice, Vec::new()));
-            self.tool_calls.len() - 1
-        });
-        let calls = &mut self.tool_calls[at].1;
+        /// A piece goes on with a call that is not long ago; to look through all of a great many takes too long.
+        const RECENT: usize = 1000;
+        let calls = self.tool_calls.entry(choice).or_default();
         let index = count(delta.get("index")).unwrap_or_else(|| {
             let same = text(delta.get("id")).map_or(calls.last(), |id| {
-                calls.iter().find(|(_, call)| call.get("id").and_then(Value::as_str) == Some(id.as_str()))
+                calls
+                    .iter()
+                    .rev()
+                    .take(RECENT)
+                    .find(|(_, call)| call.get("id").and_then(Value::as_str) == Some(id.as_str()))
             });
-            same.map_or(calls.len() as u64, |(index, _)| *index)
+            let next = calls.last().map_or(0, |(last, _)| last.saturating_add(1));
+            same.map_or(next, |(index, _)| *index)
         });
+        let index = place_of(calls, index, delta);
         let call = slot(calls, index);
         for (name, value) in delta.as_object().into_iter().flatten() {
             match (name.as_str(), value) {
                 (_, Value::Null) | ("index", _) => {}
+                // Some servers repeat the members of the first piece, but empty.
+                ("id" | "type", Value::String(empty)) if empty.is_empty() && call.contains_key(name) => {}
                 ("function" | "custom", Value::Object(pieces)) => {
                     let inner = object_of(call, name);
                     for (member, piece) in pieces {
@@ -380,18 +412,44 @@ impl ChatFold {
     }
 }
 
-/// Each piece of base64 is whole in itself, padding included, so pieces are joined as bytes.
-fn join_base64(object: &mut Map<String, Value>, name: &str, piece: &str) {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    let before = object.get(name).and_then(Value::as_str).unwrap_or_default();
-    if before.ends_with('=')
-        && let (Ok(mut bytes), Ok(more)) = (STANDARD.decode(before), STANDARD.decode(piece))
-    {
-        bytes.extend(more);
-        object.insert(name.to_owned(), STANDARD.encode(bytes).into());
-    } else {
-        append(object, name, piece);
+/// Where a piece of a call belongs that says this index. Some servers send whole calls that all say the same: what has
+/// a name, and another id than what is there, is a call of its own, and what follows without an id goes on with the last.
+fn place_of(calls: &Slots, index: u64, delta: &Value) -> u64 {
+    /// What is added for each further call that says the same index, which nobody counts to.
+    const FURTHER: u64 = 1 << 32;
+    let there = |place: u64| calls.binary_search_by_key(&place, |(here, _)| *here).ok().map(|at| &calls[at].1);
+    let Some(first) = there(index) else { return index };
+    let (mut place, mut last) = (index, first);
+    while let Some(next) = place.checked_add(FURTHER).and_then(|next| Some((next, there(next)?))) {
+        (place, last) = next;
+    }
+    let named =
+        ["function", "custom"].iter().any(|kind| text(delta.get(*kind).and_then(|call| call.get("name"))).is_some());
+    let other = text(delta.get("id")).is_some_and(|id| last.get("id").is_some_and(|before| *before != *id));
+    if named && other { place.saturating_add(FURTHER) } else { place }
+}
+
+/// Base64 that comes in pieces: each may be whole in itself, padding included, so what they stand for is joined.
+#[derive(Default)]
+struct Sound(Vec<String>);
+
+impl Sound {
+    fn push(&mut self, piece: &str) {
+        match self.0.last_mut().filter(|last| !last.ends_with('=')) {
+            Some(last) => last.push_str(piece),
+            None => self.0.push(piece.to_owned()),
+        }
+    }
+
+    fn join(self) -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        if self.0.len() > 1
+            && let Ok(bytes) = self.0.iter().map(|whole| STANDARD.decode(whole)).collect::<Result<Vec<_>, _>>()
+        {
+            return STANDARD.encode(bytes.concat());
+        }
+        self.0.concat()
     }
 }
 
@@ -460,8 +518,10 @@ fn object_of<'a>(parent: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<
 }
 
 impl Fold for ChatFold {
-    fn event(&mut self, _name: &str, data: &Value, at: Duration) {
-        if let Some(error) = data.get("error").filter(|error| !error.is_null()) {
+    fn event(&mut self, name: &str, data: &Value, at: Duration) {
+        // An event of that name may be the error itself.
+        let itself = Some(data).filter(|data| name == "error" && data.is_object());
+        if let Some(error) = data.get("error").filter(|error| !error.is_null()).or(itself) {
             self.error = Some(super::provider_error(error));
         }
         for (name, value) in data.as_object().into_iter().flatten() {
@@ -489,20 +549,21 @@ impl Fold for ChatFold {
     }
 
     fn finish(self: Box<Self>) -> Folded {
-        let Self { mut body, choices, mut tool_calls, finish, usage, .. } = *self;
+        let Self { mut body, choices, mut tool_calls, mut sounds, finish, usage, .. } = *self;
         let finished = !choices.is_empty()
             && choices.len() as u64 >= self.expected_choices
-            && choices.iter().all(|(index, _)| finish.iter().any(|(here, _)| here == index));
+            && choices.iter().all(|(index, _)| finish.contains_key(index));
         let choices: Vec<Value> = choices
             .into_iter()
             .map(|(index, mut message)| {
-                if let Some(at) = tool_calls.iter().position(|(here, _)| *here == index) {
-                    let mut calls = tool_calls.swap_remove(at).1;
-                    calls.sort_by_key(|(index, _)| *index);
+                if let Some(calls) = tool_calls.remove(&index) {
                     let calls = calls.into_iter().map(|(_, call)| Value::Object(call)).collect();
                     message.insert("tool_calls".to_owned(), calls);
                 }
-                let reason = finish.iter().find(|(here, _)| *here == index).map(|(_, reason)| reason.clone());
+                if let Some(sound) = sounds.remove(&index) {
+                    object_of(&mut message, "audio").insert("data".to_owned(), sound.join().into());
+                }
+                let reason = finish.get(&index);
                 json!({"index": index, "message": message, "finish_reason": reason})
             })
             .collect();
@@ -514,5 +575,54 @@ impl Fold for ChatFold {
             error: self.error,
             first_content_at: self.first_content_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_in_ticks_is_one_when_there_are_any() {
+        for (usage, cost) in [
+            (json!({"cost_in_usd_ticks": 37_756_000}), Some("0.0037756")),
+            (json!({"cost_in_usd_ticks": 0}), None),
+            (json!({"cost": 0.25, "cost_in_usd_ticks": 1}), Some("0.25")),
+            (json!({}), None),
+        ] {
+            assert_eq!(reported_usd(&usage).as_deref(), cost, "{usage}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_sound_are_joined_as_what_they_stand_for() {
+        for (pieces, whole) in [
+            (&["AAE=", "Ag==", "Aw=="][..], "AAECAw=="),
+            (&["AAE", "=", "Ag=="], "AAEC"),
+            (&["AA", "EC"], "AAEC"),
+            (&["!=", "Ag=="], "!=Ag=="),
+        ] {
+            let mut sound = Sound::default();
+            pieces.iter().for_each(|piece| sound.push(piece));
+            assert_eq!(sound.join(), whole, "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn calls_that_all_say_one_index_stay_apart() {
+        let call = |id: &str, arguments: &str| {
+            let name = if id.is_empty() { "" } else { "f" };
+            json!({"choices": [{"delta": {"tool_calls": [
+                {"index": 0, "id": id, "function": {"name": name, "arguments": arguments}}
+            ]}}]})
+        };
+        let mut fold = ChatFold::default();
+        for (id, arguments) in [("a", "1"), ("", "2"), ("b", "3"), ("", "4"), ("c", "5"), ("c", "6")] {
+            fold.event("", &call(id, arguments), Duration::ZERO);
+        }
+        let body = Box::new(fold).finish().body;
+        let calls = body["choices"][0]["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
+        let said: Vec<_> = calls.iter().map(|call| (&call["id"], &call["function"]["arguments"])).collect();
+        assert_eq!(json!(said), json!([["a", "12"], ["b", "34"], ["c", "56"]]));
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Source: the API reference's pages "Create a model response", "The response object" and "Streaming events".
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, CallError, Tokens};
 use super::json::{Slots, append, count, is_something, merge, pick, slot, text};
-use super::{Fold, Folded, Format, PLAIN, Source};
+use super::{Fold, Folded, Format, PLAIN, Source, openai_chat};
 
 const PARAMETERS: &[&str] = &[
     "temperature",
@@ -185,7 +186,7 @@ pub(super) fn usage(raw: &Value, call: &mut Call) {
         text_out: count(output_details.get("text_tokens")),
         ..Tokens::default()
     };
-    call.reported_usd = raw.get("cost").filter(|cost| cost.is_number()).map(ToString::to_string);
+    call.reported_usd = openai_chat::reported_usd(raw);
     super::settle_inclusive(call);
     call.raw_usage = Some(raw.clone());
 }
@@ -198,7 +199,7 @@ pub(super) struct ResponsesFold {
     response: Value,
     items: Slots,
     /// Parts of the items, by the item and the list that they are in.
-    parts: Vec<(u64, &'static str, Slots)>,
+    parts: BTreeMap<(u64, &'static str), Slots>,
     finished: bool,
     error: Option<CallError>,
     first_content_at: Option<Duration>,
@@ -213,14 +214,13 @@ impl ResponsesFold {
     fn part(&mut self, data: &Value, list: &'static str, kind: &str) -> &mut Map<String, Value> {
         let item = count(data.get("output_index")).unwrap_or(0);
         let index = count(data.get("content_index")).or_else(|| count(data.get("summary_index"))).unwrap_or(0);
-        let at = self.parts.iter().position(|(of, name, _)| (*of, *name) == (item, list)).unwrap_or_else(|| {
+        if !self.parts.contains_key(&(item, list)) {
             // What the item began with.
             let begun = self.item(data).get(list).and_then(Value::as_array).into_iter().flatten();
             let begun = (0..).zip(begun.filter_map(Value::as_object).cloned()).collect();
-            self.parts.push((item, list, begun));
-            self.parts.len() - 1
-        });
-        let part = slot(&mut self.parts[at].2, index);
+            self.parts.insert((item, list), begun);
+        }
+        let part = slot(self.parts.entry((item, list)).or_default(), index);
         part.entry("type").or_insert_with(|| kind.into());
         part
     }
@@ -249,7 +249,9 @@ impl Fold for ResponsesFold {
             "response.output_item.added" | "response.output_item.done" => {
                 if let Some(Value::Object(item)) = data.get("item") {
                     let index = count(data.get("output_index")).unwrap_or(0);
-                    self.parts.retain(|(of, ..)| *of != index);
+                    for list in ["content", "summary"] {
+                        self.parts.remove(&(index, list));
+                    }
                     *self.item(data) = item.clone();
                 }
             }
@@ -298,8 +300,7 @@ impl Fold for ResponsesFold {
 
     fn finish(self: Box<Self>) -> Folded {
         let Self { mut response, mut items, parts, .. } = *self;
-        for (of, list, mut parts) in parts {
-            parts.sort_by_key(|(index, _)| *index);
+        for ((of, list), parts) in parts {
             let parts = parts.into_iter().map(|(_, part)| Value::Object(part)).collect();
             slot(&mut items, of).insert(list.to_owned(), parts);
         }

@@ -252,10 +252,12 @@ fn redact_text(text: &mut String) -> Option<Media> {
         cuts.push((start, end, Media::of(mime, &text[from..end])));
         from = end;
     }
+    let urls: Vec<(usize, usize)> = cuts.iter().map(|(start, end, _)| (*start, *end)).collect();
     for key in KEYS.iter().filter(|_| bytes.len() > PAYLOAD) {
         for at in key.find_iter(bytes) {
             if let Some((start, end)) = quoted_payload(bytes, at + key.needle().len()) {
-                let free = cuts.iter().all(|(from, to, _)| end <= *from || start >= *to);
+                let next = urls.partition_point(|(_, to)| *to <= start);
+                let free = urls.get(next).is_none_or(|(from, _)| end <= *from);
                 if free && end - start >= PAYLOAD {
                     cuts.push((start, end, Media::of("", &text[start..end])));
                 }
@@ -263,11 +265,18 @@ fn redact_text(text: &mut String) -> Option<Media> {
         }
     }
     cuts.sort_by_key(|(start, ..)| *start);
-    let last = cuts.last().map(|(.., media)| media.clone());
-    for (start, end, media) in cuts.into_iter().rev() {
-        text.replace_range(start..end, &media.placeholder());
+    let last = cuts.last().map(|(.., media)| media.clone())?;
+    // In one pass: a text may hold very many.
+    let mut out = String::with_capacity(text.len());
+    let mut copied = 0;
+    for (start, end, media) in cuts {
+        out.push_str(text.get(copied..start).unwrap_or_default());
+        out.push_str(&media.placeholder());
+        copied = end.max(copied);
     }
-    last
+    out.push_str(&text[copied..]);
+    *text = out;
+    Some(last)
 }
 
 fn find_ignoring_case(text: &[u8], mark: &[u8]) -> Option<usize> {

@@ -53,6 +53,10 @@ impl Mode {
 
     /// The mode of that name (a service tier as a provider reports it, or the tail of a provider row's name).
     pub fn from_name(name: &str) -> Option<Self> {
+        // Vertex AI's tiers of what is paid by use: `ON_DEMAND_FLEX`, `ON_DEMAND_PRIORITY`.
+        const PAID_BY_USE: &str = "on_demand_";
+        let tier = name.split_at_checked(PAID_BY_USE.len());
+        let name = tier.filter(|(head, _)| head.eq_ignore_ascii_case(PAID_BY_USE)).map_or(name, |(_, tier)| tier);
         Self::ALL.into_iter().find(|(_, n)| n.eq_ignore_ascii_case(name)).map(|(mode, _)| mode)
     }
 

@@ -26,6 +26,7 @@ pub struct Question {
     repairs: Repairs,
     given: Given,
     overrides: Option<Overrides>,
+    another_model: bool,
     book: Option<PriceBook>,
 }
 
@@ -217,8 +218,10 @@ impl Question {
         // Events of ours say which tier served; elsewhere the one that was asked for is all there is.
         let asked = asked().filter(|_| text("$ai_lib") != Some("llmtrail"));
         self.service_tier = text("$ai_service_tier").or(asked).map(str::to_owned);
-        self.region = text("$ai_base_url").and_then(region_of).map(str::to_owned);
+        let kept_in = || properties.get("$ai_usage").and_then(crate::decode::kept_in);
+        self.region = text("$ai_base_url").and_then(region_of).or_else(kept_in).map(str::to_owned);
         self.overrides = Overrides::from_properties(properties);
+        self.another_model = properties.get("$ai_usage").is_some_and(crate::decode::used_another_model);
     }
 
     fn read_usage(&mut self, counts: &Counts, exclusive: Option<bool>, vercel: bool, reasoning: Option<bool>) {
@@ -256,6 +259,7 @@ impl Question {
             reported_usd: given.total.as_deref(),
             reported_parts: Some(&parts),
             overrides: self.overrides.as_ref(),
+            another_model: self.another_model,
             ..Query::new(&self.provider, &self.model, &self.usage, self.at_unix_ms)
         };
         ask(self.book.as_ref().unwrap_or(book), &query)

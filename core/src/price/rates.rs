@@ -292,10 +292,14 @@ pub enum Assumption {
     ListedByRouter,
     /// The name asks for a routing (`:nitro`, `:floor`, ...): the model's default price.
     Routed,
+    /// Another model's tokens came with the call (an advisor's), and are not in its cost.
+    AnotherModelLeftOut,
+    /// The model was kept in the US, for which Anthropic takes a tenth more.
+    KeptInUs,
 }
 
 impl Assumption {
-    const ALL: [(Self, &'static str); 22] = [
+    const ALL: [(Self, &'static str); 24] = [
         (Self::CacheReadTenth, "no price for cache reads: 0.1 times the input price"),
         (Self::CacheReadInput, "no price for cache reads: the input price"),
         (Self::CacheWriteQuarterMore, "no price for cache writes: 1.25 times the input price"),
@@ -318,6 +322,8 @@ impl Assumption {
         (Self::Maker, "the provider has no price list: the price of the model's maker"),
         (Self::ListedByRouter, "only OpenRouter lists the model: its price there"),
         (Self::Routed, "the name asks for a routing: the model's default price"),
+        (Self::AnotherModelLeftOut, "another model's tokens (an advisor's) came with the call: not in this cost"),
+        (Self::KeptInUs, "the model was kept in the US: 1.1 times the listed price of tokens"),
     ];
 }
 
