@@ -222,8 +222,10 @@ test('the keyboard walks, opens and goes back', async () => {
   // In a trace the walk shows each span, and the address follows.
   await page.keyboard.press('k')
   await page.waitForURL(/span=/)
+  // The way back leads to the list as it was.
   await page.keyboard.press('Escape')
   await page.waitForURL(/\/traces/)
+  expect(await page.inputValue('#q')).toBe('name:answer')
   await page.keyboard.press('/')
   expect(await page.evaluate(() => document.activeElement.id)).toBe('q')
   await page.keyboard.press('Escape')

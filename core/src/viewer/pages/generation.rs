@@ -26,8 +26,8 @@ pub(super) fn page(page: &mut Page<'_>, uuid: &str) -> Result<Option<(String, Ma
     let context = &page.context;
     let body = html! {
         p.crumbs {
-            a href=(context.address.go("/generations")) { "Generations" } " / "
-            @if let Some(trace) = &row.trace_id { a href=(format!("/trace/{}?span={}", encode(trace), encode(&row.uuid))) { "in its trace" } " / " }
+            a href=(context.address.back("/generations")) { "Generations" } " / "
+            @if let Some(trace) = &row.trace_id { a href=(context.address.to(&format!("/trace/{}", encode(trace)), &[("span", &row.uuid), ("sort", ""), ("page", "")])) { "in its trace" } " / " }
             code { (row.uuid) }
         }
         div.detail { (detail) }
