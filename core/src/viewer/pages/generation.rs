@@ -30,6 +30,8 @@ pub(super) fn page(page: &mut Page<'_>, uuid: &str) -> Result<Option<(String, Ma
             @if let Some(trace) = &row.trace_id { a href=(context.address.to(&format!("/trace/{}", encode(trace)), &[("span", &row.uuid), ("sort", ""), ("page", "")])) { "in its trace" } " / " }
             code { (row.uuid) }
         }
+        // The name stands with the rest of what is told of it, which in a trace is under the trace's own name.
+        h1.visually-hidden { (trace::kind(&row)) }
         div.detail { (detail) }
     };
     Ok(Some((trace::label(&row), body)))
