@@ -87,7 +87,7 @@ impl<'a> Page<'a> {
                 }
                 if ids.len() >= FOUND {
                     let found = number(FOUND as u64);
-                    notes.push((format!("Very many messages have {words}: only the {found} events with it that were written last are looked at."), false));
+                    notes.push((format!("Very many messages have “{words}”: only the {found} events with it that were written last are looked at."), false));
                 }
                 found.events.extend(ids);
             }

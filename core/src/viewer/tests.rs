@@ -371,3 +371,17 @@ fn another_store_in_the_place_of_one_is_noticed() {
     std::fs::remove_file(&file).unwrap();
     shows("Nothing was captured yet");
 }
+
+#[test]
+fn words_that_are_nearly_everywhere_are_said_to_be() {
+    let said = json!({"$ai_input": [{"role": "user", "content": "the same"}], "$ai_model": "m"});
+    let viewer = run(&vec![said; 5000]);
+    let begin = std::time::Instant::now();
+    let mut body = viewer.get("/generations?q=the").body;
+    while body.contains("data-busy") {
+        assert!(begin.elapsed().as_secs() < 30, "{body}");
+        body = viewer.get("/generations?q=the").body;
+    }
+    assert!(body.contains("“the”: only the 5,000 events with it that were written last are looked at."), "{body}");
+    assert!(!viewer.get("/generations?q=nothing").body.contains("are looked at"));
+}
