@@ -130,9 +130,9 @@ impl SentLast {
 
     /// Whole or not at all, for a process may end at any time.
     fn save(&self, place: &Path) -> Result<(), Failure> {
-        let text: String = self.0.iter().map(|(id, uuid)| format!("{id} {uuid}\n")).collect();
+        let lines: Vec<String> = self.0.iter().map(|(id, uuid)| format!("{id} {uuid}\n")).collect();
         let new = place.with_extension(std::process::id().to_string());
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, place)).map_err(|error| {
+        std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, place)).map_err(|error| {
             let _ = std::fs::remove_file(&new);
             let message = format!("push cannot remember in {} how far it has come: {error}", place.display());
             Error::new(ErrorKind::Store, message).with_source(error).into()

@@ -53,7 +53,7 @@ const BUSY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a removal waits for those who still read what is in the log.
-const SWEEPING: Duration = Duration::from_secs(2);
+const SWEEPING: Duration = Duration::from_secs(5);
 
 /// The store in a folder, open for writing.
 pub(crate) struct Store {
@@ -151,7 +151,7 @@ impl Store {
                 ErrorKind::Store,
                 format!(
                     "what was asked for is removed from the local store {} (events: {removed}), but another program reads \
-                     it, and so its log (-wal) still has that. Do it again when the other one has ended",
+                     it, and so its log (-wal) still has that. Do it again when nobody does",
                     self.path.display()
                 ),
             )

@@ -81,7 +81,7 @@ fn dead_letters(path: &Path, is_asked_for: impl Fn(&[u8]) -> bool) -> io::Result
     let is_it = |line: &&[u8]| {
         let event = serde_json::from_slice::<serde_json::Value>(line)
             .ok()
-            .and_then(|mut line| line.get_mut("event").map(|event| event.take()));
+            .and_then(|mut line| line.get_mut("event").map(serde_json::Value::take));
         event.is_some_and(|event| is_asked_for(event.to_string().as_bytes()))
     };
     let (gone, kept): (Vec<&[u8]>, Vec<&[u8]>) = text.split_inclusive(|byte| *byte == b'\n').partition(is_it);
