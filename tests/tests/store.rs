@@ -138,6 +138,29 @@ fn write(dir: &Path, count: usize, user: &str) -> HashSet<String> {
     events.iter().map(|event| event.uuid.to_string()).collect()
 }
 
+fn delete(dir: &Path) {
+    for file in ["llmtrail.db", "llmtrail.db-wal", "llmtrail.db-shm"] {
+        let _ = std::fs::remove_file(dir.join(file));
+    }
+}
+
+#[test]
+fn who_follows_calls_sees_those_of_a_store_that_is_made_anew() {
+    let folder = Folder::new().unwrap();
+    // The first of them is no call.
+    write(&folder.0, 2, "ada");
+    let mut command = program(&folder.0);
+    let mut follower = command.args(["cli", "tail", "-f", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["distinct_id"].clone();
+    assert_eq!(next(), "ada");
+    delete(&folder.0);
+    write(&folder.0, 2, "grace");
+    assert_eq!(next(), "grace");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
 fn push(server: &Server, dir: &Path) -> Command {
     let mut command = program(dir);
     command.args(["cli", "push", "--json"]).env("POSTHOG_API_KEY", "phc_push").env("POSTHOG_HOST", server.url());
@@ -197,10 +220,8 @@ fn what_takes_the_place_of_events_that_were_pushed_is_pushed_too() {
     let came = uuids(server.events().into_iter());
     assert!(next.is_subset(&came) && last.is_subset(&came));
 
-    // So does a store that is deleted.
-    for file in ["llmtrail.db", "llmtrail.db-wal", "llmtrail.db-shm"] {
-        let _ = std::fs::remove_file(folder.0.join(file));
-    }
+    // So it is in a store that is made anew.
+    delete(&folder.0);
     let other = fill(&folder.0, 40);
     assert_eq!(pushed(&push(&server, &folder.0).output().unwrap()), json!({"sent": 40, "refused": 0}));
     assert!(other.is_subset(&uuids(server.events().into_iter())));

@@ -30,8 +30,8 @@ const PATTERNS: usize = 8;
 pub(super) struct Store {
     path: PathBuf,
     data: RwLock<Data>,
-    /// Connections that nobody uses now, each with the file that it was opened on.
-    readers: Mutex<Vec<(Option<Identity>, Reader)>>,
+    /// Connections that nobody uses now.
+    readers: Mutex<Vec<Reader>>,
     /// What stands in the way of reading, for people.
     trouble: Mutex<Option<String>>,
     more: (Mutex<()>, Condvar),
@@ -39,20 +39,6 @@ pub(super) struct Store {
     patterns: Mutex<Vec<(String, Number, Bits)>>,
     is_live: AtomicBool,
 }
-
-/// What tells a file from another one with its name. `None` where there is none.
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
-    path.exists().then_some((0, 0))
-}
-
-type Identity = (u64, u64);
 
 /// How far a store is; it is another one when the store has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +89,6 @@ impl Store {
 
     /// Everything in the file, and then what is new, until something is wrong or the file has changed too much.
     fn follow(&self) -> Result<()> {
-        let file = identity(&self.path);
         let Some(reader) = Reader::open_file(&self.path)? else {
             // Nothing was captured yet, or it was deleted. Whoever waits for data has all there is.
             self.write(|data| {
@@ -114,7 +99,7 @@ impl Store {
         };
         let changes = self.fill(&reader)?;
         // Another file may be put in its place at any time.
-        while identity(&self.path) == file {
+        while reader.is_there() {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
             if !self.take_new(&reader, changes)? {
                 break;
@@ -342,17 +327,16 @@ impl Store {
 
     /// The same; `None` as long as there is no store, or another process is about to make it.
     pub(super) fn read_if_there<T>(&self, using: impl FnOnce(&Reader) -> Result<T>) -> Result<Option<T>> {
-        let file = identity(&self.path);
         let known = {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-            readers.retain(|(of, _)| *of == file);
-            readers.pop().map(|(_, reader)| reader)
+            readers.retain(Reader::is_there);
+            readers.pop()
         };
         let Some(reader) = known.map_or_else(|| Reader::open_file(&self.path), |reader| Ok(Some(reader)))? else {
             return Ok(None);
         };
         let done = using(&reader)?;
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push((file, reader));
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         Ok(Some(done))
     }
 }
