@@ -135,6 +135,8 @@ enum Failure {
     Trouble(Error),
     /// It makes no sense.
     Usage(String),
+    /// It says too little: what could be said.
+    Help(String),
 }
 
 impl From<Error> for Failure {
@@ -171,10 +173,12 @@ fn run_on(caller: Caller, args: impl IntoIterator<Item = OsString>, terminal: &m
     let (code, message) = match done {
         Ok(()) | Err(Failure::Closed) => return 0,
         Err(Failure::Found) => return 1,
-        Err(Failure::Trouble(error)) => (1, error.to_string()),
-        Err(Failure::Usage(message)) => (2, message),
+        Err(Failure::Trouble(error)) => (1, format!("llmtrail: {}", terminal::line(&error.to_string()))),
+        // What is possible stands in lines of its own.
+        Err(Failure::Usage(message)) => (2, format!("llmtrail: {}", terminal::harmless(&message))),
+        Err(Failure::Help(text)) => (2, text),
     };
-    let _ = writeln!(terminal.err, "llmtrail: {}", terminal::line(&message));
+    let _ = writeln!(terminal.err, "{message}");
     code
 }
 
@@ -193,6 +197,9 @@ fn dispatch(
         }
         Err(error) => {
             let text = error.render().to_string();
+            if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                return Err(Failure::Help(text.trim_end().to_owned()));
+            }
             return Err(Failure::Usage(text.trim_end().trim_start_matches("error: ").to_owned()));
         }
     };

@@ -119,6 +119,10 @@ fn uuids(events: impl Iterator<Item = Value>) -> HashSet<String> {
 
 /// Writes made-up events into a store.
 fn fill(dir: &Path, count: usize) -> HashSet<String> {
+    write(dir, count, "ada")
+}
+
+fn write(dir: &Path, count: usize, user: &str) -> HashSet<String> {
     let events: Vec<WireEvent> = (0..count)
         .map(|number| {
             let uuid = uuid::Uuid::now_v7();
@@ -127,11 +131,34 @@ fn fill(dir: &Path, count: usize) -> HashSet<String> {
             let event = if number % 10 == 0 { "signed up" } else { "$ai_generation" };
             let properties = properties.as_object().unwrap().clone();
             let timestamp = timestamp(SystemTime::now());
-            Event { event: event.to_owned(), uuid, distinct_id: "ada".to_owned(), timestamp, properties }.encode()
+            Event { event: event.to_owned(), uuid, distinct_id: user.to_owned(), timestamp, properties }.encode()
         })
         .collect();
     Writer::open(dir).unwrap().write(&events).unwrap();
     events.iter().map(|event| event.uuid.to_string()).collect()
+}
+
+fn delete(dir: &Path) {
+    for file in ["llmtrail.db", "llmtrail.db-wal", "llmtrail.db-shm"] {
+        let _ = std::fs::remove_file(dir.join(file));
+    }
+}
+
+#[test]
+fn who_follows_calls_sees_those_of_a_store_that_is_made_anew() {
+    let folder = Folder::new().unwrap();
+    // The first of them is no call.
+    write(&folder.0, 2, "ada");
+    let mut command = program(&folder.0);
+    let mut follower = command.args(["cli", "tail", "-f", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["distinct_id"].clone();
+    assert_eq!(next(), "ada");
+    delete(&folder.0);
+    write(&folder.0, 2, "grace");
+    assert_eq!(next(), "grace");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }
 
 fn push(server: &Server, dir: &Path) -> Command {
@@ -176,6 +203,29 @@ fn a_store_is_pushed_and_goes_on_where_it_stopped() {
     let more = fill(&folder.0, 5);
     assert_eq!(pushed(&push(&server, &folder.0).output().unwrap()), json!({"sent": 5, "refused": 0}));
     assert_eq!(uuids(server.events().into_iter().skip(before)), more);
+}
+
+#[test]
+fn what_takes_the_place_of_events_that_were_pushed_is_pushed_too() {
+    let (server, folder) = (Server::start().unwrap(), Folder::new().unwrap());
+    fill(&folder.0, 20);
+    let last = write(&folder.0, 5, "grace");
+    assert_eq!(pushed(&push(&server, &folder.0).output().unwrap()), json!({"sent": 25, "refused": 0}));
+
+    // What was removed from the end gives its place to what comes next.
+    let purged = program(&folder.0).args(["cli", "purge", "--user", "grace"]).output().unwrap();
+    assert!(purged.status.success());
+    let next = write(&folder.0, 3, "ada");
+    assert_eq!(pushed(&push(&server, &folder.0).output().unwrap()), json!({"sent": 3, "refused": 0}));
+    let came = uuids(server.events().into_iter());
+    assert!(next.is_subset(&came) && last.is_subset(&came));
+
+    // So it is in a store that is made anew.
+    delete(&folder.0);
+    let other = fill(&folder.0, 40);
+    assert_eq!(pushed(&push(&server, &folder.0).output().unwrap()), json!({"sent": 40, "refused": 0}));
+    assert!(other.is_subset(&uuids(server.events().into_iter())));
+    assert_eq!(pushed(&push(&server, &folder.0).output().unwrap()), json!({"sent": 0, "refused": 0}));
 }
 
 #[test]

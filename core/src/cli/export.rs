@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
+use rusqlite::types::Value as Cell;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -59,13 +60,18 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
             "SELECT * FROM calls WHERE id IN (SELECT id FROM events WHERE timestamp_ms >= {since}) ORDER BY id"
         );
         let mut done = Ok(());
-        let mut is_first = true;
-        reader.sql(&sql, |names, cells| {
-            if std::mem::take(&mut is_first) {
-                done = writeln!(terminal.out, "{}", names.join(","));
-            }
+        // Apart from the rows, for without a call there are columns all the same.
+        let mut names = Vec::new();
+        reader.sql("SELECT name FROM pragma_table_info('calls') ORDER BY cid", |_, name| {
+            names.extend(
+                name.iter().filter_map(|name| if let Cell::Text(name) = name { Some(name.clone()) } else { None }),
+            );
+            true
+        })?;
+        writeln!(terminal.out, "{}", names.join(","))?;
+        reader.sql(&sql, |_, cells| {
             let cells: Vec<String> = cells.iter().map(csv).collect();
-            done = std::mem::replace(&mut done, Ok(())).and_then(|()| writeln!(terminal.out, "{}", cells.join(",")));
+            done = writeln!(terminal.out, "{}", cells.join(","));
             done.is_ok()
         })?;
         return Ok(done?);
@@ -102,8 +108,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Ok(())
 }
 
-fn csv(cell: &rusqlite::types::Value) -> String {
-    use rusqlite::types::Value as Cell;
+fn csv(cell: &Cell) -> String {
     match cell {
         Cell::Null | Cell::Blob(_) => String::new(),
         Cell::Integer(number) => number.to_string(),
@@ -189,7 +194,7 @@ fn span(event: &Value) -> Option<Value> {
         ),
     ]
     .into_iter()
-    .filter_map(|(key, value)| value.map(|value| attribute(key, value)))
+    .filter_map(|(key, value)| value.filter(|value| !value.is_null()).map(|value| attribute(key, value)))
     .collect();
     attributes.extend(p.get("$ai_stop_reason").and_then(Value::as_str).map(|reason| {
         json!({"key": "gen_ai.response.finish_reasons", "value": {"arrayValue": {"values": [{"stringValue": reason}]}}})

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -47,20 +48,23 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let mut store = Store::open(&args.common.dir()?)?;
     let before = store.count()?;
     let (mut batch, mut read) = (Vec::new(), 0_u64);
-    for (at, text) in BufReader::new(input).lines().enumerate() {
-        let text = text.map_err(|error| wrong(&args.file, at, &error.to_string()))?;
-        if text.trim().is_empty() {
-            continue;
+    let mut lines = Lines { of: BufReader::new(input).lines(), at: 0 };
+    let done = loop {
+        let some = lines.next().map_err(|error| error.to_string());
+        match some.and_then(|text| text.map(|text| events(&text)).transpose()) {
+            Ok(None) => break Ok(()),
+            Ok(Some(some)) => batch.extend(some),
+            Err(why) => break Err(wrong(&args.file, lines.at, &why)),
         }
-        batch.extend(events(&text).map_err(|why| wrong(&args.file, at, &why))?);
         if batch.len() >= BATCH {
             read += batch.len() as u64;
             store.write(&batch)?;
             batch.clear();
         }
-    }
+    };
     read += batch.len() as u64;
     store.write(&batch)?;
+    done?;
     let new = store.count()?.saturating_sub(before);
     if args.common.json {
         writeln!(terminal.out, "{}", json!({ "read": read, "new": new }))?;
@@ -70,8 +74,39 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     Ok(())
 }
 
+/// The lines of a file that say something.
+struct Lines<R> {
+    of: std::io::Lines<R>,
+    /// The number of the last one.
+    at: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn next(&mut self) -> std::io::Result<Option<String>> {
+        let is_first = self.at == 0;
+        loop {
+            let Some(text) = self.of.next().transpose()? else { return Ok(None) };
+            self.at += 1;
+            // Windows puts a mark before the first.
+            let text = text.trim_start_matches('\u{feff}');
+            if text.trim().is_empty() {
+                continue;
+            }
+            let mut text = text.to_owned();
+            // A list, or an answer of PostHog's, may be written over many lines.
+            if is_first && serde_json::from_str::<IgnoredAny>(&text).is_err_and(|error| error.is_eof()) {
+                for line in self.of.by_ref() {
+                    text.push('\n');
+                    text.push_str(&line?);
+                }
+            }
+            return Ok(Some(text));
+        }
+    }
+}
+
 fn wrong(file: &Path, at: usize, why: &str) -> Failure {
-    let message = format!("{}, line {}: {why}. What stood before it is in the store.", file.display(), at + 1);
+    let message = format!("{}, line {at}: {why}. What stood before it is in the store.", file.display());
     Error::new(ErrorKind::Input, message).into()
 }
 

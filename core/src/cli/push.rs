@@ -1,10 +1,11 @@
 //! `llmtrail push`: the store's events to PostHog, later.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::terminal::{Terminal, number_of};
 use super::{Common, Failure};
@@ -13,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{AI_EVENTS, Lane, WireEvent};
 use crate::sink::posthog::{PostHog, destination};
 use crate::sink::{Carrier, Outcome};
+use crate::store::Reader;
 
 /// Send the store's events to PostHog; what was sent before is not sent again
 #[derive(clap::Args)]
@@ -42,7 +44,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     };
     let reader = args.common.reader()?;
     let place = place(&args.common.dir()?, &destination(&config.host, &key));
-    let mut done: i64 = std::fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let mut sent_last = SentLast::load(&place);
+    let mut done = sent_last.position(&reader)?;
+    // Where nothing can be remembered, all would be sent again and again.
+    sent_last.save(&place)?;
     let mut carrier = PostHog::new(&config.host, key, config.gzip);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(trouble)?;
     let (mut sent, mut refused) = (0_u64, 0_u64);
@@ -57,8 +62,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         let some = &some[..count.min(some.len())];
         let Some((last, _)) = some.last() else { break };
         let mut lanes = [(Lane::Ai, Vec::new()), (Lane::General, Vec::new())];
-        for (_, json) in some {
+        let mut batch = Vec::new();
+        for (id, json) in some {
             let event = wire(json)?;
+            batch.push((*id, event.uuid));
             lanes[usize::from(event.lane == Lane::General)].1.push(event);
         }
         for (lane, events) in lanes.iter().filter(|(_, events)| !events.is_empty()) {
@@ -69,7 +76,8 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         }
         done = *last;
         sent += some.len() as u64;
-        std::fs::write(&place, done.to_string()).map_err(trouble)?;
+        sent_last.add(&batch);
+        sent_last.save(&place)?;
     }
     if args.common.json {
         writeln!(terminal.out, "{}", json!({ "sent": sent - refused, "refused": refused }))?;
@@ -84,8 +92,56 @@ fn trouble(error: std::io::Error) -> Failure {
     Error::new(ErrorKind::Input, format!("push does not work: {error}")).with_source(error).into()
 }
 
+/// The events that were sent last, by their ids in the file and their uuids, the last one first. An id alone says too little:
+/// the store may have been made anew, and what was removed from its end gives its ids to what comes next.
+struct SentLast(Vec<(i64, Uuid)>);
+
+impl SentLast {
+    /// So many are remembered. Only when all of them were removed is everything sent again, under the same uuids.
+    const MOST: usize = 1000;
+
+    fn load(place: &Path) -> Self {
+        let text = std::fs::read_to_string(place).unwrap_or_default();
+        let event = |line: &str| {
+            let (id, uuid) = line.split_once(' ')?;
+            Some((id.parse().ok()?, Uuid::parse_str(uuid).ok()?))
+        };
+        Self(text.lines().filter_map(event).collect())
+    }
+
+    /// The id after which everything is still to be sent.
+    fn position(&self, reader: &Reader) -> Result<i64, Failure> {
+        for (id, uuid) in &self.0 {
+            let there = reader.events_after(id.saturating_sub(1), i64::MIN, 1)?;
+            if let Some((found, json)) = there.first()
+                && found == id
+                && wire(json)?.uuid == *uuid
+            {
+                return Ok(*id);
+            }
+        }
+        Ok(0)
+    }
+
+    fn add(&mut self, batch: &[(i64, Uuid)]) {
+        let before = std::mem::take(&mut self.0);
+        self.0 = batch.iter().rev().copied().chain(before).take(Self::MOST).collect();
+    }
+
+    /// Whole or not at all, for a process may end at any time.
+    fn save(&self, place: &Path) -> Result<(), Failure> {
+        let lines: Vec<String> = self.0.iter().map(|(id, uuid)| format!("{id} {uuid}\n")).collect();
+        let new = place.with_extension(std::process::id().to_string());
+        std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, place)).map_err(|error| {
+            let _ = std::fs::remove_file(&new);
+            let message = format!("push cannot remember in {} how far it has come: {error}", place.display());
+            Error::new(ErrorKind::Store, message).with_source(error).into()
+        })
+    }
+}
+
 /// Where is remembered how far a project has come. Its name says nothing of the key.
-fn place(dir: &std::path::Path, destination: &str) -> PathBuf {
+fn place(dir: &Path, destination: &str) -> PathBuf {
     let hash = Sha256::digest(destination.as_bytes());
     dir.join(format!("llmtrail-push-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]))
 }
@@ -94,7 +150,7 @@ fn wire(json: &str) -> Result<WireEvent, Failure> {
     let event: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
     let text = |key: &str| event.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     let lane = if AI_EVENTS.contains(&text("event")) { Lane::Ai } else { Lane::General };
-    let uuid = uuid::Uuid::parse_str(text("uuid"))
+    let uuid = Uuid::parse_str(text("uuid"))
         .map_err(|_| Failure::from(Error::new(ErrorKind::Store, "an event in the store has no uuid".to_owned())))?;
     Ok(WireEvent { uuid, lane, json: bytes::Bytes::copy_from_slice(json.as_bytes()), stored: None })
 }

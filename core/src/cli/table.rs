@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::terminal::{Style, Terminal, cut, width};
+use super::terminal::{Style, Terminal, beginning, cut, width};
 
 /// Which end of a column its texts are at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,7 @@ fn fit(cell: &Cell, columns: usize, ellipsis: bool) -> Cell {
             continue;
         }
         if !text.starts_with("  ") || room >= STUMP {
-            let piece = if ellipsis { cut(text, room) } else { cut(text, room + 1).trim_end_matches('…').to_owned() };
+            let piece = if ellipsis { cut(text, room) } else { beginning(text, room).to_owned() };
             out.push((*style, piece));
         }
         break;

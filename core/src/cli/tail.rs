@@ -6,7 +6,7 @@ use super::ls::{label, status};
 use super::table::{Cell, Column, Line, cell, print};
 use super::terminal::{Style, Terminal, count, money, seconds};
 use super::{Common, Failure, json};
-use crate::store::Row;
+use crate::store::{Reader, Row};
 
 /// Show the last calls, and with -f those that come
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     const PAUSE: Duration = Duration::from_millis(300);
-    let reader = args.common.reader()?;
+    let mut reader = args.common.reader()?;
     let (mut last, rows) = reader.last_calls(args.limit)?;
     show(args, &rows, terminal)?;
     if !args.follow {
@@ -39,6 +39,15 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     loop {
         terminal.out.flush()?;
         std::thread::sleep(PAUSE);
+        if !reader.is_there()
+            && let Some(other) = Reader::open(&args.common.dir()?)?
+        {
+            reader = other;
+            let (now, rows) = reader.last_calls(args.limit)?;
+            last = now;
+            show(args, &rows, terminal)?;
+            continue;
+        }
         let (now, rows) = reader.calls_after(last)?;
         last = now;
         show(args, &rows, terminal)?;

@@ -99,7 +99,9 @@ pub(crate) fn harmless(text: &str) -> String {
         match c {
             '\n' => out.push('\n'),
             '\t' => out.push_str("    "),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => out.push('\u{fffd}'),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' => {
+                out.push('\u{fffd}');
+            }
             c if c.is_control() => out.push('\u{fffd}'),
             c => out.push(c),
         }
@@ -123,19 +125,27 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
-    let mut out = String::new();
-    let mut used = 1;
-    for c in text.chars() {
+    match columns.checked_sub(1) {
+        Some(room) => format!("{}…", beginning(text, room)),
+        None => String::new(),
+    }
+}
+
+/// As much of a text's beginning as there is room for in so many columns.
+pub(crate) fn beginning(text: &str, columns: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, c)| {
         used += c.width().unwrap_or(0);
-        if used > columns {
-            break;
-        }
-        out.push(c);
+        used > columns
+    });
+    let mut found = end.map_or(text, |(end, _)| &text[..end]);
+    // Some characters are wider together than each by itself, such as a heart that is made an emoji.
+    while width(found) > columns
+        && let Some((last, _)) = found.char_indices().next_back()
+    {
+        found = &found[..last];
     }
-    if columns > 0 {
-        out.push('…');
-    }
-    out
+    found
 }
 
 /// Breaks a text into lines of at most this many columns, between words where it can.
@@ -152,7 +162,8 @@ pub(crate) fn wrap(text: &str, columns: Option<usize>) -> Vec<String> {
                 used = 0;
             }
             for c in word.chars() {
-                let wide = c.width().unwrap_or(0);
+                // By itself the mark that makes an emoji has no width; together with what is before it, it has.
+                let wide = if c == '\u{fe0f}' { 1 } else { c.width().unwrap_or(0) };
                 if used + wide > columns {
                     if c == ' ' {
                         continue;
@@ -305,6 +316,8 @@ mod tests {
             (cut("naïve text", 6), cut("日本語", 5), cut("abc", 3)),
             ("naïve…".into(), "日本…".into(), "abc".into())
         );
+        let hearts = "\u{2764}\u{fe0f}".repeat(9);
+        assert!((1..12).all(|columns| width(&cut(&hearts, columns)) <= columns));
         assert_eq!(wrap("one two three four\n\nfive", Some(20)), ["one two three four", "", "five"]);
         assert_eq!(wrap("one two three four five", Some(20)), ["one two three four", "five"]);
         assert_eq!(wrap(&"x".repeat(45), Some(20)), ["x".repeat(20), "x".repeat(20), "x".repeat(5)]);

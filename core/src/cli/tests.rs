@@ -116,9 +116,28 @@ fn what_is_exported_can_be_imported() {
     assert_eq!(run_in(&other.0, None, false, &import).out, format!("{{\"new\":{count},\"read\":{count}}}\n"));
     assert_eq!(run_in(&other.0, None, false, &import).out, format!("{{\"new\":0,\"read\":{count}}}\n"));
     assert_eq!(run_in(&other.0, None, false, &["export"]).out, out);
-    std::fs::write(other.0.join("bad.jsonl"), "\n{}\n").unwrap();
+    let other = Folder::new();
+    std::fs::write(other.0.join("bad.jsonl"), format!("\n{}\n{{}}\n", captured[0])).unwrap();
     let bad = run_in(&other.0, None, false, &["import", other.0.join("bad.jsonl").to_str().unwrap()]);
-    assert!(bad.code == 1 && bad.err.contains("line 2: it has no event"), "{}", bad.err);
+    assert!(bad.code == 1 && bad.err.contains("line 3: it has no event"), "{}", bad.err);
+    assert!(bad.err.contains("What stood before it is in the store"), "{}", bad.err);
+    assert_eq!(run_in(&other.0, None, false, &["export"]).out, format!("{}\n", captured[0]));
+}
+
+#[test]
+fn an_answer_over_many_lines_is_imported() {
+    let event = |id: u8| {
+        let uuid = format!("019f2d6a-5000-7000-8000-00000000000{id}");
+        serde_json::json!({"id": uuid, "event": "$ai_span", "distinct_id": "u", "timestamp": "2026-07-04T12:00:00+00:00", "properties": "{}"})
+    };
+    let folder = Folder::new();
+    let file = folder.0.join("answer.json");
+    for (shape, read) in [(serde_json::json!({"results": [event(1), event(2)]}), 2), (serde_json::json!([event(3)]), 1)]
+    {
+        std::fs::write(&file, format!("\u{feff}{}\n", serde_json::to_string_pretty(&shape).unwrap())).unwrap();
+        let ran = run_in(&folder.0, None, false, &["import", file.to_str().unwrap(), "--json"]);
+        assert_eq!(ran.out, format!("{{\"new\":{read},\"read\":{read}}}\n"), "{}", ran.err);
+    }
 }
 
 #[test]
@@ -127,6 +146,8 @@ fn other_forms_of_export() {
     let csv = run_in(&folder.0, None, false, &["export", "--format", "csv", "--since", "2026-07-04T14:00"]).out;
     assert!(csv.starts_with("id,uuid,timestamp,user,") && csv.lines().count() == 3, "{csv}");
     assert!(csv.contains("\"2026-07-04T14:30:00.000Z\",\"cron\""), "{csv}");
+    let none = run_in(&folder.0, None, false, &["export", "--format", "csv", "--since", "2026-07-04T15:00"]).out;
+    assert_eq!(none, format!("{}\n", csv.lines().next().unwrap()));
     let otlp = run_in(&folder.0, None, false, &["export", "--format", "otlp-json"]).out;
     let shape: serde_json::Value = serde_json::from_str(&otlp).unwrap();
     let spans = shape["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
@@ -191,13 +212,36 @@ fn purged_events_are_gone() {
     let removed = run_in(&folder.0, None, false, &["purge", "--user", "ada@example.com", "--json"]);
     let ada =
         sample::events().iter().filter(|event| event.json.windows(15).any(|text| text == b"ada@example.com")).count();
-    assert_eq!((removed.code, removed.out), (0, format!("{{\"removed\":{ada}}}\n")));
+    assert_eq!((removed.code, removed.out), (0, format!("{{\"removed\":{ada},\"removed_from_spool\":0}}\n")));
     let left = run_in(&folder.0, None, false, &["ls"]).out;
     assert!(!left.contains("ada@example.com") && left.contains("cron"), "{left}");
     let rest = run_in(&folder.0, None, false, &["purge", "--before", "2026-07-05"]).out;
     assert_eq!(rest, format!("{} events removed.\n", sample::events().len() - ada));
     assert_eq!(run_in(&folder.0, None, false, &["ls"]).out, "The store has no calls yet.\n");
     assert_eq!(run_in(&folder.0, None, false, &["purge"]).code, 2);
+}
+
+#[test]
+fn every_width_has_room_for_odd_names_and_long_ids() {
+    let folder = Folder::new();
+    let hearts = "\u{2764}\u{fe0f}".repeat(30);
+    let properties = serde_json::json!({"$ai_trace_id": "0123456789abcdef0123456789abcdef", "$ai_model": hearts});
+    let event = crate::event::Event {
+        event: "$ai_generation".to_owned(),
+        uuid: uuid::Uuid::now_v7(),
+        distinct_id: hearts,
+        timestamp: "2026-07-04T12:00:00.000Z".to_owned(),
+        properties: properties.as_object().unwrap().clone(),
+    };
+    Store::open(&folder.0).unwrap().write(&[event.encode()]).unwrap();
+    for width in 40..140 {
+        for command in ["ls", "tail", "stats", "cost"] {
+            let ran = run_in(&folder.0, Some(width), false, &[command]);
+            assert_eq!(ran.code, 0, "{command} {width}");
+            let widest = ran.out.lines().map(terminal::width).max().unwrap();
+            assert!(widest <= width || command == "stats", "{command} {width}: {widest}\n{}", ran.out);
+        }
+    }
 }
 
 #[test]
@@ -235,6 +279,19 @@ fn what_goes_wrong_is_said() {
         assert_eq!(ran.code, code, "{args:?}: {}", ran.err);
         assert!(ran.err.contains(says) && ran.out.is_empty(), "{args:?}: {} {}", ran.out, ran.err);
     }
+}
+
+#[test]
+fn who_asks_for_nothing_sees_what_there_is_in_lines() {
+    let said = |args: &[&str]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut terminal = Terminal::of_process(&mut out, &mut err);
+        assert_eq!(run_on(Caller::default(), args.iter().map(OsString::from), &mut terminal), 2);
+        String::from_utf8(err).unwrap()
+    };
+    assert!(said(&[]).contains("\nUsage: llmtrail <COMMAND>\n\nCommands:\n  ls "));
+    assert!(said(&["prices"]).contains("\nCommands:\n  list "));
+    assert!(said(&["ls", "--colour"]).starts_with("llmtrail: unexpected argument '--colour' found\n"));
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //! `dead-letters`, with events that the server rejected.
 
 mod claim;
+#[cfg(feature = "cli")]
+mod purge;
 pub(crate) mod record;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,8 @@ use super::shelf::SegmentId;
 use crate::doctor::Leftovers;
 use crate::event::Lane;
 use claim::Claim;
+#[cfg(feature = "cli")]
+pub(crate) use purge::purge;
 
 /// Files that are kept in `quarantine` and in `dead-letters`, each; the oldest goes.
 const MOST_KEPT: usize = 16;

@@ -52,6 +52,9 @@ const BUSY: Duration = Duration::from_millis(200);
 /// How long a write is tried in all. Beyond this something holds the file that is not one of ours at work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a removal waits for those who still read what is in the log.
+const SWEEPING: Duration = Duration::from_secs(5);
+
 /// The store in a folder, open for writing.
 pub(crate) struct Store {
     slot: Slot,
@@ -137,18 +140,24 @@ impl Store {
             }
         }
         self.known.clear();
-        if removed > 0 {
-            // The words of what was removed are in there.
-            search::remove(&self.path);
-            patiently(|| {
-                self.with(|db| {
-                    prune::forget(db)?;
-                    prune::sweep(db)
-                })
-            })
-            .map_err(|error| trouble(&self.path, "cannot be written", error))?;
+        // Also when there was nothing: the one that removed it may have been killed before it came to this. The words of what
+        // was removed are in the index.
+        search::remove(&self.path);
+        patiently(|| self.with(prune::forget)).map_err(|error| trouble(&self.path, "cannot be written", error))?;
+        let sweep = || self.with(|db| if prune::sweep(db)? { Ok(()) } else { Err(busy()) });
+        match patiently_for(SWEEPING, sweep) {
+            Ok(()) => Ok(removed),
+            Err(error) if is_busy(&error) => Err(Error::new(
+                ErrorKind::Store,
+                format!(
+                    "what was asked for is removed from the local store {} (events: {removed}), but another program reads \
+                     it, and so its log (-wal) still has that. Do it again when nobody does",
+                    self.path.display()
+                ),
+            )
+            .with_source(error)),
+            Err(error) => Err(trouble(&self.path, "cannot be written", error)),
         }
-        Ok(removed)
     }
 
     /// Removes what is older than a time (milliseconds since 1970), and the oldest as long as the file is larger than so
@@ -375,18 +384,26 @@ fn damaged() -> rusqlite::Error {
 
 /// Tries until no other process is in the way. SQLite waits by itself for most locks, but not while a file becomes a
 /// WAL file, nor while another process recovers its log.
-fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+fn patiently<T>(attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    patiently_for(PATIENCE, attempt)
+}
+
+fn patiently_for<T>(patience: Duration, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
         match attempt() {
-            Err(error) if is_busy(&error) && begin.elapsed() < PATIENCE => {
+            Err(error) if is_busy(&error) && begin.elapsed() < patience => {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
             other => return other,
         }
     }
+}
+
+fn busy() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

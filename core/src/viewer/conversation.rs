@@ -1,6 +1,7 @@
 //! A call's messages as people read them: what is new first, tools with their results, thinking folded.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::Cell;
+use std::collections::HashMap;
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -23,7 +24,63 @@ const LONG: usize = 20_000;
 /// Characters of a text that are shown at all; the raw event has the rest.
 const MOST: usize = 1_000_000;
 
-type Results<'a> = HashMap<&'a str, (&'a Value, bool)>;
+/// What a tool answered.
+struct Answer<'a> {
+    content: &'a Value,
+    failed: bool,
+    /// The place of its message.
+    at: usize,
+    /// It is shown with the call that it answers.
+    is_shown: Cell<bool>,
+}
+
+/// Answers of tools, in their order, and their places by the id of the call. Some servers give the same id to many calls.
+#[derive(Default)]
+struct Results<'a> {
+    all: Vec<Answer<'a>>,
+    by_id: HashMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Results<'a> {
+    fn of(messages: &'a [Value]) -> Self {
+        let mut results = Self::default();
+        for (at, message) in messages.iter().enumerate() {
+            let mut add = |of: &'a Value, id: &str, content: &str, failed: bool| {
+                if let (Some(id), Some(content)) = (of.get(id).and_then(Value::as_str), of.get(content)) {
+                    results.by_id.entry(id).or_default().push(results.all.len());
+                    results.all.push(Answer { content, failed, at, is_shown: Cell::new(false) });
+                }
+            };
+            add(message, "tool_call_id", "content", false);
+            add(message, "call_id", "output", false);
+            for part in message.get("content").and_then(Value::as_array).into_iter().flatten() {
+                let failed = part.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+                add(part, "tool_use_id", "content", failed);
+            }
+        }
+        results
+    }
+
+    /// The first answer after a message to a call in it, which is then shown there.
+    fn take(&self, id: &str, at: usize) -> Option<&Answer<'a>> {
+        let mut answers = self.by_id.get(id)?.iter().map(|place| &self.all[*place]);
+        let answer = answers.find(|answer| answer.at > at && !answer.is_shown.get())?;
+        answer.is_shown.set(true);
+        Some(answer)
+    }
+
+    /// Whether all that a message says is shown with the calls that it answers.
+    fn has_shown(&self, message: &Value, at: usize) -> bool {
+        let parts = message.get("content").and_then(Value::as_array);
+        let answers = message.get("tool_call_id").is_some()
+            || (message.get("call_id").is_some() && message.get("output").is_some())
+            || parts
+                .is_some_and(|parts| !parts.is_empty() && parts.iter().all(|part| part.get("tool_use_id").is_some()));
+        let first = self.all.partition_point(|answer| answer.at < at);
+        let mut own = self.all[first..].iter().take_while(|answer| answer.at == at).peekable();
+        answers && own.peek().is_some() && own.all(|answer| answer.is_shown.get())
+    }
+}
 
 /// The input and the output of a call, or of a span.
 pub(super) fn show(p: &Map<String, Value>, look: Look) -> Markup {
@@ -34,10 +91,8 @@ pub(super) fn show(p: &Map<String, Value>, look: Look) -> Markup {
     // One that is asked again says nothing new; its question is shown all the same.
     let known = look.known.min(input.len().saturating_sub(1));
     let (old, new) = input.split_at(known);
-    let results = results(new);
-    let mut used = HashSet::new();
-    let later: Vec<(usize, Markup)> =
-        new.iter().enumerate().map(|(at, message)| (at, one(message, look, &results, &mut used))).collect();
+    let results = Results::of(new);
+    let later: Vec<Markup> = new.iter().enumerate().map(|(at, message)| one(message, look, &results, at)).collect();
     html! {
         div.conversation {
             @if let Some(state) = p.get("$ai_input_state").filter(|state| !state.is_null()) { (labelled("Input", &value(state, look))) }
@@ -45,17 +100,16 @@ pub(super) fn show(p: &Map<String, Value>, look: Look) -> Markup {
             @if !old.is_empty() {
                 details.earlier {
                     summary { (old.len()) " earlier message" (if old.len() == 1 { "" } else { "s" }) ", as in the call before" }
-                    @let results = self::results(old);
-                    @let mut used = HashSet::new();
-                    @for message in old { (one(message, look, &results, &mut used)) }
+                    @let results = Results::of(old);
+                    @for (at, message) in old.iter().enumerate() { (one(message, look, &results, at)) }
                 }
             }
-            @for (at, shown) in &later { @if !is_used(&new[*at], &used) { (shown) } }
+            @for (at, shown) in later.iter().enumerate() { @if !results.has_shown(&new[at], at) { (shown) } }
             @if !output.is_empty() {
                 div.choices {
                     @for (at, choice) in output.iter().enumerate() {
                         @if output.len() > 1 { h4.choice { "Choice " (at + 1) " of " (output.len()) } }
-                        (one(choice, look, &HashMap::new(), &mut HashSet::new()))
+                        (one(choice, look, &Results::default(), 0))
                     }
                 }
             }
@@ -83,37 +137,7 @@ fn labelled(label: &str, content: &Markup) -> Markup {
     html! { article.message.state aria-label=(label) { h4 { (label) } (content) } }
 }
 
-/// Results of tools by the call that they answer.
-fn results(messages: &[Value]) -> Results<'_> {
-    let mut found = HashMap::new();
-    for message in messages {
-        if let (Some(id), Some(content)) = (message.get("tool_call_id").and_then(Value::as_str), message.get("content"))
-        {
-            found.insert(id, (content, false));
-        }
-        if let (Some(id), Some(output)) = (message.get("call_id").and_then(Value::as_str), message.get("output")) {
-            found.insert(id, (output, false));
-        }
-        for part in message.get("content").and_then(Value::as_array).into_iter().flatten() {
-            if let (Some(id), Some(content)) = (part.get("tool_use_id").and_then(Value::as_str), part.get("content")) {
-                found.insert(id, (content, part.get("is_error").and_then(Value::as_bool).unwrap_or(false)));
-            }
-        }
-    }
-    found
-}
-
-/// Whether all that a message says was shown with the calls that it answers.
-fn is_used(message: &Value, used: &HashSet<String>) -> bool {
-    let is = |id: Option<&Value>| id.and_then(Value::as_str).is_some_and(|id| used.contains(id));
-    if is(message.get("tool_call_id")) || (message.get("output").is_some() && is(message.get("call_id"))) {
-        return true;
-    }
-    let parts = message.get("content").and_then(Value::as_array);
-    parts.is_some_and(|parts| !parts.is_empty() && parts.iter().all(|part| is(part.get("tool_use_id"))))
-}
-
-fn one(message: &Value, look: Look, results: &Results<'_>, used: &mut HashSet<String>) -> Markup {
+fn one(message: &Value, look: Look, results: &Results<'_>, at: usize) -> Markup {
     let string = |key: &str| message.get(key).and_then(Value::as_str);
     let role = string("role").unwrap_or_else(|| string("type").unwrap_or("message"));
     let name = string("name").filter(|_| string("role").is_some());
@@ -127,12 +151,12 @@ fn one(message: &Value, look: Look, results: &Results<'_>, used: &mut HashSet<St
     let body = html! {
         @for key in ["reasoning_content", "reasoning"] { @if let Some(thought) = string(key) { (thinking(thought)) } }
         @match message.get("content") {
-            Some(content) => (parts(content, look, results, used)),
-            None if string("role").is_none() => (part(message, look, results, used)),
+            Some(content) => (parts(content, look, results, at)),
+            None if string("role").is_none() => (part(message, look, results, at)),
             None => {},
         }
         @if let Some(refusal) = string("refusal") { p.refusal { "Refused: " (refusal) } }
-        @for call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() { (part(call, look, results, used)) }
+        @for call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() { (part(call, look, results, at)) }
     };
     if class == "system" {
         let first = first_line(message.get("content"));
@@ -157,15 +181,15 @@ fn first_line(content: Option<&Value>) -> String {
     text.lines().next().unwrap_or_default().chars().take(160).collect()
 }
 
-fn parts(content: &Value, look: Look, results: &Results<'_>, used: &mut HashSet<String>) -> Markup {
+fn parts(content: &Value, look: Look, results: &Results<'_>, at: usize) -> Markup {
     match content {
         Value::Null => html! {},
-        Value::Array(items) => html! { @for item in items { (part(item, look, results, used)) } },
+        Value::Array(items) => html! { @for item in items { (part(item, look, results, at)) } },
         other => value(other, look),
     }
 }
 
-fn part(part: &Value, look: Look, results: &Results<'_>, used: &mut HashSet<String>) -> Markup {
+fn part(part: &Value, look: Look, results: &Results<'_>, at: usize) -> Markup {
     let Value::Object(members) = part else { return value(part, look) };
     let string = |key: &str| members.get(key).and_then(Value::as_str);
     let kind = string("type").unwrap_or("text");
@@ -184,7 +208,7 @@ fn part(part: &Value, look: Look, results: &Results<'_>, used: &mut HashSet<Stri
             string("id"),
             look,
             results,
-            used,
+            at,
         ),
         "custom" => call(
             given("custom", "name").and_then(Value::as_str),
@@ -192,16 +216,16 @@ fn part(part: &Value, look: Look, results: &Results<'_>, used: &mut HashSet<Stri
             string("id"),
             look,
             results,
-            used,
+            at,
         ),
-        "tool_use" | "server_tool_use" => call(string("name"), members.get("input"), string("id"), look, results, used),
+        "tool_use" | "server_tool_use" => call(string("name"), members.get("input"), string("id"), look, results, at),
         "function_call" | "custom_tool_call" => call(
             string("name"),
             members.get("arguments").or_else(|| members.get("input")),
             string("call_id"),
             look,
             results,
-            used,
+            at,
         ),
         "function_call_output" | "custom_tool_call_output" => result(members.get("output"), false, look),
         kind if kind.ends_with("tool_result") => {
@@ -240,19 +264,16 @@ fn call(
     id: Option<&str>,
     look: Look,
     results: &Results<'_>,
-    used: &mut HashSet<String>,
+    at: usize,
 ) -> Markup {
     // Arguments come as JSON or as JSON in a text.
     let read = arguments.and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let answer = id.and_then(|id| results.get(id).map(|found| (id, *found)));
-    if let Some((id, _)) = answer {
-        used.insert(id.to_owned());
-    }
+    let answer = id.and_then(|id| results.take(id, at));
     html! {
         div.call {
             p.what { "→ " code { (name.unwrap_or("tool")) } @if let Some(id) = id { " " span.id { (id) } } }
             @if let Some(arguments) = read.as_ref().or(arguments).filter(|value| !value.is_null()) { (value(arguments, look)) }
-            @if let Some((_, (content, failed))) = answer { (result(Some(content), failed, look)) }
+            @if let Some(answer) = answer { (result(Some(answer.content), answer.failed, look)) }
         }
     }
 }
@@ -261,7 +282,7 @@ fn result(content: Option<&Value>, failed: bool, look: Look) -> Markup {
     html! {
         div class=(if failed { "result failed" } else { "result" }) {
             p.what { "← " (if failed { "failed" } else { "result" }) }
-            @if let Some(content) = content { (parts(content, look, &HashMap::new(), &mut HashSet::new())) }
+            @if let Some(content) = content { (parts(content, look, &Results::default(), 0)) }
         }
     }
 }

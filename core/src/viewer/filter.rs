@@ -73,9 +73,13 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn hold(&self, number: f64) -> bool {
-        (if self.with_low { number >= self.low } else { number > self.low })
-            && (if self.with_high { number <= self.high } else { number < self.high })
+    /// Whether a number is within them. Times are held in half the precision, so bounds are compared in that.
+    pub(super) fn hold(&self, measure: Measure, number: f64) -> bool {
+        let is_time = matches!(measure, Measure::Latency | Measure::First);
+        let held = |number: f64| if is_time { f64::from(number as f32) } else { number };
+        let (number, low, high) = (held(number), held(self.low), held(self.high));
+        (if self.with_low { number >= low } else { number > low })
+            && (if self.with_high { number <= high } else { number < high })
     }
 }
 
@@ -111,7 +115,7 @@ impl Filter {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut terms = Vec::new();
         let mut bare = Vec::new();
-        for (name, value, not) in words(text)? {
+        for Word { name, value, not, .. } in words(text)? {
             match name {
                 None if not => terms.push(Term { not, test: Test::Words(value) }),
                 None => bare.push(value),
@@ -125,12 +129,26 @@ impl Filter {
     }
 }
 
-type Word = (Option<String>, String, bool);
+/// What somebody typed, without its conditions on a name that are not turned round. What is not understood stays.
+pub(super) fn without(text: &str, name: &str) -> String {
+    let Ok(words) = words(text) else { return text.to_owned() };
+    let is_of = |word: &Word<'_>| !word.not && word.name.as_ref().is_some_and(|said| said.eq_ignore_ascii_case(name));
+    words.iter().filter(|word| !is_of(word)).map(|word| word.written).collect::<Vec<_>>().join(" ")
+}
 
-fn words(text: &str) -> Result<Vec<Word>, String> {
+/// One word, with what it is in quotes or behind a colon.
+struct Word<'a> {
+    name: Option<String>,
+    value: String,
+    not: bool,
+    written: &'a str,
+}
+
+fn words(text: &str) -> Result<Vec<Word<'_>>, String> {
     let mut out = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
+        let begin = rest;
         let not = rest.starts_with('-') && rest.len() > 1;
         rest = if not { &rest[1..] } else { rest };
         let end = rest.find(|c: char| c == ':' || c == '"' || c.is_whitespace());
@@ -154,7 +172,7 @@ fn words(text: &str) -> Result<Vec<Word>, String> {
         if value.is_empty() {
             return Err(name.map_or_else(|| "nothing stands there".to_owned(), |name| format!("{name}: of what?")));
         }
-        out.push((name, value, not));
+        out.push(Word { name, value, not, written: &begin[..begin.len() - after.len()] });
         rest = after.trim_start();
     }
     Ok(out)
@@ -288,6 +306,29 @@ mod tests {
             [plain(Test::Words("where is \"my order\"".into()))]
         );
         assert!(Filter::parse("  ").unwrap().terms.is_empty());
+    }
+
+    #[test]
+    fn a_condition_is_taken_out_and_the_others_stay_as_they_were_written() {
+        for (text, left) in [
+            ("user:u12 model:m", "model:m"),
+            (" text:\"a  b\" user:\"two words\"  -user:u1 USER:x \"user:u1\" ", "text:\"a  b\" -user:u1 \"user:u1\""),
+            ("user:u1 text:\"open", "user:u1 text:\"open"),
+        ] {
+            assert_eq!(without(text, "user"), left);
+        }
+    }
+
+    #[test]
+    fn a_time_is_within_bounds_that_are_written_like_it() {
+        let within = |text: &str, time: f32| match Filter::parse(text).unwrap().terms[0].test {
+            Test::Number(measure, bounds) => bounds.hold(measure, f64::from(time)),
+            _ => false,
+        };
+        for text in ["latency:<=1.2", "latency:1.2s", "latency:1200ms", "latency:1.2..2", "ttft:1..1.2"] {
+            assert!(within(text, 1.2), "{text}");
+        }
+        assert!(within("latency:>=0.7", 0.7) && !within("latency:>1.2", 1.2) && !within("latency:<0.7", 0.7));
     }
 
     #[test]

@@ -180,6 +180,24 @@ impl Traces {
         self.numbers = (self.numbers.0.min(number), self.numbers.1.max(number));
     }
 
+    /// Those whose places fit.
+    fn only(&self, data: &Data, fits: impl Fn(usize) -> bool) -> Self {
+        let mut only = Self::new();
+        self.places.iter().filter(|place| fits(*place)).for_each(|place| only.insert(data, data.at(place)));
+        only
+    }
+
+    /// The places of those with a call whose cost is known.
+    fn priced(&self, data: &Data) -> Bits {
+        let mut priced = Bits::default();
+        self.each(data, Of::Calls, Columns::NONE, |event, place| {
+            if data.form(event).is_priced {
+                priced.insert(place);
+            }
+        });
+        priced
+    }
+
     /// Whether a block has no event of theirs for certain.
     fn misses(&self, block: &Block) -> bool {
         block.traces.1 < self.numbers.0 || block.traces.0 > self.numbers.1
@@ -268,13 +286,23 @@ enum Summed {
 
 /// The traces with an event that the filter leaves, and whose own sums are as asked: how many, and those on a page.
 pub(super) fn traces(data: &Data, ready: &Ready, sort: &str, slice: Slice) -> (usize, Vec<Trace>) {
-    let mut found = Traces::new();
-    ready.each_of_traces(data, Columns::TRACE, |event| found.insert(data, event.trace));
-    for (not, measure, bounds) in &ready.measures {
+    let (mut found, mut others) = (Traces::new(), Bits::default());
+    ready.each_of_traces(data, |event, is_asked_for| {
+        if is_asked_for {
+            found.insert(data, event.trace);
+        } else {
+            others.insert(data.place(event.trace));
+        }
+    });
+    if !others.is_empty() {
+        found = found.only(data, |place| !others.has(place));
+    }
+    for (not, measure, bounds) in ready.measures.iter().filter(|(_, measure, _)| *measure != Measure::First) {
         let values = found.measure(data, Summed::Sum(*measure));
-        let all = std::mem::replace(&mut found, Traces::new());
-        let fit = all.places.iter().filter(|place| *not != bounds.hold(values[*place]));
-        fit.for_each(|place| found.insert(data, data.at(place)));
+        // What no call of it has a price for is not free.
+        let known = (*measure == Measure::Cost).then(|| found.priced(data));
+        let is_known = |place| known.as_ref().is_none_or(|known| known.has(place));
+        found = found.only(data, |place| *not != (is_known(place) && bounds.hold(*measure, values[place])));
     }
     let starts = found.starts(data);
     let values = match sort {

@@ -90,19 +90,22 @@ impl Store {
     /// Everything in the file, and then what is new, until something is wrong or the file has changed too much.
     fn follow(&self) -> Result<()> {
         let Some(reader) = Reader::open_file(&self.path)? else {
-            // Nothing was captured yet. Whoever waits for data has all there is.
-            self.write(|data| data.since = i64::MIN);
+            // Nothing was captured yet, or it was deleted. Whoever waits for data has all there is.
+            self.write(|data| {
+                *data = Data::new(0);
+                data.since = i64::MIN;
+            });
             return Ok(());
         };
         let changes = self.fill(&reader)?;
-        while self.path.exists() {
+        // Another file may be put in its place at any time.
+        while reader.is_there() {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
             if !self.take_new(&reader, changes)? {
                 break;
             }
             std::thread::sleep(PAUSE);
         }
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
 
@@ -324,7 +327,11 @@ impl Store {
 
     /// The same; `None` as long as there is no store, or another process is about to make it.
     pub(super) fn read_if_there<T>(&self, using: impl FnOnce(&Reader) -> Result<T>) -> Result<Option<T>> {
-        let known = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let known = {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.retain(Reader::is_there);
+            readers.pop()
+        };
         let Some(reader) = known.map_or_else(|| Reader::open_file(&self.path), |reader| Ok(Some(reader)))? else {
             return Ok(None);
         };

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::data::Sums;
-use super::filter::HELP;
+use super::filter::{HELP, without};
 use crate::cli::terminal::{count, exact_money, money, seconds};
 use crate::price::Amount;
 
@@ -73,15 +73,21 @@ impl Address {
         fresh.with(&[("q", self.get("q").unwrap_or_default()), ("range", self.get("range").unwrap_or_default())])
     }
 
+    /// What is in a list: the way back from there leads to the list as it is here.
+    pub(super) fn inside(&self, path: &str) -> String {
+        self.to(path, &[])
+    }
+
+    /// The list from which something was opened.
+    pub(super) fn back(&self, path: &str) -> String {
+        self.to(path, &[("span", ""), ("look", "")])
+    }
+
     /// A page that shows only this value.
     pub(super) fn only(&self, path: &str, key: &str, value: &str) -> String {
-        let term = term(key, value);
-        let old = self.get("q").unwrap_or_default();
         // What it said of the same key is replaced.
-        let kept: Vec<&str> = old.split_whitespace().filter(|word| !word.starts_with(&format!("{key}:"))).collect();
-        // A term with blanks in quotes would be cut in pieces: then all of the old filter stays.
-        let kept = if old.contains('"') { old.to_owned() } else { kept.join(" ") };
-        let q = if kept.contains(&term) { kept } else { format!("{kept} {term}") };
+        let kept = without(self.get("q").unwrap_or_default(), key);
+        let q = format!("{kept} {}", term(key, value));
         let fresh = Self { path: path.to_owned(), values: Vec::new() };
         fresh.with(&[("q", q.trim()), ("range", self.get("range").unwrap_or_default())])
     }
@@ -89,7 +95,7 @@ impl Address {
 
 /// A condition of the filter box.
 pub(super) fn term(key: &str, value: &str) -> String {
-    if value.chars().any(char::is_whitespace) {
+    if value.starts_with('"') || value.chars().any(char::is_whitespace) {
         format!("{key}:\"{}\"", value.replace('"', "*"))
     } else {
         format!("{key}:{value}")
@@ -155,13 +161,13 @@ impl Context {
 
     /// A link that narrows the list to a value.
     pub(super) fn narrow(&self, key: &str, value: Option<&str>) -> Markup {
-        let Some(value) = value else { return html! { span.none { "–" } } };
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return html! { span.none { "–" } } };
         html! { a.value href=(self.address.only(&self.address.path, key, value)) title=(format!("only {key} {value}")) { (value) } }
     }
 
     /// A link to another page, narrowed to a value.
     pub(super) fn lead(&self, path: &str, key: &str, value: Option<&str>) -> Markup {
-        let Some(value) = value else { return html! { span.none { "–" } } };
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return html! { span.none { "–" } } };
         html! { a href=(self.address.only(path, key, value)) { (value) } }
     }
 

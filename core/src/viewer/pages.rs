@@ -25,7 +25,7 @@ use super::data::{Data, LONE};
 use super::filter::{Field, Filter, Term, Test};
 use super::gather::Trace;
 use super::load::Store;
-use super::page::{Address, Context, RANGES, Range, nothing};
+use super::page::{Address, Context, RANGES, Range, number};
 use super::query::{Found, Ready};
 use super::server::Answer;
 use crate::error::Result;
@@ -48,8 +48,8 @@ pub(super) struct Page<'a> {
     pub(super) context: Context,
     pub(super) store: &'a Store,
     pub(super) filter: Filter,
-    /// What is not in the index of words yet.
-    pub(super) note: Option<String>,
+    /// What has to be said of what was found, and whether there will be more soon.
+    pub(super) notes: Vec<(String, bool)>,
     /// When the range begins that the page shows, in place of the one that was asked for, as long as the rest is read.
     pub(super) only_since: Option<i64>,
 }
@@ -61,12 +61,12 @@ impl<'a> Page<'a> {
         let mut notes = Vec::new();
         let find = |term: &Term| {
             self.find(&term.test, &mut notes).unwrap_or_else(|error| {
-                notes.push(error.to_string());
+                notes.push((error.to_string(), false));
                 Found::default()
             })
         };
         let found = self.filter.terms.iter().map(find).collect();
-        self.note = notes.pop();
+        self.notes = notes;
         let asked = self.context.since();
         let data = self.store.since(asked);
         // Of the time before there may be a part, whose sums would be neither those of all nor of anything else.
@@ -76,17 +76,18 @@ impl<'a> Page<'a> {
     }
 
     /// What the file says about a condition.
-    fn find(&self, test: &Test, notes: &mut Vec<String>) -> Result<Found> {
+    fn find(&self, test: &Test, notes: &mut Vec<(String, bool)>) -> Result<Found> {
         let mut found = Found::default();
         match test {
             Test::Words(words) => {
                 let (ids, progress) = self.store.read(|reader| reader.search(words, FOUND, INDEXING))?;
                 if !progress.is_complete() {
-                    notes.push(format!(
-                        "Messages are being indexed: {} of {} can be found by now.",
-                        super::page::number(progress.done),
-                        super::page::number(progress.total)
-                    ));
+                    let (done, total) = (number(progress.done), number(progress.total));
+                    notes.push((format!("Messages are being indexed: {done} of {total} can be found by now."), true));
+                }
+                if ids.len() >= FOUND {
+                    let found = number(FOUND as u64);
+                    notes.push((format!("Very many messages have “{words}”: only the {found} events with it that were written last are looked at."), false));
                 }
                 found.events.extend(ids);
             }
@@ -139,7 +140,7 @@ impl<'a> Page<'a> {
             @if let Some(since) = self.only_since { p.note role="status" data-busy {
                 "Still reading the store: by now this shows what began since " (self.context.time(since)) ". The rest follows by itself."
             } }
-            @if let Some(note) = &self.note { p.note role="status" data-busy { (note) } }
+            @for (note, is_busy) in &self.notes { p.note role="status" data-busy[*is_busy] { (note) } }
         }
     }
 }
@@ -169,7 +170,7 @@ pub(super) fn answer(store: &Arc<Store>, path: &str, address: Address, part: Opt
     };
     let range = range(store, &address, now);
     let context = Context { address, range, now, zone: TimeZone::system(), wrong };
-    let mut page = Page { context, store, filter, note: None, only_since: None };
+    let mut page = Page { context, store, filter, notes: Vec::new(), only_since: None };
     let segments: Vec<String> = path
         .trim_matches('/')
         .split('/')
@@ -216,7 +217,7 @@ pub(super) fn answer(store: &Arc<Store>, path: &str, address: Address, part: Opt
                     "It may have been removed, or it never was.".to_owned(),
                 ),
             };
-            let body = nothing(title, &text);
+            let body = html! { h1 { (title) } div.nothing { p { (text) } } };
             let body = if part.is_some() { body.into_string() } else { page.context.frame(title, "", &body) };
             Answer { status, ..Answer::html(body) }
         }

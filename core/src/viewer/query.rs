@@ -76,14 +76,33 @@ pub(super) struct Ready {
     /// Of each form whether it is as every condition on what forms have says.
     forms: Vec<bool>,
     steps: Vec<(bool, Step)>,
-    /// Those that look at a trace's sums when traces are listed.
+    /// Those that look at a trace's sums when traces are listed, but for [`Measure::First`]: of that a trace has no sum.
     pub(super) measures: Vec<(bool, Measure, Bounds)>,
     columns: Columns,
+    /// Of each form what it says of its trace.
+    of_trace: Vec<OfTrace>,
+}
+
+/// What an event's form says of its trace: that the trace is one of those asked for, that it is none of them, or neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OfTrace {
+    For,
+    Against,
+    Nothing,
 }
 
 enum Step {
     Ids(By, Bits),
     Events(HashSet<i64>),
+}
+
+impl Step {
+    fn holds(&self, data: &Data, event: &Event) -> bool {
+        match self {
+            Self::Ids(by, these) => by.of(event) != 0 && these.has(data.place(by.of(event))),
+            Self::Events(these) => these.contains(&event.id),
+        }
+    }
 }
 
 impl Ready {
@@ -95,6 +114,7 @@ impl Ready {
             steps: Vec::new(),
             measures: Vec::new(),
             columns: Columns::TIME,
+            of_trace: vec![OfTrace::For; data.forms.len()],
         };
         for (Term { not, test }, found) in filter.terms.iter().zip(found) {
             let by = match test {
@@ -111,8 +131,17 @@ impl Ready {
                 Test::Text(Field::Session, _) => By::Session,
                 Test::Text(Field::User, _) => By::User,
                 test => {
-                    for (holds, form) in ready.forms.iter_mut().zip(&data.forms) {
-                        *holds &= *not != has(data, form, test);
+                    // One that is ok is one in which nothing failed.
+                    let is_ok = *test == Test::Failed(false);
+                    let of_forms = ready.forms.iter_mut().zip(&mut ready.of_trace).zip(&data.forms);
+                    for ((holds, of_trace), form) in of_forms {
+                        let has = has(data, form, test);
+                        *holds &= *not != has;
+                        *of_trace = match (has != is_ok, *not != is_ok) {
+                            (true, true) => OfTrace::Against,
+                            (false, false) if *of_trace == OfTrace::For => OfTrace::Nothing,
+                            _ => *of_trace,
+                        };
                     }
                     continue;
                 }
@@ -131,26 +160,49 @@ impl Ready {
     fn holds(&self, data: &Data, event: &Event) -> bool {
         event.time >= self.since
             && self.forms[event.form as usize]
-            && self.steps.iter().all(|(not, step)| {
-                *not != match step {
-                    Step::Ids(by, these) => by.of(event) != 0 && these.has(data.place(by.of(event))),
-                    Step::Events(these) => these.contains(&event.id),
-                }
-            })
+            && self.steps.iter().all(|(not, step)| *not != step.holds(data, event))
     }
 
-    /// Goes through the events that are left; these columns of them are there. Of conditions on numbers nothing is asked:
-    /// a trace is listed for its sums.
-    pub(super) fn each_of_traces(&self, data: &Data, columns: Columns, mut take: impl FnMut(&Event)) {
-        let columns = columns.and(self.columns);
+    /// Goes through the events in time that say something of their traces: that the trace is one of those asked for, for it
+    /// has an event that is as all conditions say, or that it is not, for it has one that is as a condition with a minus
+    /// says. Of conditions on sums nothing is asked.
+    pub(super) fn each_of_traces(&self, data: &Data, mut take: impl FnMut(&Event, bool)) {
+        let columns = self.firsts().fold(self.columns.and(Columns::TRACE), |columns, _| columns.and(Columns::FIRST));
         data.each(
             Of::Everything,
             columns,
             |block| block.times.1 < self.since,
             |events| {
-                events.iter().filter(|event| self.holds(data, event)).for_each(&mut take);
+                for event in events.iter().filter(|event| event.time >= self.since) {
+                    match self.of_trace(data, event) {
+                        OfTrace::For => take(event, true),
+                        OfTrace::Against => take(event, false),
+                        OfTrace::Nothing => {}
+                    }
+                }
             },
         );
+    }
+
+    fn of_trace(&self, data: &Data, event: &Event) -> OfTrace {
+        let mut found = self.of_trace[event.form as usize];
+        let steps = self.steps.iter().map(|(not, step)| (*not, step.holds(data, event)));
+        let first = Some(f64::from(event.first)).filter(|first| !first.is_nan());
+        let firsts =
+            self.firsts().map(|(not, bounds)| (not, first.is_some_and(|first| bounds.hold(Measure::First, first))));
+        for (not, holds) in steps.chain(firsts) {
+            match (not, holds) {
+                (true, true) => return OfTrace::Against,
+                (false, false) if found == OfTrace::For => found = OfTrace::Nothing,
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Conditions on the time to the first token.
+    fn firsts(&self) -> impl Iterator<Item = (bool, &Bounds)> {
+        self.measures.iter().filter(|(_, measure, _)| *measure == Measure::First).map(|(not, _, bounds)| (*not, bounds))
     }
 
     /// Goes through the events that are left, each with its form; these columns of them are there.
@@ -194,7 +246,7 @@ impl Ready {
     fn fits(&self, data: &Data, event: &Event) -> bool {
         self.holds(data, event)
             && self.measures.iter().all(|(not, measure, bounds)| {
-                *not != measured(event, data.form(event), *measure).is_some_and(|number| bounds.hold(number))
+                *not != measured(event, data.form(event), *measure).is_some_and(|number| bounds.hold(*measure, number))
             })
     }
 
@@ -287,6 +339,8 @@ pub(super) struct Group {
     pub(super) key: (Number, Number),
     pub(super) sums: Sums,
     pub(super) last: i64,
+    /// How many of its events are calls.
+    pub(super) calls: u64,
     pub(super) traces: u64,
     pub(super) users: u64,
     pub(super) latencies: Vec<f32>,
@@ -316,6 +370,7 @@ pub(super) fn groups(
                 key,
                 sums: Sums::default(),
                 last: i64::MIN,
+                calls: 0,
                 traces: 0,
                 users: 0,
                 latencies: Vec::new(),
@@ -339,6 +394,7 @@ pub(super) fn groups(
         let Some(at) = place[event.form as usize] else { return };
         let group = &mut groups[at];
         group.sums.add(event, form);
+        group.calls += u64::from(form.is_call());
         group.last = group.last.max(event.time);
         if wanted.latencies && !event.latency.is_nan() {
             group.latencies.push(event.latency);

@@ -101,7 +101,9 @@ impl Server {
     /// Why a request is refused, if it is.
     fn refusal(&self, method: &Method, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        let own = [format!("127.0.0.1:{}", self.0.port), format!("localhost:{}", self.0.port)];
+        // A browser leaves out the port that goes without saying.
+        let port = if self.0.port == 80 { String::new() } else { format!(":{}", self.0.port) };
+        let own = ["127.0.0.1", "localhost"].map(|host| format!("{host}{port}"));
         if !text("host").is_some_and(|host| own.iter().any(|own| own == host)) {
             return Some((StatusCode::MISDIRECTED_REQUEST, "This is not the host that you are looking for."));
         }

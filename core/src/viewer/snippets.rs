@@ -37,9 +37,33 @@ struct Request {
     url: String,
     headers: Vec<String>,
     body: Value,
-    /// The SDK, its method, and whether the address is the SDK's own.
+    /// The SDK and its method.
     sdk: Option<(&'static str, &'static str)>,
     base: String,
+    /// Where the key is, in the environment. It is sent to the address, so it has to be that of whoever is there.
+    key: String,
+}
+
+/// The usual name of the variable that holds a provider's key.
+fn key_of(provider: &str) -> String {
+    let name = match provider {
+        "google-ai-studio" | "google-vertex" => "gemini",
+        "azure" => "azure_openai",
+        "" => "openai",
+        other => other,
+    };
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    // No variable's name begins with a digit.
+    let first = if name.starts_with(|c: char| c.is_ascii_digit()) { "_" } else { "" };
+    format!("{first}{name}_API_KEY")
+}
+
+impl Request {
+    /// Whether the key is not the one that the SDK finds by itself.
+    fn has_other_key(&self, class: &str) -> bool {
+        self.key != format!("{}_API_KEY", class.to_uppercase())
+    }
 }
 
 fn request(p: &Map<String, Value>) -> Request {
@@ -71,10 +95,13 @@ fn request(p: &Map<String, Value>) -> Request {
     if let Some(tools) = p.get("$ai_tools").filter(|tools| !tools.is_null()) {
         body.insert("tools".to_owned(), tools.clone());
     }
+    let key = key_of(text("$ai_provider"));
     let headers = if is_anthropic {
-        vec!["x-api-key: $ANTHROPIC_API_KEY".to_owned(), "anthropic-version: 2023-06-01".to_owned()]
+        vec![format!("x-api-key: ${key}"), "anthropic-version: 2023-06-01".to_owned()]
+    } else if text("$ai_provider") == "azure" {
+        vec![format!("api-key: ${key}")]
     } else {
-        vec!["Authorization: Bearer $OPENAI_API_KEY".to_owned()]
+        vec![format!("Authorization: Bearer ${key}")]
     };
     let sdk = if is_anthropic {
         Some(("anthropic", "messages.create"))
@@ -87,7 +114,7 @@ fn request(p: &Map<String, Value>) -> Request {
     } else {
         None
     };
-    Request { url, headers, body: body.into(), sdk, base: text("$ai_base_url").to_owned() }
+    Request { url, headers, body: body.into(), sdk, base: text("$ai_base_url").to_owned(), key }
 }
 
 fn base(request: &Request) -> Option<&str> {
@@ -107,9 +134,16 @@ fn python(request: &Request) -> String {
         );
     };
     let class = if sdk == "openai" { "OpenAI" } else { "Anthropic" };
-    let given = base(request).map_or_else(String::new, |base| format!("base_url={}", python_value(&base.into(), 0)));
+    let mut given: Vec<String> =
+        base(request).map(|base| format!("base_url={}", python_value(&base.into(), 0))).into_iter().collect();
+    let mut before = "";
+    if request.has_other_key(class) {
+        before = "import os\n\n";
+        given.push(format!("api_key=os.environ[{}]", python_value(&request.key.as_str().into(), 0)));
+    }
+    let given = given.join(", ");
     format!(
-        "from {sdk} import {class}\n\nclient = {class}({given})\nreply = client.{method}(\n{})\nprint(reply)\n",
+        "{before}from {sdk} import {class}\n\nclient = {class}({given})\nreply = client.{method}(\n{})\nprint(reply)\n",
         arguments.concat()
     )
 }
@@ -151,7 +185,11 @@ fn typescript(request: &Request) -> String {
         );
     };
     let (class, package) = if sdk == "openai" { ("OpenAI", "openai") } else { ("Anthropic", "@anthropic-ai/sdk") };
-    let given = base(request).map_or_else(String::new, |base| format!("{{ baseURL: {} }}", quoted(base)));
+    let mut given: Vec<String> = base(request).map(|base| format!("baseURL: {}", quoted(base))).into_iter().collect();
+    if request.has_other_key(class) {
+        given.push(format!("apiKey: process.env.{}", request.key));
+    }
+    let given = if given.is_empty() { String::new() } else { format!("{{ {} }}", given.join(", ")) };
     format!(
         "import {class} from '{package}'\n\nconst client = new {class}({given})\nconst reply = await client.{method}({body})\nconsole.log(reply)\n"
     )
@@ -201,8 +239,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_goes_to_nobody_else() {
+        let raw = json!({"properties": {"$ai_model": "llama", "$ai_provider": "groq", "$ai_base_url": "https://api.groq.com/openai/v1",
+            "$ai_request_url": "https://api.groq.com/openai/v1/chat/completions", "$ai_input": []}})
+        .to_string();
+        for (kind, piece) in [
+            ("curl", "Authorization: Bearer $GROQ_API_KEY"),
+            ("python", "OpenAI(base_url=\"https://api.groq.com/openai/v1\", api_key=os.environ[\"GROQ_API_KEY\"])"),
+            (
+                "typescript",
+                "new OpenAI({ baseURL: \"https://api.groq.com/openai/v1\", apiKey: process.env.GROQ_API_KEY })",
+            ),
+        ] {
+            let code = make(kind, &raw).unwrap();
+            assert!(code.contains(piece) && !code.contains("OPENAI_API_KEY"), "{kind}: {code}");
+        }
+    }
+
+    #[test]
     fn anthropic_has_its_system_apart() {
-        let raw = json!({"properties": {"$ai_model": "claude-sonnet-4-6", "$ai_request_url": "https://gateway.example/v1/messages",
+        let raw = json!({"properties": {"$ai_model": "claude-sonnet-4-6", "$ai_provider": "anthropic", "$ai_request_url": "https://gateway.example/v1/messages",
             "$ai_base_url": "https://gateway.example", "$ai_max_tokens": 5,
             "$ai_input": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]}});
         let python = make("python", &raw.to_string()).unwrap();

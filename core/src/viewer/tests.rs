@@ -297,3 +297,91 @@ fn conversations_show_what_is_new() {
     let body = viewer.get("/trace/t?span=a").body;
     assert!(!body.contains("earlier message"));
 }
+
+#[test]
+fn answers_of_tools_are_at_their_calls_where_ids_come_again() {
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    let asks = |name: &str| {
+        let call = json!({"id": "call_0", "type": "function", "function": {"name": name, "arguments": "{}"}});
+        json!({"role": "assistant", "content": null, "tool_calls": [call]})
+    };
+    let answers = |text: &str| json!({"role": "tool", "tool_call_id": "call_0", "content": text});
+    let viewer = run(&[json!({"$ai_trace_id": "t", "$ai_input": [
+        said("user", "?"), asks("first"), answers("one"), asks("second"), answers("two"), answers("nobody asked")]})]);
+    let body = viewer.get("/trace/t").body;
+    let (_, conversation) = body.split_once("class=\"conversation\"").unwrap();
+    let (conversation, _) = conversation.split_once("<details class=\"panel\"").unwrap();
+    let places: Vec<Option<usize>> = ["<code>first</code>", ">one<", "<code>second</code>", ">two<", ">nobody asked<"]
+        .map(|text| conversation.find(text))
+        .into();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} {conversation}");
+    for text in [">one<", ">two<", ">nobody asked<"] {
+        assert_eq!(conversation.matches(text).count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_link_to_a_value_replaces_what_was_asked_of_the_same_name() {
+    let address = |q: &str| super::page::Address::of(&format!("/traces?q={}", super::page::encode(q)).parse().unwrap());
+    for (q, user, wanted) in [
+        ("user:u12", "u1", "user:u1"),
+        ("text:\"two words\" user:u12", "u1", "text:\"two words\" user:u1"),
+        ("-user:u1 model:m", "u2", "-user:u1 model:m user:u2"),
+        ("model:m", "Ada Lovelace", "model:m user:\"Ada Lovelace\""),
+        ("", "\"quoted", "user:\"*quoted\""),
+    ] {
+        assert_eq!(address(q).only("/traces", "user", user), format!("/traces?q={}", super::page::encode(wanted)));
+        assert!(super::filter::Filter::parse(wanted).is_ok(), "{wanted}");
+    }
+}
+
+#[test]
+fn what_failed_leads_to_where_it_is_listed() {
+    let failed = |event: &str, kind: &str| json!({"event": event, "$ai_trace_id": kind, "$ai_is_error": true, "$ai_error_type": kind});
+    let tool =
+        json!({"event": "$ai_span", "$ai_trace_id": "t", "$ai_span_type": "tool", "$ai_span_name": "only-a-span"});
+    let viewer = run(&[failed("$ai_span", "of-a-span"), failed("$ai_generation", "of-a-call"), tool]);
+    for (page, value, list) in [
+        ("/errors", "error:of-a-span", "/traces"),
+        ("/errors", "error:of-a-call", "/generations"),
+        ("/tools", "tool:only-a-span", "/traces"),
+    ] {
+        let link = format!("{list}?q={}", super::page::encode(value));
+        assert!(viewer.get(page).body.contains(&format!("href=\"{link}")), "{page} {link}");
+        assert!(viewer.get(&link).body.contains("<tr data-key="), "{link}");
+    }
+}
+
+#[test]
+fn another_store_in_the_place_of_one_is_noticed() {
+    let viewer = run(&[json!({"$ai_model": "of-the-first"})]);
+    let shows = |model: &str| {
+        let begin = std::time::Instant::now();
+        while !viewer.get("/generations").body.contains(model) {
+            assert!(begin.elapsed().as_secs() < 30, "{model} is not shown");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    shows("of-the-first");
+    let other = Folder::new();
+    Store::open(&other.0).unwrap().write(&[event(&json!({"$ai_model": "of-the-second"}))]).unwrap();
+    let file = viewer.folder.0.join("llmtrail.db");
+    std::fs::rename(other.0.join("llmtrail.db"), &file).unwrap();
+    shows("of-the-second");
+    std::fs::remove_file(&file).unwrap();
+    shows("Nothing was captured yet");
+}
+
+#[test]
+fn words_that_are_nearly_everywhere_are_said_to_be() {
+    let said = json!({"$ai_input": [{"role": "user", "content": "the same"}], "$ai_model": "m"});
+    let viewer = run(&vec![said; 5000]);
+    let begin = std::time::Instant::now();
+    let mut body = viewer.get("/generations?q=the").body;
+    while body.contains("data-busy") {
+        assert!(begin.elapsed().as_secs() < 30, "{body}");
+        body = viewer.get("/generations?q=the").body;
+    }
+    assert!(body.contains("“the”: only the 5,000 events with it that were written last are looked at."), "{body}");
+    assert!(!viewer.get("/generations?q=nothing").body.contains("are looked at"));
+}

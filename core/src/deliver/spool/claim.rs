@@ -108,6 +108,14 @@ fn name() -> String {
     format!("{:016x}-{:016x}", token(), random())
 }
 
+/// Whether a directory has an owner that is another process, after those whose owners are gone were adopted.
+#[cfg(feature = "cli")]
+pub(super) fn is_owned(dir: &Path) -> bool {
+    let mine = format!("{:016x}-", token());
+    let name = dir.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| looks_like_one(name) && !name.starts_with(&mine))
+}
+
 fn looks_like_one(name: &str) -> bool {
     name.len() == 33
         && name.bytes().enumerate().all(|(at, byte)| if at == 16 { byte == b'-' } else { byte.is_ascii_hexdigit() })

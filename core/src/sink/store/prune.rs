@@ -145,16 +145,19 @@ pub(super) fn forget(db: &mut Connection) -> rusqlite::Result<()> {
     }
     drop(rows);
     drop(all);
+    let mut removed = 0;
     for (table, used) in [("texts", &texts), ("shapes", &forms)] {
         // The first texts are part of the schema.
         let mut all = tx.prepare(&format!("SELECT id FROM {table} WHERE id > ?1"))?;
         let first = if table == "texts" { row::KINDS } else { 0 };
         let ids = all.query_map([first], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
         for id in ids.iter().filter(|id| !used.contains(id)) {
-            tx.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?.execute([id])?;
+            removed += tx.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?.execute([id])?;
         }
     }
-    lists::count_removal(&tx)?;
+    if removed > 0 {
+        lists::count_removal(&tx)?;
+    }
     tx.commit()
 }
 
@@ -178,8 +181,8 @@ pub(super) fn shrink(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Leaves nothing of what was removed behind, not even in the log.
-pub(super) fn sweep(db: &Connection) -> rusqlite::Result<()> {
+/// Leaves nothing of what was removed behind, not even in the log; or says that somebody still reads what is in there.
+pub(super) fn sweep(db: &Connection) -> rusqlite::Result<bool> {
     shrink(db)?;
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
 }

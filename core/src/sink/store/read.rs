@@ -309,7 +309,25 @@ pub enum Found {
 pub struct Reader {
     db: Connection,
     path: PathBuf,
+    /// What the path led to when it was opened.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only who looks for long asks"))]
+    file: Option<Identity>,
     index: RefCell<Option<search::Index>>,
+}
+
+/// What tells a file from another one with its name.
+type Identity = (u64, u64);
+
+/// `None` where there is no file.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    path.exists().then_some((0, 0))
 }
 
 impl Reader {
@@ -331,6 +349,7 @@ impl Reader {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             _ => {}
         }
+        let file = identity(&path);
         let fail = |error| trouble(&path, "cannot be read", error);
         let mut db = patiently(|| read_only(&path)).map_err(fail)?;
         let mut version = schema::version(&db).map_err(fail)?;
@@ -346,7 +365,7 @@ impl Reader {
         if version > schema::newest() {
             return Err(too_new(&path, version));
         }
-        Ok(Some(Self { db, path, index: RefCell::new(None) }))
+        Ok(Some(Self { db, path, file, index: RefCell::new(None) }))
     }
 
     /// The traces with the latest events, oldest first.
@@ -581,6 +600,12 @@ impl Reader {
             let rows = find.query_map([names::key(id)], Row::read)?;
             rows.collect()
         })
+    }
+
+    /// Whether the store is still where it was opened: it may have been deleted, and another one may have taken its place.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_there(&self) -> bool {
+        self.file == identity(&self.path)
     }
 
     /// The file.

@@ -286,7 +286,7 @@ impl Reader {
             schema,
             bytes: size(path),
             log_bytes: beside(&log),
-            search_bytes: beside(super::search::FILE),
+            search_bytes: size(&super::search::place(path)),
             contents: count(contents),
             content_bytes: count(sums.0),
             packed_bytes: count(sums.1),

@@ -5,13 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::Value as Cell;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use serde_json::Value;
 
-use super::{lists, pack};
+use super::{body, lists, pack};
 
-/// The file's name, beside the store's.
-pub(super) const FILE: &str = "llmtrail-search.db";
+/// Of the file, so that one that another version made is made anew.
+const VERSION: i64 = 2;
+
+/// The index's file, beside the store's and named after it: there may be several stores in a folder.
+pub(super) fn place(store: &Path) -> PathBuf {
+    let name = store.file_stem().unwrap_or_default().to_string_lossy();
+    store.with_file_name(format!("{name}-search.db"))
+}
 
 /// Contents in one transaction.
 const STEP: i64 = 1000;
@@ -46,7 +52,7 @@ pub(super) struct Index {
 impl Index {
     /// Opens the index of the store in a file. Where no file can be written, it is in memory.
     pub(super) fn open(store: &Path) -> rusqlite::Result<Self> {
-        let path = store.with_file_name(FILE);
+        let path = place(store);
         if let Ok(db) = Self::open_file(&path) {
             return Ok(Self { db, path: Some(path) });
         }
@@ -76,9 +82,9 @@ impl Index {
         let begin = Instant::now();
         let newest: i64 = store.query_row("SELECT coalesce(max(id), 0) FROM contents", [], |row| row.get(0))?;
         let removals = lists::removals(store)?;
-        let (mut done, seen) = self.state()?;
-        if seen != removals {
-            // Ids may have been given again to something else.
+        let (mut done, seen, last) = self.state()?;
+        if seen != removals || mark(store, done)? != last {
+            // Ids may have been given again to something else, or this is another store of the same name.
             self.db.execute_batch("DROP TABLE messages; DELETE FROM state;")?;
             make(&self.db)?;
             self.db.execute("UPDATE state SET removals = ?1", [removals])?;
@@ -103,15 +109,16 @@ impl Index {
                 count += 1;
             }
             done = if count < STEP { last.max(newest) } else { last };
-            tx.execute("UPDATE state SET done = ?1", [done])?;
+            tx.execute("UPDATE state SET done = ?1, mark = ?2", (done, mark(store, done)?))?;
             tx.commit()?;
         }
         let count = |id: i64| u64::try_from(id).unwrap_or(0);
         Ok(Progress { done: count(done), total: count(newest) })
     }
 
-    fn state(&self) -> rusqlite::Result<(i64, i64)> {
-        self.db.query_row("SELECT done, removals FROM state", [], |row| Ok((row.get(0)?, row.get(1)?)))
+    fn state(&self) -> rusqlite::Result<(i64, i64, Option<[u8; 16]>)> {
+        let sql = "SELECT done, removals, mark FROM state";
+        self.db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
     }
 
     /// Contents with these words, the latest first.
@@ -130,23 +137,39 @@ impl Index {
     }
 }
 
+/// What tells a store from another one in its place: the content with the last number that is in the index.
+fn mark(store: &Connection, id: i64) -> rusqlite::Result<Option<[u8; 16]>> {
+    let mut find = store.prepare_cached("SELECT json FROM contents WHERE id = ?1")?;
+    let packed: Option<Cell> = find.query_row([id], |row| row.get(0)).optional()?;
+    Ok(packed.and_then(pack::unpack).map(|json| body::hash(&json)))
+}
+
 fn make(db: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version != VERSION {
+        db.execute_batch(&format!(
+            "BEGIN IMMEDIATE; DROP TABLE IF EXISTS messages; DROP TABLE IF EXISTS state; PRAGMA user_version = {VERSION}; COMMIT;"
+        ))?;
+    }
     db.execute_batch(
         "BEGIN IMMEDIATE;
          CREATE VIRTUAL TABLE IF NOT EXISTS messages USING fts5 (
              text, content = '', detail = 'full', tokenize = 'unicode61 remove_diacritics 2'
          );
-         CREATE TABLE IF NOT EXISTS state (done INTEGER NOT NULL, removals INTEGER NOT NULL);
-         INSERT INTO state SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM state);
+         CREATE TABLE IF NOT EXISTS state (done INTEGER NOT NULL, removals INTEGER NOT NULL, mark BLOB);
+         INSERT INTO state SELECT 0, 0, NULL WHERE NOT EXISTS (SELECT 1 FROM state);
          COMMIT;",
     )
 }
 
 /// Removes the index, which is made again when somebody searches.
 pub(super) fn remove(store: &Path) {
-    for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
+    let index = place(store).into_os_string();
+    for end in ["", "-wal", "-shm"] {
+        let mut path = index.clone();
+        path.push(end);
         // What is not there need not be removed.
-        let _ = std::fs::remove_file(store.with_file_name(name));
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -262,6 +262,22 @@ fn of_a_person_who_is_removed_no_file_has_a_word() {
 }
 
 #[test]
+fn a_removal_says_when_somebody_still_reads_what_was_removed() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.0).unwrap();
+    store.write(&[event(&json!({"$ai_input": [{"role": "user", "content": "the secret"}]}))]).unwrap();
+    let reading = rusqlite::Connection::open(folder.0.join(FILE)).unwrap();
+    reading.execute_batch("BEGIN; SELECT count(*) FROM event_rows;").unwrap();
+    let which = prune::Which::User("u1".to_owned());
+    let said = store.remove(&which).unwrap_err().to_string();
+    assert!(said.contains("(events: 1), but another program reads it"), "{said}");
+    reading.execute_batch("COMMIT").unwrap();
+    assert_eq!(store.remove(&which).unwrap(), 0);
+    let files = std::fs::read_dir(&folder.0).unwrap().flat_map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    assert!(memchr::memmem::find(&files.collect::<Vec<u8>>(), b"the secret").is_none());
+}
+
+#[test]
 fn messages_are_found_by_their_words() {
     let folder = Folder::new();
     let mut store = Store::open(&folder.0).unwrap();
@@ -287,6 +303,30 @@ fn messages_are_found_by_their_words() {
     assert_eq!(found("hello"), [5, 4]);
     store.remove(&prune::Which::Oldest).unwrap();
     assert_eq!(found("hello"), [0_i64; 0]);
+}
+
+#[test]
+fn words_are_those_of_the_store_that_is_there() {
+    let folder = Folder::new();
+    let said = |text: &str| event(&json!({"$ai_input": [{"role": "user", "content": text}]}));
+    let found = |file: &Path, words: &str| {
+        let reader = read::Reader::open_file(file).unwrap().unwrap();
+        reader.search(words, 10, PATIENCE).unwrap().0
+    };
+    let file = folder.0.join(FILE);
+    Store::open(&folder.0).unwrap().write(&[said("an apple"), said("a pear")]).unwrap();
+    assert_eq!((found(&file, "apple"), found(&file, "pear")), (vec![1], vec![2]));
+    // Another store in the folder has words of its own.
+    let other = folder.0.join("other.db");
+    Store::open_file(&other).unwrap().write(&[said("a plum"), said("a pear")]).unwrap();
+    assert_eq!((found(&other, "plum"), found(&other, "apple")), (vec![1], vec![]));
+    assert_eq!((found(&file, "apple"), found(&file, "plum")), (vec![1], vec![]));
+    // So has one that takes its place.
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(folder.0.join(format!("{FILE}{end}")));
+    }
+    Store::open(&folder.0).unwrap().write(&[said("a cherry"), said("a fig")]).unwrap();
+    assert_eq!((found(&file, "cherry"), found(&file, "apple")), (vec![1], vec![]));
 }
 
 #[cfg(unix)]

@@ -112,11 +112,12 @@ document.addEventListener('DOMContentLoaded', () => {
     const answer = await fetch(button.dataset.copy).catch(() => null)
     if (!answer?.ok) return say('It could not be copied')
     await copy(await answer.text())
-    const name = button.textContent
+    // Who clicks again meanwhile finds the name no more.
+    button.dataset.name ??= button.textContent
     button.textContent = 'Copied'
-    say(`Copied as ${name}`)
+    say(`Copied as ${button.dataset.name}`)
     setTimeout(() => {
-      button.textContent = name
+      button.textContent = button.dataset.name
     }, 1200)
   })
 

@@ -26,10 +26,12 @@ pub(super) fn page(page: &mut Page<'_>, uuid: &str) -> Result<Option<(String, Ma
     let context = &page.context;
     let body = html! {
         p.crumbs {
-            a href=(context.address.go("/generations")) { "Generations" } " / "
-            @if let Some(trace) = &row.trace_id { a href=(format!("/trace/{}?span={}", encode(trace), encode(&row.uuid))) { "in its trace" } " / " }
+            a href=(context.address.back("/generations")) { "Generations" } " / "
+            @if let Some(trace) = &row.trace_id { a href=(context.address.to(&format!("/trace/{}", encode(trace)), &[("span", &row.uuid), ("sort", ""), ("page", "")])) { "in its trace" } " / " }
             code { (row.uuid) }
         }
+        // The name stands with the rest of what is told of it, which in a trace is under the trace's own name.
+        h1.visually-hidden { (trace::kind(&row)) }
         div.detail { (detail) }
     };
     Ok(Some((trace::label(&row), body)))

@@ -107,7 +107,7 @@ fn row(context: &Context, call: &Row) -> Markup {
                 div.under { (context.narrow("provider", call.provider.as_deref())) }
             }
             td.c-said {
-                a.open href=(format!("/event/{}", encode(&call.uuid))) {
+                a.open href=(context.address.inside(&format!("/event/{}", encode(&call.uuid)))) {
                     span { (in_short(call.input_preview.as_deref().or(call.name.as_deref()).unwrap_or("–"))) }
                 }
                 div.preview { span.answer { (in_short(call.output_preview.as_deref().or(call.error.as_deref()).unwrap_or("–"))) } }

@@ -36,6 +36,8 @@ const FIRST: Column = figure("first", "First token p50");
 pub(super) const TRACES: Column = figure("traces", "Traces");
 const USERS_COLUMN: Column = figure("users", "Users");
 const CACHED: Column = figure("cached", "From cache");
+/// Spans and traces fail too.
+const EVENTS: Column = figure("calls", "Events");
 
 pub(super) const MODELS: List = List {
     title: "Models",
@@ -60,7 +62,7 @@ pub(super) const MODELS: List = List {
 pub(super) const ERRORS: List = List {
     title: "Errors",
     what: "error",
-    columns: &[text("name", "Error"), text("provider", "Provider"), CALLS, TRACES, USERS_COLUMN, COST, LAST],
+    columns: &[text("name", "Error"), text("provider", "Provider"), EVENTS, TRACES, USERS_COLUMN, COST, LAST],
     sort: "calls",
     wanted: Wanted { latencies: false, people: true },
     kind: Kind::Errors,
@@ -84,6 +86,7 @@ struct Line {
     last: i64,
     traces: u64,
     users: u64,
+    /// How many calls asked for a tool, or failed in this way.
     asked: u64,
     half: Option<f64>,
     most: Option<f64>,
@@ -144,7 +147,7 @@ fn line(data: &Data, group: &mut Group) -> Line {
         last: group.last,
         traces: group.traces,
         users: group.users,
-        asked: 0,
+        asked: group.calls,
         half: percentile(&mut group.latencies, 0.5),
         most: percentile(&mut group.latencies, 0.95),
         first: percentile(&mut group.firsts, 0.5),
@@ -218,14 +221,16 @@ fn row(context: &Context, list: &List, line: &Line) -> Markup {
         Kind::Tools => "–",
     };
     let key = line.key.as_deref();
+    // Among generations there are calls alone.
+    let path = if list.kind == Kind::Models || line.asked > 0 { "/generations" } else { "/traces" };
     html! {
         tr data-key=(format!("{}/{}", key.unwrap_or_default(), line.second.as_deref().unwrap_or_default())) {
             @for column in list.columns {
                 td class=(format!("{} c-{}", column.class, column.key)) {
                     @match column.key {
                         "name" => {
-                            @if let Some(key) = key { a.open href=(context.address.only("/generations", list.what, key)) { (key) } }
-                            @else if list.kind == Kind::Errors { a.open href=(context.address.only("/generations", "status", "error")) { (unnamed) } }
+                            @if let Some(key) = key { a.open href=(context.address.only(path, list.what, key)) { (key) } }
+                            @else if list.kind == Kind::Errors { a.open href=(context.address.only(path, "status", "error")) { (unnamed) } }
                             @else { span.none { (unnamed) } }
                         },
                         "provider" => (context.narrow("provider", line.second.as_deref())),

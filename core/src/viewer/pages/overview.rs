@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use super::super::chart::{Chart, SERIES, draw, legend};
@@ -182,9 +183,8 @@ fn charts(context: &Context, data: &Data, ready: &Ready, all: &All) -> Markup {
         None => (first, last + 1),
     };
     let width = step((to - from) / STEPS);
-    let zone_shift = shift(context, from);
-    let start = (from + zone_shift).div_euclid(width) * width - zone_shift;
-    let count = usize::try_from((to - start).div_euclid(width) + 1).unwrap_or(1).min(120);
+    let starts = starts(&context.zone, from, to, width);
+    let (start, count) = (starts[0], starts.len());
     // The models that most was spent on, the others together, and of each step what was spent and how many calls there were.
     let places: HashMap<Number, usize> = all.models.iter().zip(0..).map(|((model, _), at)| (*model, at)).collect();
     let of: Vec<usize> =
@@ -201,16 +201,23 @@ fn charts(context: &Context, data: &Data, ready: &Ready, all: &All) -> Markup {
     let mut spend = vec![vec![0.0; series.len()]; count];
     let mut number_of = vec![vec![0.0; series.len()]; count];
     ready.calls(data, Columns::TIME.and(Columns::COST), |event, _| {
-        let at = usize::try_from((event.time - start).div_euclid(width)).unwrap_or(0).min(count - 1);
+        let mut at = usize::try_from((event.time - start).div_euclid(width)).unwrap_or(0).min(count - 1);
+        // Days are not all of one length.
+        while at > 0 && starts[at] > event.time {
+            at -= 1;
+        }
+        while starts.get(at + 1).is_some_and(|next| *next <= event.time) {
+            at += 1;
+        }
         let of = of[event.form as usize];
         spend[at][of] += event.dollars();
         number_of[at][of] += 1.0;
     });
     let when = |at: usize| {
-        let time = Timestamp::from_millisecond(start + width * i64::try_from(at).unwrap_or(0)).unwrap_or_default();
-        let format = if width >= 86_400_000 {
+        let time = Timestamp::from_millisecond(starts[at]).unwrap_or_default();
+        let format = if width >= DAY {
             "%b %-d"
-        } else if to - from > 86_400_000 {
+        } else if to - from > DAY {
             "%b %-d %H:%M"
         } else {
             "%H:%M"
@@ -227,10 +234,27 @@ fn charts(context: &Context, data: &Data, ready: &Ready, all: &All) -> Markup {
     }
 }
 
-/// How far local clocks are ahead, so that days begin when they do here.
-fn shift(context: &Context, at: i64) -> i64 {
-    let time = Timestamp::from_millisecond(at).unwrap_or_default();
-    i64::from(context.zone.to_offset(time).seconds()) * 1000
+/// Milliseconds.
+const DAY: i64 = 86_400_000;
+
+/// When the steps begin: on the local clock's round times, and whole days where local days do, of which two a year are longer
+/// or shorter.
+fn starts(zone: &TimeZone, from: i64, to: i64, width: i64) -> Vec<i64> {
+    const MOST: usize = 120;
+    let first = Timestamp::from_millisecond(from).unwrap_or_default();
+    let ahead = i64::from(zone.to_offset(first).seconds()) * 1000;
+    let start = (from + ahead).div_euclid(width) * width;
+    let at = |step: i64| {
+        let local = start + step * width;
+        let midnight = || {
+            let day = Timestamp::from_millisecond(local).ok()?.to_zoned(TimeZone::UTC).datetime();
+            Some(day.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
+        };
+        if width < DAY { None } else { midnight() }.unwrap_or(local - ahead)
+    };
+    let mut starts: Vec<i64> = (1..).map(at).take_while(|start| *start <= to).take(MOST - 1).collect();
+    starts.insert(0, at(0));
+    starts
 }
 
 /// A step of time that people count in.
@@ -301,12 +325,31 @@ fn top_traces(
                 tbody { @for ((trace, spent), name) in traces.iter().zip(spent).zip(names) {
                     @let id = texts.get(&trace.number).map_or("", String::as_str);
                     tr {
-                        th.name scope="row" { a href=(format!("/trace/{}", encode(id))) { (name) } " " (context.time(trace.start)) }
+                        th.name scope="row" { a href=(context.address.go(&format!("/trace/{}", encode(id)))) { (name) } " " (context.time(trace.start)) }
                         td.number { (seconds(trace.seconds())) }
                         td.number { (dollars(spent.sums.cost)) }
                     }
                 } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_begin_at_midnight_before_and_after_clocks_change() {
+        let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+        let millis = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        // Clocks went back on the first of November.
+        let starts = starts(&zone, millis("2026-10-30T12:00:00Z"), millis("2026-11-03T12:00:00Z"), DAY);
+        let local =
+            |start: &i64| Timestamp::from_millisecond(*start).unwrap().to_zoned(zone.clone()).datetime().to_string();
+        let days: Vec<String> = starts.iter().map(local).collect();
+        let expected = ["10-30", "10-31", "11-01", "11-02", "11-03"].map(|day| format!("2026-{day}T00:00:00"));
+        assert_eq!(days, expected);
     }
 }

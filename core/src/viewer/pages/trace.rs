@@ -50,7 +50,7 @@ fn heading(page: &Page<'_>, trace: &Trace, name: &str) -> Markup {
     let sums = sums_of(trace);
     let failed = trace.own.as_ref().is_some_and(|own| own.is_error);
     html! {
-        p.crumbs { a href=(context.address.go("/traces")) { "Traces" } " / " code { (trace.id) } }
+        p.crumbs { a href=(context.address.back("/traces")) { "Traces" } " / " code { (trace.id) } }
         h1 { (name) " "
             @if failed { (status(true, "failed")) }
             @else if sums.errors > 0 { (status(true, &format!("{} failed", sums.errors))) }

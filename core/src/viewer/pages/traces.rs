@@ -106,7 +106,7 @@ fn row(
         tr data-key=(id) {
             td.c-time { (context.time(trace.start)) }
             td.c-name {
-                a.open href=(format!("/trace/{}", encode(id))) { (name) }
+                a.open href=(context.address.inside(&format!("/trace/{}", encode(id)))) { (name) }
                 @if said.is_some() || answered.is_some() {
                     div.preview { span { (said.as_deref().unwrap_or("–")) } @if let Some(answered) = answered { span.answer { (answered) } } }
                 }

@@ -49,6 +49,14 @@ impl Plain {
     fn tokens(&self) -> u64 {
         self.input + self.output
     }
+
+    fn is_for(&self, user: &str) -> bool {
+        self.user.as_deref() == Some(user)
+    }
+
+    fn is_of(&self, model: &str) -> bool {
+        self.model.as_deref() == Some(model)
+    }
 }
 
 fn plain(file: &Path) -> Vec<Plain> {
@@ -77,25 +85,45 @@ fn plain(file: &Path) -> Vec<Plain> {
     find.query_map([], read).unwrap().map(Result::unwrap).collect()
 }
 
-/// A condition, and what it asks of an event. Of traces none of these asks for sums.
-type Asked = (&'static str, fn(&Plain) -> bool);
+/// Conditions, what they ask of an event, and what of a trace's events. Of traces none of these asks for sums.
+type Asked = (&'static str, fn(&Plain) -> bool, fn(&[&Plain]) -> bool);
 
-const CONDITIONS: [Asked; 8] = [
-    ("", |_| true),
-    ("status:error", |event| event.is_error),
-    ("user:u1", |event| event.user.as_deref() == Some("u1")),
-    ("-user:U*", |event| event.user.is_none()),
-    ("session:s*", |event| event.session.is_some()),
-    ("model:M1*", |event| event.model.as_deref() == Some("m1")),
-    ("-trace:t1", |event| event.trace != "t1"),
-    ("kind:generation", |event| event.kind == "$ai_generation"),
+/// A trace is there for one of its events, or for none of them where a condition is turned round.
+const CONDITIONS: [Asked; 11] = [
+    ("", |_| true, |_| true),
+    ("status:error", |event| event.is_error, |all| all.iter().any(|event| event.is_error)),
+    ("status:ok", |event| !event.is_error, |all| all.iter().all(|event| !event.is_error)),
+    ("user:u1", |event| event.is_for("u1"), |all| all.iter().any(|event| event.is_for("u1"))),
+    ("-user:U*", |event| event.user.is_none(), |all| all.iter().all(|event| event.user.is_none())),
+    ("session:s*", |event| event.session.is_some(), |all| all.iter().any(|event| event.session.is_some())),
+    ("model:M1*", |event| event.is_of("m1"), |all| all.iter().any(|event| event.is_of("m1"))),
+    ("-model:m1", |event| !event.is_of("m1"), |all| all.iter().all(|event| !event.is_of("m1"))),
+    (
+        "user:u1 -status:error -model:m1",
+        |event| event.is_for("u1") && !event.is_error && !event.is_of("m1"),
+        |all| {
+            let some = all.iter().any(|event| event.is_for("u1"));
+            some && all.iter().all(|event| !event.is_error && !event.is_of("m1"))
+        },
+    ),
+    ("-trace:t1", |event| event.trace != "t1", |all| all.iter().all(|event| event.trace != "t1")),
+    (
+        "kind:generation",
+        |event| event.kind == "$ai_generation",
+        |all| all.iter().any(|event| event.kind == "$ai_generation"),
+    ),
 ];
 
 /// Conditions on numbers, of a call and of a trace's sums.
 type Measured = (&'static str, fn(&Plain) -> bool, fn(&[&Plain]) -> bool);
 
-const MEASURES: [Measured; 4] = [
+const MEASURES: [Measured; 5] = [
     ("", |_| true, |_| true),
+    (
+        "cost:<0.5",
+        |event| event.cost.is_some_and(|cost| cost.to_f64() < 0.5),
+        |all| all.iter().any(|event| event.is_call() && event.cost.is_some()) && spent(all).to_f64() < 0.5,
+    ),
     ("cost:>0.5", |event| event.cost.is_some_and(|cost| cost.to_f64() > 0.5), |all| spent(all).to_f64() > 0.5),
     (
         "tokens:100..900",
@@ -175,9 +203,12 @@ fn compare(store: &load::Store, events: &[Plain], condition: &Asked, measure: &M
     assert_eq!(found, counted.collect::<Vec<_>>(), "{asked}");
 
     members(store, &data, &ready, &calls, &asked);
-    // A trace is there for one of its events, and is shown with all of them.
-    let here: BTreeSet<&String> =
-        events.iter().filter(|event| event.time >= since && condition.1(event)).map(|event| &event.trace).collect();
+    // A trace is there for its events in time, and is shown with all of them.
+    let in_time: Vec<&Plain> = events.iter().filter(|event| event.time >= since).collect();
+    let here: BTreeSet<String> = by(&in_time, |event| Some(event.trace.clone()))
+        .into_iter()
+        .filter_map(|(id, all)| condition.2(&all).then_some(id))
+        .collect();
     let whole = by(&events.iter().collect::<Vec<_>>(), |event| Some(event.trace.clone()));
     let traces = whole.into_iter().filter(|(id, all)| here.contains(id) && measure.2(all)).collect();
     self::traces(store, &data, &ready, &traces, &asked);
