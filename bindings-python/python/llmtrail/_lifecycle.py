@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._notes import Notes
 
 DEADLINE = 2.0
+    from ._hooks import Bare
 
 # Calls under way, by their ids. At the end of their client they are recorded as they are: nobody will read on.
 under_way: dict[int, ref[Notes]] = {}
@@ -26,7 +27,7 @@ armed = False
 # Another object whenever it may no longer hold which client an observer's calls go to: a new default client, a fork.
 epoch = object()
 # Threads of ours that run the application's hooks.
-threads: list[threading.Thread] = []
+threads: list[threading.Thread | Bare] = []
 # How long they are waited for when there is nothing left for them to do.
 _MOMENT = 0.2
 
