@@ -1,6 +1,7 @@
 //! The client, as Python sees it.
 
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -22,6 +23,49 @@ use crate::scope::{self, Scope};
 /// Captures calls and delivers their events.
 #[pyclass(frozen, weakref, module = "llmtrail._core")]
 pub(crate) struct Client(pub(crate) llmtrail::Client);
+
+/// How long a client that is let go of may take to send what is left.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Clients of this process that are let go of and still send what is left: the process's number above, their number below.
+static PARTINGS: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for Client {
+    /// It is let go of wherever the collector happens to run, with the GIL held: sending is for another thread to wait for.
+    fn drop(&mut self) {
+        if self.0.stats().report.captured == 0 {
+            return;
+        }
+        let (client, here) = (self.0.clone(), u64::from(std::process::id()) << 32);
+        let in_process = |all: u64| if all & !u64::from(u32::MAX) == here { all } else { here };
+        let _ = PARTINGS.fetch_update(Ordering::AcqRel, Ordering::Acquire, |all| Some(in_process(all) + 1));
+        let part = move || {
+            client.shutdown(PARTING);
+            PARTINGS.fetch_sub(1, Ordering::AcqRel);
+        };
+        if std::thread::Builder::new().name("llmtrail-parting".to_owned()).spawn(part).is_err() {
+            PARTINGS.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Waits for clients that were let go of, at most so many seconds. True when all have sent what they could.
+#[pyfunction]
+pub(crate) fn part(py: Python<'_>, timeout: f64) -> bool {
+    const STEP: Duration = Duration::from_millis(2);
+    let here = u64::from(std::process::id());
+    let parted = || {
+        let all = PARTINGS.load(Ordering::Acquire);
+        all >> 32 != here || all & u64::from(u32::MAX) == 0
+    };
+    py.detach(|| {
+        let until = Instant::now() + seconds(timeout);
+        while !parted() && Instant::now() < until {
+            std::thread::sleep(STEP);
+        }
+        parted()
+    })
+}
 
 #[pymethods]
 impl Client {
@@ -67,8 +111,13 @@ impl Client {
     }
 
     /// Begins to read a body: see [`Reading::begin`].
-    fn reading(&self, waited: u64, response: Option<&Bound<'_, PyAny>>, decoded: bool) -> PyResult<Reading> {
-        Reading::begin(&self.0, waited, response, decoded)
+    fn reading(
+        client: &Bound<'_, Self>,
+        waited: u64,
+        response: Option<&Bound<'_, PyAny>>,
+        decoded: bool,
+    ) -> PyResult<Reading> {
+        Reading::begin(client, waited, response, decoded)
     }
 
     /// Hands over what was noted of one attempt: an httpx request with its body when that is in memory, its response if one

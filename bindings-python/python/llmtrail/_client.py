@@ -448,11 +448,6 @@ class Client(_Surface):
             self._hooks.ensure(self._core)
         return self._core
 
-    def __del__(self) -> None:
-        # The core sends what is left when it is dropped, but holds the interpreter then, which the hooks need.
-        if getattr(self, "_hooks", None) is not None:
-            self._core.flush(_lifecycle.DEADLINE)
-
     def __repr__(self) -> str:
         stats = self.stats()
         return f"<llmtrail.Client to {stats.sink or 'nowhere yet'}, {stats.captured} captured>"

@@ -18,6 +18,7 @@ __all__ = [
     "cli",
     "cost",
     "known_sdks",
+    "part",
     "set_price",
 ]
 
@@ -30,6 +31,9 @@ def cli(argv: list[str] | list[PathLike[str]], host: str | None = None) -> int:
 
     `host`: what `doctor` is to know of Python, as JSON.
     """
+
+def part(timeout: float) -> bool:
+    """Waits for clients that were let go of, at most so many seconds. True when all have sent what they could."""
 
 def known_sdks() -> list[str]:
     """The names of the SDKs that `doctor` looks for."""
