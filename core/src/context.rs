@@ -293,6 +293,12 @@ impl Scope {
         None
     }
 
+    /// Whether it was opened inside of that one, however deep.
+    pub fn is_inside(&self, around: &Self) -> bool {
+        std::iter::successors(self.0.parent.as_ref(), |scope| scope.0.parent.as_ref())
+            .any(|scope| Arc::ptr_eq(&scope.0, &around.0))
+    }
+
     /// What this scope stands for.
     pub fn kind(&self) -> ScopeKind {
         self.0.kind
