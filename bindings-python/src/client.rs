@@ -105,9 +105,18 @@ impl Client {
     }
 
     /// The body to send in place of this one, so that the stream reports its usage; `None`: send it as it is, as one that
-    /// is not in memory.
-    fn ask<'py>(&self, py: Python<'py>, url: &str, provider: Option<&str>, body: &[u8]) -> Option<Bound<'py, PyBytes>> {
-        Some(PyBytes::new(py, &stream_usage::ask(|| self.0.recognise("POST", url, provider), body)?))
+    /// is not in memory, or that a header of the request's speaks for.
+    fn ask<'py>(
+        &self,
+        url: &str,
+        provider: Option<&str>,
+        body: &[u8],
+        headers: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let asking = stream_usage::ask(|| self.0.recognise("POST", url, provider), body);
+        let Some(asking) = asking else { return Ok(None) };
+        let sealed = observation::any_name(headers, stream_usage::seals_body)?;
+        Ok((!sealed).then(|| PyBytes::new(headers.py(), &asking)))
     }
 
     /// Begins to read a body: see [`Reading::begin`].

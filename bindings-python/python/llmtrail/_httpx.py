@@ -87,7 +87,7 @@ class HttpxObserver(Observer):
                 content = getattr(request, "_content", None)
                 # Most calls are no streams, and a look at a short body takes less than the step into the core.
                 if type(content) is bytes and (len(content) >= _SHORT or b'"stream"' in content):
-                    body = trail.ask(text, self.provider, content)
+                    body = trail.ask(text, self.provider, content, request.headers)
                     if body is not None:
                         request = _with_body(self.package, request, body)
                         notes.asked = True
@@ -308,7 +308,9 @@ def _with_body(package: ModuleType, request: Any, body: bytes) -> Any:
     changed = object.__new__(type(request))
     changed.__dict__.update(request.__dict__)
     changed.headers = request.headers.copy()
-    changed.headers["Content-Length"] = str(len(body))
+    # One that says how it is chunked must say no length.
+    if "Transfer-Encoding" not in changed.headers:
+        changed.headers["Content-Length"] = str(len(body))
     changed.stream = package.ByteStream(body)
     changed._content = body
     return changed
@@ -339,12 +341,12 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
             if not notes.over:
                 notes.end("abandoned")
 
-    class NotedStream(Noted, package.SyncByteStream):  # type: ignore[name-defined,misc]
-        def __iter__(self) -> Iterator[bytes]:
     # httpx2 has what iterates over a stream closed with its own iterator (`yield from`), also where that is the stream
     # itself; httpx only lets go of it, which closes a generator.
     hands_on = package.__name__ == "httpx2"
 
+    class NotedStream(Noted, package.SyncByteStream):  # type: ignore[name-defined,misc]
+        def __iter__(self) -> Iterator[bytes]:
             notes = self._notes
             reading = notes.reading
             asks, came = reading.asks, reading.came
