@@ -143,6 +143,27 @@ list(pieces)
     assert names(loopback) == {"before": 1, "child": 1, "$ai_generation": 1}
 
 
+def test_a_flush_can_be_interrupted(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+import signal, threading
+for wait in (llmtrail.flush, llmtrail.shutdown):
+    capture(1, "late")
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    begun = time.monotonic()
+    try:
+        wait(8)
+        raise SystemExit("it was not interrupted")
+    except KeyboardInterrupt:
+        assert time.monotonic() - begun < 0.8
+"""
+    loopback.ask("/_control/faults", "POST", {"delay_ms": 900, "times": 2})
+    try:
+        run(loopback, tmp_path, code)
+    finally:
+        loopback.ask("/_control/faults", "DELETE")
+    assert names(loopback) == {"late": 2}
+
+
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
@@ -161,6 +182,22 @@ capture(5, "parent")
 """
     run(loopback, tmp_path, code)
     assert names(loopback) == {"parent": 25, "child": 30}
+
+
+@FORK
+def test_a_child_leaves_its_parents_scopes_to_it(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+warnings.simplefilter("ignore")
+with llmtrail.trace("trace"), llmtrail.span("span"), llmtrail.generation(model="m"):
+    child = os.fork() == 0
+    with llmtrail.span("child" if child else "parent"):
+        pass
+if child:
+    sys.exit(0)
+os.wait()
+"""
+    run(loopback, tmp_path, code)
+    assert names(loopback) == {"$ai_trace": 1, "$ai_generation": 1, "$ai_span": 3}
 
 
 @FORK
