@@ -1,6 +1,7 @@
 //! The client, as Python sees it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pyo3::intern;
@@ -187,12 +188,16 @@ impl Client {
         budget::totals(py, &py.detach(|| self.0.totals(&scope.0, seconds(timeout))))
     }
 
-    fn flush(&self, py: Python<'_>, timeout: f64) -> Report {
-        py.detach(|| self.0.flush(seconds(timeout))).into()
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<Report> {
+        let (client, timeout) = (self.0.clone(), seconds(timeout));
+        heeding_signals(py, move || client.flush(timeout)).map(Report::from)
     }
 
-    fn shutdown(&self, py: Python<'_>, timeout: f64) -> Report {
-        py.detach(|| self.0.shutdown(seconds(timeout))).into()
+    /// `heed_signals`: one that raises ends the waiting, as Ctrl-C does.
+    fn shutdown(&self, py: Python<'_>, timeout: f64, heed_signals: bool) -> PyResult<Report> {
+        let (client, timeout) = (self.0.clone(), seconds(timeout));
+        let work = move || client.shutdown(timeout);
+        if heed_signals { heeding_signals(py, work).map(Report::from) } else { Ok(py.detach(work).into()) }
     }
 
     /// Where the thread that runs hooks gets its work in this process; `None` when there are no hooks.
@@ -337,6 +342,33 @@ impl Noted<'_> {
             scope: scope.map(|scope| scope.get().0.clone()),
             asked_usage: false,
             reservation: reservation.and_then(|reservation| reservation.get().take()),
+        }
+    }
+}
+
+/// Waits for work that takes its time, on a thread of its own: meanwhile this one runs the handlers of signals. Where one
+/// raises, the work goes on without us.
+fn heeding_signals<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Clone + Send + 'static,
+) -> PyResult<T> {
+    const STEP: Duration = Duration::from_millis(50);
+    let (done, mut waiting) = mpsc::channel();
+    let there = work.clone();
+    let thread = std::thread::Builder::new().name("llmtrail-waiting".to_owned());
+    if thread.spawn(move || done.send(there())).is_err() {
+        return Ok(py.detach(work));
+    }
+    loop {
+        let found;
+        (waiting, found) = py.detach(move || {
+            let found = waiting.recv_timeout(STEP);
+            (waiting, found)
+        });
+        match found {
+            Ok(found) => return Ok(found),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(py.detach(work)),
         }
     }
 }

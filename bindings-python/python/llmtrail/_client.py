@@ -391,7 +391,7 @@ class _Surface(Manual):
         """
         client = self._resolve()
         _lifecycle.end_calls(client)
-        return client.shutdown(timeout)
+        return client.shutdown(timeout, True)
 
     def stats(self) -> _core.Stats:
         """How things stand: counts, bytes queued, where events go, the last trouble, notes."""

@@ -83,7 +83,7 @@ def _at_exit(**_: object) -> None:
         client = known()
         if client is not None:
             try:
-                client.shutdown(max(0.0, end - monotonic()))
+                client.shutdown(max(0.0, end - monotonic()), False)
             except Exception:  # the process is ending; nobody is left to tell
                 continue
     part(max(0.0, end - monotonic()))
