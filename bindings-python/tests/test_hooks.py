@@ -133,6 +133,19 @@ def test_a_client_that_is_let_go_of_has_its_events_seen(loopback: Loopback, tmp_
     assert [event["distinct_id"] for event in loopback.events()] == ["seen"] * 50
 
 
+def test_the_threads_of_clients_that_are_gone_are_forgotten(loopback: Loopback, tmp_path: Path) -> None:
+    from llmtrail import _lifecycle
+
+    for _ in range(20):
+        client(loopback, tmp_path, before_send=lambda event: event).capture("ordered", "user")
+    first(lambda: loopback.events()[19:])
+    deadline = time.monotonic() + 10
+    while any(thread.is_alive() for thread in _lifecycle.threads) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    client(loopback, tmp_path, before_send=lambda event: event).capture("ordered", "user")
+    assert len(_lifecycle.threads) == 1
+
+
 GREEN = """
 import llmtrail
 from gevent import sleep, spawn

@@ -74,7 +74,10 @@ class Hooks:
             return
         # A daemon: what waits for a hook that hangs must not keep the process. At the end of the process it is given
         # the time of the shutdown, and a moment to come back (see `_lifecycle`).
-        _lifecycle.threads.append(_started(desk, self._functions, self._takes_path))
+        _lifecycle.threads.add(_started(desk, self._functions, self._takes_path))
+        for known in list(_lifecycle.threads):
+            if not known.is_alive():
+                _lifecycle.threads.discard(known)
 
 
 def _started(*args: Any) -> threading.Thread | Bare:
@@ -106,6 +109,9 @@ class Bare:
                 lives.release()
 
         module.start_new_thread(run, ())
+
+    def is_alive(self) -> bool:
+        return bool(self._lives.locked())
 
     def join(self, timeout: float) -> None:
         if self._lives.acquire(timeout=timeout):

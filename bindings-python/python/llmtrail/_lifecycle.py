@@ -32,7 +32,7 @@ armed = False
 # Another object whenever it may no longer hold which client an observer's calls go to: a new default client, a fork.
 epoch = object()
 # Threads of ours that run the application's hooks.
-threads: list[threading.Thread | Bare] = []
+threads: set[threading.Thread | Bare] = set()
 # How long they are waited for when there is nothing left for them to do.
 _MOMENT = 0.2
 
@@ -88,7 +88,7 @@ def _at_exit(**_: object) -> None:
                 continue
     part(max(0.0, end - monotonic()))
     # A thread that comes back from the core while the interpreter is taken down would take the process with it.
-    for thread in threads:
+    for thread in list(threads):
         thread.join(_MOMENT)
 
 
