@@ -1,6 +1,8 @@
 //! The client, as Python sees it.
 
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -22,6 +24,49 @@ use crate::scope::{self, Scope};
 /// Captures calls and delivers their events.
 #[pyclass(frozen, weakref, module = "llmtrail._core")]
 pub(crate) struct Client(pub(crate) llmtrail::Client);
+
+/// How long a client that is let go of may take to send what is left.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Clients of this process that are let go of and still send what is left: the process's number above, their number below.
+static PARTINGS: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for Client {
+    /// It is let go of wherever the collector happens to run, with the GIL held: sending is for another thread to wait for.
+    fn drop(&mut self) {
+        if self.0.stats().report.captured == 0 {
+            return;
+        }
+        let (client, here) = (self.0.clone(), u64::from(std::process::id()) << 32);
+        let in_process = |all: u64| if all & !u64::from(u32::MAX) == here { all } else { here };
+        let _ = PARTINGS.fetch_update(Ordering::AcqRel, Ordering::Acquire, |all| Some(in_process(all) + 1));
+        let part = move || {
+            client.shutdown(PARTING);
+            PARTINGS.fetch_sub(1, Ordering::AcqRel);
+        };
+        if std::thread::Builder::new().name("llmtrail-parting".to_owned()).spawn(part).is_err() {
+            PARTINGS.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Waits for clients that were let go of, at most so many seconds. True when all have sent what they could.
+#[pyfunction]
+pub(crate) fn part(py: Python<'_>, timeout: f64) -> bool {
+    const STEP: Duration = Duration::from_millis(2);
+    let here = u64::from(std::process::id());
+    let parted = || {
+        let all = PARTINGS.load(Ordering::Acquire);
+        all >> 32 != here || all & u64::from(u32::MAX) == 0
+    };
+    py.detach(|| {
+        let until = Instant::now() + seconds(timeout);
+        while !parted() && Instant::now() < until {
+            std::thread::sleep(STEP);
+        }
+        parted()
+    })
+}
 
 #[pymethods]
 impl Client {
@@ -61,14 +106,28 @@ impl Client {
     }
 
     /// The body to send in place of this one, so that the stream reports its usage; `None`: send it as it is, as one that
-    /// is not in memory.
-    fn ask<'py>(&self, py: Python<'py>, url: &str, provider: Option<&str>, body: &[u8]) -> Option<Bound<'py, PyBytes>> {
-        Some(PyBytes::new(py, &stream_usage::ask(|| self.0.recognise("POST", url, provider), body)?))
+    /// is not in memory, or that a header of the request's speaks for.
+    fn ask<'py>(
+        &self,
+        url: &str,
+        provider: Option<&str>,
+        body: &[u8],
+        headers: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let asking = stream_usage::ask(|| self.0.recognise("POST", url, provider), body);
+        let Some(asking) = asking else { return Ok(None) };
+        let sealed = observation::any_name(headers, stream_usage::seals_body)?;
+        Ok((!sealed).then(|| PyBytes::new(headers.py(), &asking)))
     }
 
     /// Begins to read a body: see [`Reading::begin`].
-    fn reading(&self, waited: u64, response: Option<&Bound<'_, PyAny>>, decoded: bool) -> PyResult<Reading> {
-        Reading::begin(&self.0, waited, response, decoded)
+    fn reading(
+        client: &Bound<'_, Self>,
+        waited: u64,
+        response: Option<&Bound<'_, PyAny>>,
+        decoded: bool,
+    ) -> PyResult<Reading> {
+        Reading::begin(client, waited, response, decoded)
     }
 
     /// Hands over what was noted of one attempt: an httpx request with its body when that is in memory, its response if one
@@ -129,12 +188,16 @@ impl Client {
         budget::totals(py, &py.detach(|| self.0.totals(&scope.0, seconds(timeout))))
     }
 
-    fn flush(&self, py: Python<'_>, timeout: f64) -> Report {
-        py.detach(|| self.0.flush(seconds(timeout))).into()
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<Report> {
+        let (client, timeout) = (self.0.clone(), seconds(timeout));
+        heeding_signals(py, move || client.flush(timeout)).map(Report::from)
     }
 
-    fn shutdown(&self, py: Python<'_>, timeout: f64) -> Report {
-        py.detach(|| self.0.shutdown(seconds(timeout))).into()
+    /// `heed_signals`: one that raises ends the waiting, as Ctrl-C does.
+    fn shutdown(&self, py: Python<'_>, timeout: f64, heed_signals: bool) -> PyResult<Report> {
+        let (client, timeout) = (self.0.clone(), seconds(timeout));
+        let work = move || client.shutdown(timeout);
+        if heed_signals { heeding_signals(py, work).map(Report::from) } else { Ok(py.detach(work).into()) }
     }
 
     /// Where the thread that runs hooks gets its work in this process; `None` when there are no hooks.
@@ -279,6 +342,33 @@ impl Noted<'_> {
             scope: scope.map(|scope| scope.get().0.clone()),
             asked_usage: false,
             reservation: reservation.and_then(|reservation| reservation.get().take()),
+        }
+    }
+}
+
+/// Waits for work that takes its time, on a thread of its own: meanwhile this one runs the handlers of signals. Where one
+/// raises, the work goes on without us.
+fn heeding_signals<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Clone + Send + 'static,
+) -> PyResult<T> {
+    const STEP: Duration = Duration::from_millis(50);
+    let (done, mut waiting) = mpsc::channel();
+    let there = work.clone();
+    let thread = std::thread::Builder::new().name("llmtrail-waiting".to_owned());
+    if thread.spawn(move || done.send(there())).is_err() {
+        return Ok(py.detach(work));
+    }
+    loop {
+        let found;
+        (waiting, found) = py.detach(move || {
+            let found = waiting.recv_timeout(STEP);
+            (waiting, found)
+        });
+        match found {
+            Ok(found) => return Ok(found),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(py.detach(work)),
         }
     }
 }

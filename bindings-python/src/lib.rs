@@ -53,6 +53,7 @@ fn core_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<delivery::SinkStats>()?;
     module.add_function(wrap_pyfunction!(cost::cost, module)?)?;
     module.add_function(wrap_pyfunction!(cost::set_price, module)?)?;
+    module.add_function(wrap_pyfunction!(client::part, module)?)?;
     module.add_function(wrap_pyfunction!(known_sdks, module)?)?;
     module.add_function(wrap_pyfunction!(cli, module)?)
 }

@@ -72,6 +72,17 @@ fn pick(headers: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Headers> {
     Ok(picked)
 }
 
+/// Whether there is a header with such a name.
+pub(crate) fn any_name(headers: &Bound<'_, PyAny>, is: impl Fn(&str) -> bool) -> PyResult<bool> {
+    for entry in headers.getattr(intern!(headers.py(), "raw"))?.try_iter()? {
+        let name = entry?.get_item(0)?;
+        if is(&String::from_utf8_lossy(name.cast::<PyBytes>()?.as_bytes())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The headers of an allow-list out of pairs of texts (or bytes), as most HTTP libraries give them.
 pub(crate) fn pick_pairs(pairs: &Bound<'_, PyAny>, allowed: &[&str]) -> PyResult<Headers> {
     let mut picked = Vec::new();

@@ -10,6 +10,7 @@ use llmtrail::stream_usage::{self, Glance};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::client::Client;
 use crate::observation::{LARGE, head_of, share};
 
 /// Pieces lie side by side in allocations of at most this size, each as large as all before it: the memory bound counts
@@ -22,7 +23,7 @@ const ROOM: usize = 16 << 10;
 #[pyclass(frozen, module = "llmtrail._core")]
 pub(crate) struct Reading {
     state: Mutex<State>,
-    client: llmtrail::Client,
+    client: Py<Client>,
 }
 
 struct State {
@@ -53,7 +54,7 @@ impl Reading {
     /// A body whose head came after so many nanoseconds. `response`: an httpx response to a request in which usage was
     /// asked for; `decoded`: its content encoding was undone.
     pub(crate) fn begin(
-        client: &llmtrail::Client,
+        client: &Bound<'_, Client>,
         waited: u64,
         response: Option<&Bound<'_, PyAny>>,
         decoded: bool,
@@ -71,7 +72,7 @@ impl Reading {
             over: false,
             filter: filter.filter(|filter| !filter.is_off()),
         };
-        Ok(Self { state: Mutex::new(state), client: client.clone() })
+        Ok(Self { state: Mutex::new(state), client: client.clone().unbind() })
     }
 
     /// Gives out what was read.
@@ -88,7 +89,7 @@ impl Reading {
 
     /// Keeps a panic of ours away from the call that is observed, where it would be an exception.
     fn guarded<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
-        catch_unwind(AssertUnwindSafe(work)).inspect_err(|_| self.client.note("panic")).ok()
+        catch_unwind(AssertUnwindSafe(work)).inspect_err(|_| self.client.get().0.note("panic")).ok()
     }
 }
 

@@ -36,6 +36,11 @@ impl Scope {
         self.0.distinct_id()
     }
 
+    /// Whether it was opened in there, however deep.
+    fn is_inside(&self, around: &Self) -> bool {
+        self.0.is_inside(&around.0)
+    }
+
     fn set_name(&self, name: String) {
         self.0.set_name(name);
     }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,12 +76,13 @@ def stored(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def first(found: list[T], within: float = 10.0) -> T:
-    """The first of what another thread finds, waited for."""
+def first(found: list[T] | Callable[[], list[T]], within: float = 10.0) -> T:
+    """The first of what another thread or process finds, waited for."""
     deadline = time.monotonic() + within
-    while not found and time.monotonic() < deadline:
+    look = found if callable(found) else lambda: found
+    while not look() and time.monotonic() < deadline:
         time.sleep(0.01)
-    return found[0]
+    return look()[0]
 
 
 def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -128,10 +128,56 @@ def test_a_client_that_is_let_go_of_has_its_events_seen(loopback: Loopback, tmp_
     trail = client(loopback, tmp_path, before_send=lambda event: event | {"distinct_id": "seen"})
     for _ in range(50):
         trail.capture("ordered", "user")
-    begun = time.monotonic()
     del trail
-    assert time.monotonic() - begun < 1.9
+    first(lambda: loopback.events()[49:])
     assert [event["distinct_id"] for event in loopback.events()] == ["seen"] * 50
+
+
+def test_the_threads_of_clients_that_are_gone_are_forgotten(loopback: Loopback, tmp_path: Path) -> None:
+    from llmtrail import _lifecycle
+
+    for _ in range(20):
+        client(loopback, tmp_path, before_send=lambda event: event).capture("ordered", "user")
+    first(lambda: loopback.events()[19:])
+    deadline = time.monotonic() + 10
+    while any(thread.is_alive() for thread in _lifecycle.threads) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    client(loopback, tmp_path, before_send=lambda event: event).capture("ordered", "user")
+    assert len(_lifecycle.threads) == 1
+
+
+GREEN = """
+import llmtrail
+from gevent import sleep, spawn
+from time import perf_counter
+
+ticks, seen = [], []
+
+def tick():
+    while True:
+        ticks.append(perf_counter())
+        sleep(0.01)
+
+trail = llmtrail.Client(
+    api_key="phc_test", host={host!r}, dir={dir!r}, flush_interval=0.05, before_send=lambda e: seen.append(1) or e
+)
+spawn(tick)
+sleep(0.05)
+trail.capture("green", "user")
+sleep(1)
+gaps = [later - earlier for earlier, later in zip(ticks, ticks[1:])]
+assert max(gaps) < 0.5, max(gaps)
+assert seen
+"""
+
+
+def test_a_hook_does_not_hold_up_gevents_loop(loopback: Loopback, tmp_path: Path) -> None:
+    """There a thread of `threading` is a task of the loop, and one that waits in the core would stop all the others."""
+    code = "from gevent import monkey; monkey.patch_all()\n" + GREEN.format(
+        host=loopback.url, dir=str(tmp_path)
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert [event["event"] for event in loopback.events()] == ["green"]
 
 
 @pytest.mark.parametrize("hook", [1, "print"])

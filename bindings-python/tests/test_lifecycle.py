@@ -56,6 +56,54 @@ def test_exit_keeps_its_deadline(loopback: Loopback, tmp_path: Path) -> None:
         loopback.ask("/_control/faults", "DELETE")
 
 
+def test_a_client_that_is_let_go_of_holds_up_nobody(loopback: Loopback, tmp_path: Path) -> None:
+    """It sends what is left on a thread of its own, which the end of the process waits for."""
+    code = """
+import threading
+ticks, over = [], threading.Event()
+def tick():
+    while not over.wait(0.005):
+        ticks.append(time.perf_counter())
+threading.Thread(target=tick).start()
+capture(5, "earlier")
+time.sleep(0.1)
+begun = time.perf_counter()
+llmtrail.init(api_key="phc_test", host={url!r}, dir={dir!r})
+took = time.perf_counter() - begun
+time.sleep(0.1)
+over.set()
+gaps = [later - earlier for earlier, later in zip(ticks, ticks[1:])]
+assert took < 0.4, took
+assert max(gaps) < 0.4, max(gaps)
+"""
+    loopback.ask("/_control/faults", "POST", {"delay_ms": 600, "times": 1})
+    try:
+        run(loopback, tmp_path, code.format(url=loopback.url, dir=str(tmp_path)))
+    finally:
+        loopback.ask("/_control/faults", "DELETE")
+    assert names(loopback) == {"earlier": 5}
+
+
+def test_clients_that_are_made_at_once_are_all_flushed_at_exit(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+import threading
+sys.setswitchinterval(1e-6)
+clients, at_once = [], threading.Barrier(8)
+def make():
+    for _ in range(25):
+        at_once.wait()
+        client = llmtrail.Client(api_key="phc_test", host={url!r}, dir={dir!r}, flush_interval=3600)
+        clients.append(client)
+threads = [threading.Thread(target=make) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+from llmtrail import _lifecycle
+known = [client() for client in _lifecycle._clients.values()]
+assert all(client._core in known for client in clients)
+"""
+    run(loopback, tmp_path, code.format(url=loopback.url, dir=str(tmp_path)))
+
+
 STREAM = """
 import httpx
 capture(1, "before")
@@ -95,6 +143,27 @@ list(pieces)
     assert names(loopback) == {"before": 1, "child": 1, "$ai_generation": 1}
 
 
+def test_a_flush_can_be_interrupted(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+import signal, threading
+for wait in (llmtrail.flush, llmtrail.shutdown):
+    capture(1, "late")
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    begun = time.monotonic()
+    try:
+        wait(8)
+        raise SystemExit("it was not interrupted")
+    except KeyboardInterrupt:
+        assert time.monotonic() - begun < 0.8
+"""
+    loopback.ask("/_control/faults", "POST", {"delay_ms": 900, "times": 2})
+    try:
+        run(loopback, tmp_path, code)
+    finally:
+        loopback.ask("/_control/faults", "DELETE")
+    assert names(loopback) == {"late": 2}
+
+
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
@@ -113,6 +182,22 @@ capture(5, "parent")
 """
     run(loopback, tmp_path, code)
     assert names(loopback) == {"parent": 25, "child": 30}
+
+
+@FORK
+def test_a_child_leaves_its_parents_scopes_to_it(loopback: Loopback, tmp_path: Path) -> None:
+    code = """
+warnings.simplefilter("ignore")
+with llmtrail.trace("trace"), llmtrail.span("span"), llmtrail.generation(model="m"):
+    child = os.fork() == 0
+    with llmtrail.span("child" if child else "parent"):
+        pass
+if child:
+    sys.exit(0)
+os.wait()
+"""
+    run(loopback, tmp_path, code)
+    assert names(loopback) == {"$ai_trace": 1, "$ai_generation": 1, "$ai_span": 3}
 
 
 @FORK

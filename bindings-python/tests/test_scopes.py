@@ -240,3 +240,35 @@ def test_a_scope_left_in_another_context(trail: llmtrail.Client, loopback: Loopb
     contextvars.copy_context().run(scope.__enter__)
     scope.__exit__(None, None, None)
     assert scopes(trail, loopback).keys() == {"t"}
+
+
+def test_scopes_may_be_left_in_any_order(trail: llmtrail.Client) -> None:
+    """As generators side by side do that hold one open: what is over is never current again."""
+
+    def steps(name: str) -> Iterator[None]:
+        with trail.trace(name):
+            yield
+            yield
+
+    def here() -> str | None:
+        scope = current.get()
+        return scope and scope.name
+
+    with trail.session("around"):
+        around = current.get()
+        first, second, third = steps("first"), steps("second"), steps("third")
+        for generator in (first, second, third):
+            next(generator)
+        second.close()
+        assert here() == "first"
+        list(third)
+        assert here() == "first"
+        list(first)
+        assert current.get() is around
+        fourth = steps("fourth")
+        next(fourth)
+    assert current.get() is None
+    with trail.trace("later"):
+        list(fourth)
+        assert here() == "later"
+    assert current.get() is None

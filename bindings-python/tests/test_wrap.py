@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import hashlib
 import importlib
+import json
 import sys
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -279,6 +281,7 @@ SSE = [
     b"data: [DONE]\n\n",
 ]
 STREAM = {**ASK, "stream": True, "stream_options": {"include_usage": False}}
+ASKING = {**ASK, "stream": True}
 HEADERS = {"content-type": "text/event-stream"}
 
 
@@ -348,3 +351,152 @@ def test_import_is_light() -> None:
     code = f"{new}; print(sorted(new & {heavy}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("how", ["read", "leave"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_stream_that_is_its_own_iterator(
+    asynchronous: bool, how: str, package: ModuleType, trail: llmtrail.Client
+) -> None:
+    """It begins once, and is closed when it would be without us; what its closing raises hides no error."""
+
+    class Own(package.SyncByteStream, package.AsyncByteStream):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            self.said: list[str] = []
+            self.left = 2
+
+        def __iter__(self) -> Any:
+            self.said.append("begins")
+            return self
+
+        __aiter__ = __iter__
+
+        def __next__(self) -> bytes:
+            if not self.left:
+                raise package.ReadError("broken")
+            self.left -= 1
+            return SSE[0]
+
+        async def __anext__(self) -> bytes:
+            return self.__next__()
+
+        def close(self) -> None:
+            self.said.append("closed")
+            if how == "read" and self.said.count("closed") == 1:
+                raise OSError("closing fails")
+
+        async def aclose(self) -> None:
+            self.close()
+
+    def seen(client: Any, body: Any) -> list[str]:
+        response = client.send(client.build_request("POST", URL, json=STREAM), stream=True)
+        pieces = response.iter_raw()
+        try:
+            next(pieces)
+            if how == "leave":
+                pieces.close()
+            list(pieces)
+        except Exception as error:
+            body.said.append(repr(error))
+        return body.said  # type: ignore[no-any-return]
+
+    async def seen_later(client: Any, body: Any) -> list[str]:
+        response = await client.send(client.build_request("POST", URL, json=STREAM), stream=True)
+        pieces = response.aiter_raw()
+        try:
+            await pieces.__anext__()
+            if how == "leave":
+                await pieces.aclose()
+            async for _ in pieces:
+                pass
+        except Exception as error:
+            body.said.append(repr(error))
+        return body.said  # type: ignore[no-any-return]
+
+    def once(watch: Any) -> list[str]:
+        body = Own()
+        if not asynchronous:
+            transport = package.MockTransport(lambda _: package.Response(200, headers=HEADERS, stream=body))
+            return seen(watch(package.Client(transport=transport)), body)
+
+        async def handle(request: Any) -> Any:
+            return package.Response(200, headers=HEADERS, stream=body)
+
+        return asyncio.run(
+            seen_later(watch(package.AsyncClient(transport=package.MockTransport(handle))), body)
+        )
+
+    bare, observed = once(lambda client: client), once(trail.wrap)
+    # httpx2 itself asks an asynchronous one twice to begin.
+    assert [*dict.fromkeys(observed)] == [*dict.fromkeys(bare)]
+    assert observed.count("begins") == 1
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
+def test_a_body_that_is_signed_is_sent_as_it_is(
+    signed: bool, package: ModuleType, trail: llmtrail.Client
+) -> None:
+    """What an `auth` of the application's has signed is not ours to change."""
+    sent: list[bytes] = []
+
+    class Sign(package.Auth):  # type: ignore[name-defined,misc]
+        requires_request_body = True
+
+        def auth_flow(self, request: Any) -> Iterator[Any]:
+            if signed:
+                request.headers["X-Gateway-Signature"] = hashlib.sha256(b"key" + request.content).hexdigest()
+            yield request
+
+    def answer(request: Any) -> Any:
+        sent.append(request.read())
+        if signed:
+            assert request.headers["x-gateway-signature"] == hashlib.sha256(b"key" + sent[-1]).hexdigest()
+        return package.Response(200, headers=HEADERS, content=b"data: [DONE]\n\n")
+
+    with trail.wrap(package.Client(auth=Sign(), transport=package.MockTransport(answer))) as client:
+        client.post(URL, json=ASKING)
+    assert (b"include_usage" in sent[0]) is not signed
+
+
+def test_a_body_in_chunks_gets_no_length(package: ModuleType, trail: llmtrail.Client) -> None:
+    """A request must not say both; a hook that reads the body of a streamed one leaves it chunked."""
+    sent: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        sent.append(request)
+        return package.Response(200, headers=HEADERS, content=b"data: [DONE]\n\n")
+
+    hooks = {"request": [lambda request: request.read()]}
+    transport = package.MockTransport(answer)
+    with trail.wrap(package.Client(event_hooks=hooks, transport=transport)) as client:
+        client.post(URL, content=iter([json.dumps(ASKING).encode()]))
+    assert sent[0].headers["transfer-encoding"] == "chunked"
+    assert "content-length" not in sent[0].headers
+    assert b"include_usage" in sent[0].read()
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_that_is_followed_is_one_call(
+    status: int, package: ModuleType, trail: llmtrail.Client, loopback: Loopback
+) -> None:
+    there = "https://eu.api.openai.com/v1/chat/completions"
+
+    def answer(request: Any) -> Any:
+        if str(request.url) == there:
+            return package.Response(200, json=BODY)
+        return package.Response(status, headers={"location": there})
+
+    with trail.wrap(package.Client(follow_redirects=True, transport=package.MockTransport(answer))) as client:
+        assert client.post(URL, json=ASK).json() == BODY
+    event = last(trail, loopback)
+    assert (event["$ai_request_url"], event["$ai_http_status"]) == (there, 200)
+    assert "$ai_retries" not in event
+
+
+def test_a_redirect_that_is_not_followed_is_the_answer(
+    package: ModuleType, trail: llmtrail.Client, loopback: Loopback
+) -> None:
+    transport = package.MockTransport(lambda _: package.Response(307, headers={"location": "/v2"}))
+    with trail.wrap(package.Client(transport=transport)) as client:
+        assert client.post(URL, json=ASK).status_code == 307
+    assert last(trail, loopback)["$ai_http_status"] == 307

@@ -1,4 +1,4 @@
-//! Attempts of one call put together: an SDK that retries makes several HTTP requests and one event.
+//! Attempts of one call put together: an SDK that retries or is sent elsewhere makes several HTTP requests and one event.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -51,7 +51,7 @@ impl Attempts {
         if let Some(at) = self.held.iter().position(|held| precedes(&held.attempt.exchange, &attempt.exchange)) {
             let held = self.held.swap_remove(at);
             first_started = held.started;
-            attempt.retries = held.attempt.retries + 1;
+            attempt.retries = held.attempt.retries + u32::from(!is_redirect(&held.attempt.exchange));
             attempt.earlier = started.duration_since(first_started).unwrap_or_default();
             // The event is of the whole call: it begins with the first attempt.
             attempt.exchange.started_at = Some(first_started);
@@ -106,12 +106,18 @@ fn may_be_retried(exchange: &Exchange) -> bool {
     match exchange.status {
         _ if advice == Some("false") => false,
         None => matches!(exchange.end, End::Failed(_) | End::TimedOut(_)),
-        Some(status) => advice == Some("true") || matches!(status, 408 | 409 | 429 | 500..=599),
+        Some(status) => advice == Some("true") || matches!(status, 307 | 308 | 408 | 409 | 429 | 500..=599),
     }
 }
 
+/// Whether the server sent the same request elsewhere, which HTTP libraries follow by themselves.
+fn is_redirect(exchange: &Exchange) -> bool {
+    matches!(exchange.status, Some(307 | 308))
+}
+
 /// Whether the second request is the first one again. Bodies of attempts are the same; where the SDK counts them, the
-/// count must follow on, so that identical calls side by side are not mistaken for each other.
+/// count must follow on, so that identical calls side by side are not mistaken for each other. What was sent elsewhere
+/// goes to another address, below the SDK that counts.
 fn precedes<'a>(first: &'a Exchange, second: &'a Exchange) -> bool {
     let count = |exchange: &Exchange| {
         header(&exchange.request_headers, "x-stainless-retry-count").and_then(|count| count.parse::<u32>().ok())
@@ -125,12 +131,14 @@ fn precedes<'a>(first: &'a Exchange, second: &'a Exchange) -> bool {
         return false;
     }
     let follows = match (count(first), count(second)) {
+        (first_count, second_count) if is_redirect(first) => first_count == second_count,
         (Some(first), Some(second)) => second == first + 1,
         (None, Some(second)) => second > 0,
         (Some(_), None) => false,
         (None, None) => true,
     };
-    follows && first.url == second.url && first.request_body == second.request_body && scope(first) == scope(second)
+    let there = first.url == second.url || is_redirect(first) || is_redirect(second);
+    follows && there && first.request_body == second.request_body && scope(first) == scope(second)
 }
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
@@ -191,6 +199,26 @@ mod tests {
         assert!(take(&mut attempts, named(Some(503), "a", 1)).is_none());
         assert_eq!(take(&mut attempts, named(Some(200), "b", 2)).unwrap().retries, 0);
         assert_eq!(take(&mut attempts, named(Some(200), "a", 3)).unwrap().retries, 1);
+    }
+
+    #[test]
+    fn a_redirect_is_no_retry_and_leads_elsewhere() {
+        let mut attempts = Attempts::default();
+        assert!(take(&mut attempts, attempt(Some(307), Some(0), 10)).is_none());
+        let mut other = attempt(Some(200), Some(0), 11);
+        other.url = "https://eu.api.openai.com/v1/chat/completions".into();
+        other.request_body = "another".into();
+        assert_eq!(take(&mut attempts, other).unwrap().earlier, Duration::ZERO);
+        let there = |status, count, at| {
+            let mut attempt = attempt(status, count, at);
+            attempt.url = "https://eu.api.openai.com/v1/chat/completions".into();
+            attempt
+        };
+        assert!(take(&mut attempts, there(Some(503), Some(0), 12)).is_none());
+        assert!(take(&mut attempts, attempt(Some(307), Some(1), 13)).is_none());
+        let last = take(&mut attempts, there(Some(200), Some(1), 14)).unwrap();
+        assert_eq!((last.retries, last.earlier), (1, Duration::from_secs(4)));
+        assert_eq!(attempts.len(), 0);
     }
 
     #[test]

@@ -96,6 +96,7 @@ struct Inner {
     privacy: bool,
     started_at: SystemTime,
     started: Instant,
+    process: u32,
     ended: AtomicBool,
     state: Mutex<State>,
 }
@@ -275,6 +276,7 @@ impl Scope {
             privacy: options.privacy.unwrap_or(false) || inherited.is_some_and(|up| up.privacy),
             started_at: options.started_at.unwrap_or_else(SystemTime::now),
             started: Instant::now(),
+            process: process::number(),
             ended: AtomicBool::new(false),
             state: Mutex::new(State { input: options.input, ..State::default() }),
         }))
@@ -291,6 +293,12 @@ impl Scope {
             scope = scope.0.parent.as_ref()?;
         }
         None
+    }
+
+    /// Whether it was opened inside of that one, however deep.
+    pub fn is_inside(&self, around: &Self) -> bool {
+        std::iter::successors(self.0.parent.as_ref(), |scope| scope.0.parent.as_ref())
+            .any(|scope| Arc::ptr_eq(&scope.0, &around.0))
     }
 
     /// What this scope stands for.
@@ -442,9 +450,10 @@ impl Scope {
         self.0.ended.load(Ordering::Acquire)
     }
 
-    /// The first caller gets true: an event for this scope is due.
+    /// The first caller gets true: an event for this scope is due. In a forked child it never is: the scope is the
+    /// parent's to end.
     pub(crate) fn end_once(&self) -> bool {
-        !self.0.ended.swap(true, Ordering::AcqRel)
+        self.0.process == process::number() && !self.0.ended.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn input(&self) -> Option<Value> {

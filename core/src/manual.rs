@@ -15,7 +15,7 @@ use crate::context::{self, Scope, ScopeKind, ScopeOptions, new_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
 use crate::pipeline::{Captured, Input, Recorded};
-use crate::process::fresh_id;
+use crate::process::{self, fresh_id};
 use crate::record::{CallRecord, StepRecord};
 use crate::written::{WrittenCall, WrittenInput};
 
@@ -298,6 +298,7 @@ impl Client {
             started_at: SystemTime::now(),
             started: Instant::now(),
             first: OnceLock::new(),
+            process: process::number(),
             ended: AtomicBool::new(false),
         }
     }
@@ -313,6 +314,7 @@ pub struct Timer {
     started_at: SystemTime,
     started: Instant,
     first: OnceLock<Duration>,
+    process: u32,
     ended: AtomicBool,
 }
 
@@ -330,7 +332,8 @@ impl Timer {
     /// The call is over: what is to be told of it. Times that the record does not give are the clock's. Only the first
     /// call counts.
     pub fn end(&self, mut record: CallRecord) {
-        if self.ended.swap(true, Ordering::AcqRel) {
+        // In a forked child it is the parent's to end.
+        if self.process != process::number() || self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
         record.id.get_or_insert_with(|| self.id.clone());

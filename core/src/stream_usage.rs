@@ -56,6 +56,14 @@ fn mentions_usage(piece: &[u8]) -> bool {
     USAGE.find(piece).is_some()
 }
 
+/// Whether a request's header says by its name that the body was signed or its digest taken: not a byte of such a body is
+/// ours to change.
+pub fn seals_body(name: &str) -> bool {
+    const SEALS: &[&str] = &["signature", "digest", "hmac", "content-md5", "content-sha256", "x-amz-date"];
+    let name = name.to_ascii_lowercase();
+    SEALS.iter().any(|seal| name.contains(seal))
+}
+
 /// Whether [`ask`] may have something to put in. Where not, no body has to be looked at.
 pub fn may_ask(found: &Recognised) -> bool {
     found.wire == Wire::OpenAiChat && found.reports_stream_usage
@@ -408,6 +416,16 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::decode::recognise;
+
+    #[test]
+    fn what_seals_a_body_is_told_by_its_name() {
+        for name in ["X-Signature", "content-digest", "Content-MD5", "x-amz-content-sha256", "X-Hub-HMAC"] {
+            assert!(seals_body(name), "{name}");
+        }
+        for name in ["authorization", "content-type", "x-stainless-lang", "idempotency-key", "openai-project"] {
+            assert!(!seals_body(name), "{name}");
+        }
+    }
 
     fn asked(url: &str, body: &str) -> Option<String> {
         let found = recognise(&Config::default(), "POST", url, None).unwrap();

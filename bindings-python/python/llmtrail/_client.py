@@ -391,7 +391,7 @@ class _Surface(Manual):
         """
         client = self._resolve()
         _lifecycle.end_calls(client)
-        return client.shutdown(timeout)
+        return client.shutdown(timeout, True)
 
     def stats(self) -> _core.Stats:
         """How things stand: counts, bytes queued, where events go, the last trouble, notes."""
@@ -447,11 +447,6 @@ class Client(_Surface):
         if self._hooks is not None:
             self._hooks.ensure(self._core)
         return self._core
-
-    def __del__(self) -> None:
-        # The core sends what is left when it is dropped, but holds the interpreter then, which the hooks need.
-        if getattr(self, "_hooks", None) is not None:
-            self._core.flush(_lifecycle.DEADLINE)
 
     def __repr__(self) -> str:
         stats = self.stats()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from . import _lifecycle
 from ._errors import ConfigError, make
@@ -46,13 +47,12 @@ def checked(name: str, hook: Any) -> Any:
 class Hooks:
     """The hooks of one client, and their thread in this process."""
 
-    __slots__ = ("_functions", "_pid", "_takes_path", "_thread")
+    __slots__ = ("_functions", "_pid", "_takes_path")
 
     def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
         self._functions = {name: checked(name, function) for name, function in functions.items()}
         self._takes_path = "redact" in functions and _takes_two(functions["redact"])
         self._pid = 0
-        self._thread: threading.Thread | None = None
 
     def names(self) -> list[str]:
         return list(self._functions)
@@ -69,19 +69,68 @@ class Hooks:
             self._pid = 0
 
     def _start(self, core: _core.Client) -> None:
-        import threading
-
         desk = core.hooks()
         if desk is None:
             return
         # A daemon: what waits for a hook that hangs must not keep the process. At the end of the process it is given
         # the time of the shutdown, and a moment to come back (see `_lifecycle`).
-        thread = threading.Thread(
-            target=_live, args=(desk, self._functions, self._takes_path), name="llmtrail-hooks", daemon=True
-        )
-        thread.start()
-        self._thread = thread
-        _lifecycle.threads.append(thread)
+        _lifecycle.threads.add(_started(desk, self._functions, self._takes_path))
+        for known in list(_lifecycle.threads):
+            if not known.is_alive():
+                _lifecycle.threads.discard(known)
+
+
+def _started(*args: Any) -> threading.Thread | Bare:
+    """The thread that runs hooks, which is one of the system's in any case."""
+    import threading
+
+    module = _unpatched()
+    if module is not None:
+        return Bare(module, args)
+    thread = threading.Thread(target=_live, args=args, name="llmtrail-hooks", daemon=True)
+    thread.start()
+    return thread
+
+
+class Bare:
+    """A thread of the system's where `threading` starts tasks of a library's loop in their place: who waits in the core
+    there would hold up that loop, and with it the whole program."""
+
+    __slots__ = ("_lives",)
+
+    def __init__(self, module: Any, args: tuple[Any, ...]) -> None:
+        lives = self._lives = module.allocate_lock()
+        lives.acquire()
+
+        def run() -> None:
+            try:
+                _live(*args)
+            finally:
+                lives.release()
+
+        module.start_new_thread(run, ())
+
+    def is_alive(self) -> bool:
+        return bool(self._lives.locked())
+
+    def join(self, timeout: float) -> None:
+        if self._lives.acquire(timeout=timeout):
+            self._lives.release()
+
+
+def _unpatched() -> Any:
+    """`_thread` as it was before gevent or eventlet put their own functions into it; None: it is as it was."""
+    import _thread
+    from types import BuiltinFunctionType, SimpleNamespace
+
+    if type(_thread.start_new_thread) is BuiltinFunctionType:
+        return None
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent is not None and gevent.is_module_patched("_thread"):
+        names = ("start_new_thread", "allocate_lock")
+        return SimpleNamespace(**{name: gevent.get_original("_thread", name) for name in names})
+    eventlet = sys.modules.get("eventlet.patcher")
+    return None if eventlet is None else eventlet.original("_thread")
 
 
 def _takes_two(redact: Callable[..., Any]) -> bool:

@@ -87,7 +87,7 @@ class HttpxObserver(Observer):
                 content = getattr(request, "_content", None)
                 # Most calls are no streams, and a look at a short body takes less than the step into the core.
                 if type(content) is bytes and (len(content) >= _SHORT or b'"stream"' in content):
-                    body = trail.ask(text, self.provider, content)
+                    body = trail.ask(text, self.provider, content, request.headers)
                     if body is not None:
                         request = _with_body(self.package, request, body)
                         notes.asked = True
@@ -308,7 +308,9 @@ def _with_body(package: ModuleType, request: Any, body: bytes) -> Any:
     changed = object.__new__(type(request))
     changed.__dict__.update(request.__dict__)
     changed.headers = request.headers.copy()
-    changed.headers["Content-Length"] = str(len(body))
+    # One that says how it is chunked must say no length.
+    if "Transfer-Encoding" not in changed.headers:
+        changed.headers["Content-Length"] = str(len(body))
     changed.stream = package.ByteStream(body)
     changed._content = body
     return changed
@@ -339,15 +341,18 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
             if not notes.over:
                 notes.end("abandoned")
 
+    # httpx2 has what iterates over a stream closed with its own iterator (`yield from`), also where that is the stream
+    # itself; httpx only lets go of it, which closes a generator.
+    hands_on = package.__name__ == "httpx2"
+
     class NotedStream(Noted, package.SyncByteStream):  # type: ignore[name-defined,misc]
         def __iter__(self) -> Iterator[bytes]:
             notes = self._notes
             reading = notes.reading
             asks, came = reading.asks, reading.came
-            pieces = iter(self._stream)
             asks()
             try:
-                for piece in pieces:
+                for piece in self._stream:
                     if type(piece) is bytes:
                         seen = came(piece)
                         if not seen and piece:
@@ -360,9 +365,8 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
                     asks()
             except GeneratorExit:
                 notes.end("abandoned")
-                close = getattr(pieces, "close", None)
-                if close is not None:
-                    close()
+                if hands_on and hasattr(self._stream, "__next__"):
+                    self._stream.close()
                 raise
             except BaseException as error:
                 reading.stop()
@@ -390,7 +394,9 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
             notes = self._notes
             reading = notes.reading
             asks, came = reading.asks, reading.came
-            pieces = self._stream.__aiter__()
+            stream = self._stream
+            # Asked for once: one that is its own iterator may refuse to begin again.
+            pieces = stream if hasattr(stream, "__anext__") else stream.__aiter__()
             asks()
             try:
                 async for piece in pieces:
@@ -410,9 +416,9 @@ def _noted_classes(package: ModuleType) -> tuple[type, type]:
                 else:
                     reading.stop()
                     notes.fail(error)
-                close = getattr(pieces, "aclose", None)
-                if close is not None:
-                    await close()
+                # A generator would be closed some time later. What else can be closed is the stream's to close.
+                if hasattr(pieces, "athrow"):
+                    await pieces.aclose()
                 rest = reading.rest()
                 if rest and isinstance(error, Exception):
                     yield rest

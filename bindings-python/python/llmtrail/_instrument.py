@@ -8,6 +8,7 @@ class's method. What is no call to a provider is left alone.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from threading import Lock
 from weakref import WeakSet
 
@@ -69,12 +70,13 @@ def instrument(trail: Callable[[], _core.Client]) -> None:
         _lifecycle.turn()
         if begun:
             return
-        for name, hook in _TARGETS.items():
-            module = sys.modules.get(name)
-            if module is not None:
-                _guarded(hook, module)
-        _process.finder = _Finder({name for name in _TARGETS if name not in sys.modules})
-        sys.meta_path.insert(0, _process.finder)
+        finder = _process.finder = _Finder(set(_TARGETS))
+        # First, for an import may begin in another thread meanwhile.
+        sys.meta_path.insert(0, finder)
+    for name in _TARGETS:
+        if name in sys.modules:
+            _finished(name)
+            finder.hook(name)
 
 
 def uninstrument() -> None:
@@ -113,6 +115,15 @@ def _resolve() -> _core.Client:
     if trail is None:
         raise RuntimeError("not instrumented")
     return trail()
+
+
+def _finished(name: str) -> None:
+    """Waits for another thread that is in the middle of importing a library: it has no classes to hook yet."""
+    if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
+        try:
+            import_module(name)
+        except Exception:
+            return
 
 
 def _guarded(hook: Callable[[ModuleType], None], module: ModuleType) -> None:
@@ -253,6 +264,15 @@ class _Finder:
                 return spec
         return None
 
+    def hook(self, name: str) -> None:
+        """Hooks a library that is imported, once."""
+        with _lock:
+            module = sys.modules.get(name)
+            if module is not None and name in self.waiting:
+                self.waiting.discard(name)
+                if _process.finder is self:
+                    _guarded(_TARGETS[name], module)
+
 
 def _unhookable(module: ModuleType) -> None:
     raise ImportError(module.__name__)
@@ -266,9 +286,6 @@ def _after(loader: Any, name: str, finder: _Finder) -> None:
         execute(module)
         if module.__name__ == name and name in finder.waiting:
             loader.__dict__.pop("exec_module", None)
-            finder.waiting.discard(name)
-            with _lock:
-                if _process.trail is not None:
-                    _guarded(_TARGETS[name], module)
+            finder.hook(name)
 
     loader.exec_module = exec_module

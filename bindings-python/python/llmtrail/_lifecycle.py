@@ -6,13 +6,17 @@ import atexit
 import os
 import sys
 from _weakref import ref  # the C part alone: `weakref` would cost an import
+from itertools import count
 from time import monotonic
+
+from ._core import part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
 
     from . import _core
+    from ._hooks import Bare
     from ._notes import Notes
 
 DEADLINE = 2.0
@@ -20,22 +24,25 @@ DEADLINE = 2.0
 # Calls under way, by their ids. At the end of their client they are recorded as they are: nobody will read on.
 under_way: dict[int, ref[Notes]] = {}
 
-_clients: list[ref[_core.Client]] = []
+# By number, for threads add to them at once.
+_clients: dict[int, ref[_core.Client]] = {}
+_number = count()
 # Whether this process has arranged the flush at its end. Read before every capture, so a plain name.
 armed = False
 # Another object whenever it may no longer hold which client an observer's calls go to: a new default client, a fork.
 epoch = object()
 # Threads of ours that run the application's hooks.
-threads: list[threading.Thread] = []
+threads: set[threading.Thread | Bare] = set()
 # How long they are waited for when there is nothing left for them to do.
 _MOMENT = 0.2
 
 
 def register(client: _core.Client) -> None:
     """Makes sure that a client is flushed at exit, if it still lives then."""
-    global _clients
-    _clients = [known for known in _clients if known() is not None]
-    _clients.append(ref(client))
+    _clients[next(_number)] = ref(client)
+    for number, known in list(_clients.items()):
+        if known() is None:
+            _clients.pop(number, None)
 
 
 def turn() -> None:
@@ -72,15 +79,16 @@ def end_calls(client: _core.Client | None = None) -> None:
 def _at_exit(**_: object) -> None:
     end = monotonic() + DEADLINE
     end_calls()
-    for known in _clients:
+    for known in list(_clients.values()):
         client = known()
         if client is not None:
             try:
-                client.shutdown(max(0.0, end - monotonic()))
+                client.shutdown(max(0.0, end - monotonic()), False)
             except Exception:  # the process is ending; nobody is left to tell
                 continue
+    part(max(0.0, end - monotonic()))
     # A thread that comes back from the core while the interpreter is taken down would take the process with it.
-    for thread in threads:
+    for thread in list(threads):
         thread.join(_MOMENT)
 
 

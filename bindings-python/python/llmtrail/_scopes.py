@@ -174,8 +174,14 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         if self._tokens:
-            try:  # noqa: SIM105 - `contextlib` would cost an import
-                current.reset(self._tokens.pop())
+            now, token = current.get(), self._tokens.pop()
+            try:
+                # One that was left behind, for a scope around it ended first, as generators side by side do: what was
+                # before it may be over, and whoever is current now has nothing to do with it.
+                if now is self._core or (
+                    now is not None and self._core is not None and now.is_inside(self._core)
+                ):
+                    current.reset(token)
             except (ValueError, RuntimeError):
                 pass  # left in another context than it was entered in: nothing to put back here
         if not self._tokens:

@@ -247,6 +247,26 @@ def test_uninstrument_leaves_no_trace(trail: llmtrail.Client) -> None:
     assert (requests.Session.get_adapter, aiohttp.ClientSession._request, list(sys.meta_path)) == before
 
 
+@pytest.mark.parametrize("name", ["requests", "aiohttp", "httpx", "httpx2"])
+def test_a_library_that_another_thread_is_importing(name: str, tmp_path: Path) -> None:
+    if not importlib.util.find_spec(name):
+        pytest.skip("not installed")
+    program = f"""
+import sys, threading, llmtrail
+trail = llmtrail.Client(api_key="phc_test", host="http://127.0.0.1:9", dir={str(tmp_path)!r})
+thread = threading.Thread(target=__import__, args=({name!r},))
+thread.start()
+while {name!r} not in sys.modules:
+    pass
+trail.instrument()
+thread.join()
+assert trail.stats().notes == {{}}
+assert [row["what"] for row in trail.doctor(show=False)["observed"]].count({name!r}) == 1
+trail.uninstrument()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_libraries_that_are_imported_later(loopback: Loopback, tmp_path: Path) -> None:
     program = f"""
 import sys, llmtrail
