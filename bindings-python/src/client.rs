@@ -144,8 +144,9 @@ impl Client {
         let method = request.getattr(intern!(request.py(), "method"))?.extract()?;
         let request = observation::request_of(request, content)?;
         let response = response.map(observation::head_of).transpose()?;
-        let exchange = noted.exchange(method, url, request, response);
-        self.0.observe(Exchange { asked_usage, ..exchange });
+        if let Some(exchange) = noted.exchange(method, url, request, response) {
+            self.0.observe(Exchange { asked_usage, ..exchange });
+        }
         Ok(())
     }
 
@@ -169,7 +170,9 @@ impl Client {
             (Some(status), None) => Some((status, Vec::new())),
             (None, _) => None,
         };
-        self.0.observe(noted.exchange(method, url, (headers, body), response));
+        if let Some(exchange) = noted.exchange(method, url, (headers, body), response) {
+            self.0.observe(exchange);
+        }
         Ok(())
     }
 
@@ -302,20 +305,24 @@ struct Noted<'py>(
 );
 
 impl Noted<'_> {
+    /// `None`: its body was let go of, and counted.
     fn exchange(
         self,
         method: String,
         url: String,
         (request_headers, request_body): (Headers, Bytes),
         response: Option<(u16, Headers)>,
-    ) -> Exchange {
+    ) -> Option<Exchange> {
         let Self(provider, scope, wall, reading, head, how, error, decoded, reservation) = self;
         let (status, response_headers) =
             response.map_or_else(Default::default, |(status, headers)| (Some(status), headers));
         let head = Duration::from_nanos(head);
-        let read = reading.map(|reading| reading.get().take());
-        let Read { chunks, waited, paused } =
-            read.unwrap_or(Read { chunks: Vec::new(), waited: head, paused: Duration::ZERO });
+        // What it was taken to cost counts no longer, whatever becomes of it.
+        let reservation = reservation.and_then(|reservation| reservation.get().take());
+        let Read { chunks, waited, paused } = match reading {
+            Some(reading) => reading.get().take()?,
+            None => Read { chunks: Vec::new(), waited: head, paused: Duration::ZERO },
+        };
         let end = match (&*how, error) {
             ("error", Some(error)) => observation::end_of(&error),
             ("complete", _) => End::Complete,
@@ -324,7 +331,7 @@ impl Noted<'_> {
         // A consumer that leaves says nothing about the provider: then the clock stands at the last piece.
         let last = chunks.last().map_or(waited, |chunk| chunk.at);
         let ended = if end == End::Abandoned && status.is_some() { last } else { waited };
-        Exchange {
+        Some(Exchange {
             method,
             url,
             request_headers,
@@ -341,8 +348,8 @@ impl Noted<'_> {
             provider,
             scope: scope.map(|scope| scope.get().0.clone()),
             asked_usage: false,
-            reservation: reservation.and_then(|reservation| reservation.get().take()),
-        }
+            reservation,
+        })
     }
 }
 

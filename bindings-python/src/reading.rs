@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use llmtrail::Chunk;
+use llmtrail::{Chunk, Exchange};
 use llmtrail::stream_usage::{self, Glance};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -31,6 +31,8 @@ struct State {
     room: BytesMut,
     /// Bytes of the pieces in rooms.
     kept: usize,
+    /// Bytes of all pieces.
+    size: usize,
     waited: Duration,
     paused: Duration,
     /// The clock stands since then.
@@ -39,6 +41,8 @@ struct State {
     asked: Option<Instant>,
     /// It was given out: what comes now is nobody's, but passes as before.
     over: bool,
+    /// It was let go of, and counted.
+    let_go: bool,
     /// Takes out of the body what only came because usage was asked for.
     filter: Option<stream_usage::Filter>,
 }
@@ -65,22 +69,34 @@ impl Reading {
             chunks: Vec::new(),
             room: BytesMut::new(),
             kept: 0,
+            size: 0,
             waited: Duration::from_nanos(waited),
             paused: Duration::ZERO,
             idle: Instant::now(),
             asked: None,
             over: false,
+            let_go: false,
             filter: filter.filter(|filter| !filter.is_off()),
         };
         Ok(Self { state: Mutex::new(state), client: client.clone().unbind() })
     }
 
-    /// Gives out what was read.
-    pub(crate) fn take(&self) -> Read {
+    /// Gives out what was read; `None`: it was let go of.
+    pub(crate) fn take(&self) -> Option<Read> {
         let mut state = self.state();
-        state.over = true;
-        state.room = BytesMut::new();
-        Read { chunks: std::mem::take(&mut state.chunks), waited: state.waited, paused: state.paused }
+        let chunks = state.take();
+        (!state.let_go).then_some(Read { chunks, waited: state.waited, paused: state.paused })
+    }
+
+    /// Keeps a piece. What is larger than all events may be would be refused at its end, and counted, so that is done as
+    /// soon as it is: an answer may go on for ever.
+    fn note(&self, state: &mut State, piece: &Bound<'_, PyBytes>) {
+        state.keep(piece);
+        let client = &self.client.get().0;
+        if state.size > client.config().max_memory && !state.over {
+            state.let_go = true;
+            client.observe(Exchange { chunks: state.take(), ..Exchange::default() });
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,6 +110,12 @@ impl Reading {
 }
 
 impl State {
+    fn take(&mut self) -> Vec<Chunk> {
+        self.over = true;
+        self.room = BytesMut::new();
+        std::mem::take(&mut self.chunks)
+    }
+
     fn stop(&mut self) {
         if let Some(asked) = self.asked.take() {
             let now = Instant::now();
@@ -108,6 +130,7 @@ impl State {
         if bytes.is_empty() || self.over {
             return;
         }
+        self.size += bytes.len();
         let bytes = if bytes.len() >= LARGE {
             share(piece)
         } else {
@@ -136,7 +159,7 @@ impl Reading {
 
     /// A piece that came.
     fn keep(&self, piece: &Bound<'_, PyBytes>) {
-        self.state().keep(piece);
+        self.note(&mut self.state(), piece);
     }
 
     /// A piece came that was asked for; says what is to be seen of it, possibly nothing yet.
@@ -144,7 +167,7 @@ impl Reading {
         let (py, bytes) = (piece.py(), piece.as_bytes());
         let mut state = self.state();
         state.stop();
-        state.keep(piece);
+        self.note(&mut state, piece);
         let Some(filter) = &mut state.filter else { return Ok(piece.clone()) };
         match self.guarded(|| filter.glance(bytes)) {
             None | Some(Glance::Whole) => return Ok(piece.clone()),

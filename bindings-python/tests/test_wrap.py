@@ -8,6 +8,7 @@ import json
 import sys
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -341,6 +342,28 @@ def test_every_end_of_a_stream_is_recorded(
     expected = {"read": "complete", "break": "error"}.get(how, "abandoned")
     assert properties["$ai_stream_status"] == expected
     assert len(seen) == {"read": 3, "break": 1, "abandon": 1}.get(how, 0)
+
+
+def test_an_answer_that_takes_more_than_all_events_may_is_let_go_of_before_its_end(
+    package: ModuleType, loopback: Loopback, tmp_path: Path
+) -> None:
+    piece = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 100_000 + b'"}}]}\n\n'
+    headers = {"content-type": "text/event-stream"}
+    transport = package.MockTransport(
+        lambda _: package.Response(200, headers=headers, content=(piece for _ in range(100)))
+    )
+    trail = llmtrail.Client(api_key="phc_test", host=loopback.url, dir=tmp_path, max_memory=4 << 20)
+    dropped = []
+    with (
+        trail.wrap(package.Client(transport=transport)) as client,
+        client.stream("POST", URL, json=ASK) as answer,
+    ):
+        for seen in answer.iter_raw():
+            assert seen == piece
+            dropped.append(trail.stats().dropped)
+    assert (len(dropped), dropped[40], dropped[-1]) == (100, {}, {"overflow": 1})
+    report = trail.shutdown(20)
+    assert (report.captured, report.delivered, report.dropped) == (1, 0, {"overflow": 1})
 
 
 def test_import_is_light() -> None:
