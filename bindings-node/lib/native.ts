@@ -170,7 +170,7 @@ export interface Native {
   NativePieces: new () => NativePieces
   NativeFilter: new (status: number, headers: string) => NativeFilter
   filters(status: number, headers: string): boolean
-  headerNames(): { request: string[]; response: string[] }
+  headerNames(): { request: string[]; response: string[]; seals: string[] }
   insertion(
     client: number,
     method: string,

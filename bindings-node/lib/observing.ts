@@ -70,7 +70,7 @@ export function begin(how: Observing, sending: Sending): Recorder | undefined {
     bytes: bytes && Uint8Array.prototype.slice.call(bytes),
   }
   const recorder = new Recorder(client, sent, client.note)
-  if (known === USAGE && mayStream(text, bytes)) recorder.mayAsk = true
+  if (known === USAGE && mayStream(text, bytes) && !isSealed(sending.headers)) recorder.mayAsk = true
   return recorder
 }
 
@@ -78,6 +78,20 @@ const mayStream = (text: string | undefined, bytes: Uint8Array | undefined): boo
   text === undefined
     ? bytes !== undefined && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"stream"')
     : text.includes('"stream"')
+
+/** Whether a header speaks for the body, or may do so: not a byte of it is ours to change then. */
+function isSealed(given: unknown): boolean {
+  if (typeof given !== 'object' || given === null) return false
+  // Those that can be gone through once are not ours to look at.
+  if ('next' in given && Symbol.iterator in given) return true
+  const { seals } = names()
+  const entries = Symbol.iterator in given ? (given as Iterable<[string, unknown]>) : Object.entries(given)
+  for (const [name] of entries) {
+    const lower = String(name).toLowerCase()
+    if (seals.some((seal) => lower.includes(seal))) return true
+  }
+  return false
+}
 
 const FEW = 2
 

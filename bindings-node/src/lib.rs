@@ -51,6 +51,8 @@ pub struct HeaderNames {
     pub request: Vec<String>,
     /// Of responses.
     pub response: Vec<String>,
+    /// What those of requests have in their names that speak for the body.
+    pub seals: Vec<String>,
 }
 
 /// See [`HeaderNames`].
@@ -60,6 +62,7 @@ pub fn header_names() -> HeaderNames {
     HeaderNames {
         request: owned(llmtrail::exchange::REQUEST_HEADERS),
         response: owned(llmtrail::exchange::RESPONSE_HEADERS),
+        seals: owned(llmtrail::stream_usage::SEALS),
     }
 }
 

@@ -509,6 +509,17 @@ describe('usage', () => {
     expect(events.map((event) => event.properties.$ai_input_tokens)).toEqual([3])
   })
 
+  it('is not asked for where a header speaks for the body', async () => {
+    const played = await stage.play(answer, 'openai')
+    const plain = { 'content-type': 'application/json', 'x-request-id': 'a' }
+    const signed = { ...plain, 'X-Gateway-Signature': 'b' }
+    for (const headers of [plain, signed, new Headers(signed), Object.entries(signed)]) {
+      const sent = { ...post(STREAMED), headers: headers as Record<string, string> }
+      expect(await (await stage.client.fetch(played.chat, sent)).text()).toBe(chunk('hi', 'stop') + DONE)
+    }
+    expect(played.requests.map(({ body }) => body === STREAMED)).toEqual([false, true, true, true])
+  })
+
   it('is not asked for where a copy of the options would lack some', async () => {
     const played = await stage.play(answer, 'openai')
     const inherited = Object.assign(Object.create({ method: 'POST' }), { body: STREAMED })

@@ -22,6 +22,7 @@ use crate::client::Client;
 use crate::context;
 use crate::exchange::{End, REQUEST_HEADERS, RESPONSE_HEADERS};
 use crate::observation::Observation;
+use crate::stream_usage;
 
 /// Observes the calls that pass. Put it last (nearest to the network), so that it sees each attempt.
 ///
@@ -74,7 +75,8 @@ impl Middleware for Observer {
         observation.reserve(reservation);
         let body = whole(&mut request);
         let headers = pick(request.headers(), |name| REQUEST_HEADERS.contains(&name));
-        if let Some(instead) = observation.request(headers, body) {
+        let sealed = || request.headers().keys().any(|name| stream_usage::seals_body(name.as_str()));
+        if let Some(instead) = observation.request(headers, body, sealed) {
             if request.headers().contains_key(CONTENT_LENGTH) {
                 request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(instead.len()));
             }

@@ -66,11 +66,17 @@ impl Observation {
     }
 
     /// The request's headers and body. Headers outside the allow-list may be left out. Says what to send in place of
-    /// the body when usage is to be asked for (its length differs); `None`: send it as it is.
-    pub fn request(&self, headers: Vec<(String, String)>, body: Bytes) -> Option<Vec<u8>> {
+    /// the body when usage is to be asked for (its length differs); `None`: send it as it is, as one that is `sealed`: a
+    /// header speaks for it (see [`stream_usage::seals_body`]).
+    pub fn request(
+        &self,
+        headers: Vec<(String, String)>,
+        body: Bytes,
+        sealed: impl FnOnce() -> bool,
+    ) -> Option<Vec<u8>> {
         let mut state = self.state();
-        let outgoing =
-            self.client.config().stream_usage.then(|| stream_usage::ask(|| Some(&self.found), &body)).flatten();
+        let asking = self.client.config().stream_usage.then(|| stream_usage::ask(|| Some(&self.found), &body));
+        let outgoing = asking.flatten().filter(|_| !sealed());
         if let Some(exchange) = &mut state.exchange {
             exchange.request_headers = headers;
             exchange.request_body = body;

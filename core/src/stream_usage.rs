@@ -56,10 +56,12 @@ fn mentions_usage(piece: &[u8]) -> bool {
     USAGE.find(piece).is_some()
 }
 
-/// Whether a request's header says by its name that the body was signed or its digest taken: not a byte of such a body is
-/// ours to change.
+/// What a request's header has in its name when it says that the body was signed or its digest taken: not a byte of such a
+/// body is ours to change.
+pub const SEALS: &[&str] = &["signature", "digest", "hmac", "content-md5", "content-sha256", "x-amz-date"];
+
+/// Whether a header's name is one of those that speak for the body: see [`SEALS`].
 pub fn seals_body(name: &str) -> bool {
-    const SEALS: &[&str] = &["signature", "digest", "hmac", "content-md5", "content-sha256", "x-amz-date"];
     let name = name.to_ascii_lowercase();
     SEALS.iter().any(|seal| name.contains(seal))
 }

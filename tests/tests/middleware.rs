@@ -166,3 +166,23 @@ async fn an_abandoned_stream_and_a_refused_connection_are_events_on(server: &Ser
     let error = events.iter().find(|event| event["properties"]["$ai_is_error"] == true).unwrap();
     assert_eq!(error["properties"]["$ai_error_type"], "connection_refused");
 }
+
+#[test]
+fn usage_is_not_asked_for_where_a_header_speaks_for_the_body() {
+    with_server(usage_is_not_asked_for_where_a_header_speaks_for_the_body_on);
+}
+
+async fn usage_is_not_asked_for_where_a_header_speaks_for_the_body_on(server: &Server) {
+    let case = Case::find(&corpus::folder(), "openai_chat", "stream_observer_asked_usage").unwrap();
+    let url = address(server, "openai_chat/stream_observer_asked_usage");
+    for (header, asks) in [("x-request-id", true), ("X-Gateway-Signature", false)] {
+        let trail = client(server, true);
+        let http = trail.wrap(http());
+        let request = http.post(&url).header("content-type", "application/json").header(header, "a");
+        request.body(case.request.clone()).send().await.unwrap().bytes().await.unwrap();
+        assert_eq!(trail.shutdown(TIMEOUT).delivered, 1);
+        let expected = if asks { case.expected["properties"].get("$ai_usage") } else { None };
+        assert_eq!(properties(&server.events()[0]).get("$ai_usage"), expected, "{header}");
+        server.clear();
+    }
+}
