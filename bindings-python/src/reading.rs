@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use llmtrail::{Chunk, Exchange};
 use llmtrail::stream_usage::{self, Glance};
+use llmtrail::{Chunk, Exchange};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 

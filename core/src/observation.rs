@@ -188,8 +188,8 @@ impl Drop for Observation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Language, Options};
     use crate::testing::Folder;
+    use crate::{Language, Options};
 
     #[test]
     fn an_answer_that_takes_more_than_all_events_may_is_let_go_of_before_its_end() {
