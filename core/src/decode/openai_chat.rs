@@ -315,7 +315,7 @@ impl ChatFold {
                     for (member, piece) in pieces {
                         match piece {
                             Value::String(piece) if member == "data" => {
-                                self.sounds.entry(index).or_default().push(piece)
+                                self.sounds.entry(index).or_default().push(piece);
                             }
                             Value::String(piece) if member == "transcript" => append(audio, member, piece),
                             Value::Null => {}
@@ -603,7 +603,9 @@ mod tests {
             (&["!=", "Ag=="], "!=Ag=="),
         ] {
             let mut sound = Sound::default();
-            pieces.iter().for_each(|piece| sound.push(piece));
+            for piece in pieces {
+                sound.push(piece);
+            }
             assert_eq!(sound.join(), whole, "{pieces:?}");
         }
     }
