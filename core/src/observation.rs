@@ -186,6 +186,7 @@ impl Drop for Observation {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::testing::Folder;
