@@ -79,14 +79,18 @@ const mayStream = (text: string | undefined, bytes: Uint8Array | undefined): boo
     ? bytes !== undefined && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('"stream"')
     : text.includes('"stream"')
 
+const isOnce = (given: object): boolean => 'next' in given && Symbol.iterator in given
+
+const entriesOf = (given: object): Iterable<[string, unknown]> =>
+  Symbol.iterator in given ? (given as Iterable<[string, unknown]>) : Object.entries(given)
+
 /** Whether a header speaks for the body, or may do so: not a byte of it is ours to change then. */
 function isSealed(given: unknown): boolean {
   if (typeof given !== 'object' || given === null) return false
   // Those that can be gone through once are not ours to look at.
-  if ('next' in given && Symbol.iterator in given) return true
+  if (isOnce(given)) return true
   const { seals } = names()
-  const entries = Symbol.iterator in given ? (given as Iterable<[string, unknown]>) : Object.entries(given)
-  for (const [name] of entries) {
+  for (const [name] of entriesOf(given)) {
     const lower = String(name).toLowerCase()
     if (seals.some((seal) => lower.includes(seal))) return true
   }
@@ -110,9 +114,8 @@ export function picked(given: unknown, names: string[]): string {
     return found
   }
   // An iterator can be gone through once, which is the HTTP stack's to do.
-  if ('next' in given && Symbol.iterator in given) return found
-  const entries = Symbol.iterator in given ? (given as Iterable<[string, unknown]>) : Object.entries(given)
-  for (const [name, value] of entries) {
+  if (isOnce(given)) return found
+  for (const [name, value] of entriesOf(given)) {
     const lower = String(name).toLowerCase()
     if (names.includes(lower)) add(lower, value)
   }
